@@ -1,0 +1,77 @@
+"""The command line: one group, each process imported only when it is asked for.
+
+`tail --help` must not import tornado, nor `edge` the adapters: an import costs more than most commands.
+All errors end here: one line each on stderr, and the error's exit code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.log import escape
+
+_COMMANDS = {
+    "ingest": ("pipeline.ingest.command", "ingest", "Take events from producers, check and route them."),
+    "throttle-batch": (
+        "pipeline.throttle_batch.command",
+        "throttle_batch",
+        "Number events, keep them, publish them as frames.",
+    ),
+    "edge": ("pipeline.edge.command", "edge", "Serve browsers: WebSocket, REST and the dashboard."),
+    "up": ("pipeline.up.command", "up", "Run a whole pipeline on this machine."),
+    "emit": ("pipeline.producer.emit", "emit", "Send events: from a tool's output, a file or a simulation."),
+    "tail": ("pipeline.tail.command", "tail", "Print events as they pass."),
+    "config": ("pipeline.operate.config", "config", "Print, check and show a stage's configuration."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run; its help needs none of them."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="scanstream")
+def cli() -> None:
+    """Live progress of long-running jobs, from a scanner to every browser that watches."""
+
+
+def main() -> None:
+    """Run the command line; the only place that turns errors into exit codes."""
+    try:
+        code = cli.main(prog_name="pipeline", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except PipelineError as error:
+        problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+        for problem in problems:
+            click.echo(f"error: {escape(problem)}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does: nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,1 @@
+"""The edge stage: frames in, browsers out."""

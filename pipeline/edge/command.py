@@ -1,0 +1,28 @@
+"""The command line of the edge stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pipeline.edge.config import EdgeConfig
+from pipeline.options import load, open_log, stage_options
+
+
+@click.command()
+@stage_options
+@click.option("--port", type=int, help="The port to listen on; 0 takes any free one.")
+@click.option(
+    "--share-port/--own-port", default=None, help="Whether several edges serve this port (SO_REUSEPORT)."
+)
+def edge(port: int | None, share_port: bool | None, **given: Any) -> None:
+    """Serve browsers: WebSockets, REST and the dashboard.
+
+    Several edges serve one port with --share-port.
+    """
+    flags = {"http.port": port, "http.share_port": share_port}
+    config = load(EdgeConfig, "edge", given, flags)
+    from pipeline.edge.stage import run
+
+    run(config, open_log("edge", config))

@@ -1,0 +1,218 @@
+"""The edge stage's configuration: every key, its default, its bounds. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from pipeline.sections import LogSection, PlaceSection
+
+
+class HttpSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Where browsers find the edge."""
+
+    address: Annotated[
+        str,
+        msgspec.Meta(
+            description="The address to listen on. There are no accounts, so it must be a loopback address."
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, msgspec.Meta(ge=0, le=65_535, description="The port to listen on; 0 takes any free one.")
+    ] = 8800
+    share_port: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Listen with SO_REUSEPORT, so that several edges serve one port and the kernel "
+            "spreads the connections."
+        ),
+    ] = False
+
+
+class HeartbeatSection(msgspec.Struct, frozen=True, kw_only=True):
+    """How a dead connection is found."""
+
+    interval_s: Annotated[
+        float,
+        msgspec.Meta(ge=0.05, le=3600, description="How often a browser is pinged.", extra={"unit": "s"}),
+    ] = 5.0
+    client_timeout_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=86_400,
+            description="A browser that has sent nothing, not even a pong, for so long is closed with 4009.",
+            extra={"unit": "s"},
+        ),
+    ] = 30.0
+
+
+class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one edge process."""
+
+    max_connections: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Open browser connections; a further one is closed with 4029.",
+            extra={"unit": "connections"},
+        ),
+    ] = 10_000
+    client_buffer_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=4_096,
+            le=67_108_864,
+            description="Bytes waiting for a browser that does not read, beyond the frame being written. "
+            "Past it nothing more is written; it is given what it missed when it reads on.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 262_144
+    kernel_buffer_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=4_096,
+            le=67_108_864,
+            description="The kernel's send buffer of each connection (SO_SNDBUF).",
+            extra={"unit": "bytes"},
+        ),
+    ] = 131_072
+    stalled_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=3600,
+            description="A browser that takes not one byte for so long is closed with 4008.",
+            extra={"unit": "s"},
+        ),
+    ] = 20.0
+    max_inbound_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=125,
+            le=1_048_576,
+            description="The largest message a browser may send.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 16_384
+    max_waiting: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=100_000,
+            description="Connections of one address that wait for a scan that does not exist yet; a further "
+            "one is closed with 4029.",
+            extra={"unit": "connections"},
+        ),
+    ] = 100
+    waiting_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=86_400,
+            description="How long a connection may wait for a scan that does not exist yet; then it is "
+            "closed with 4404.",
+            extra={"unit": "s"},
+        ),
+    ] = 600.0
+
+
+class RingSection(msgspec.Struct, frozen=True, kw_only=True):
+    """The recent frames of each watched scan, shared by all its browsers; what is older is asked for."""
+
+    max_frames: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=100_000, description="Frames held of one scan.", extra={"unit": "frames"}),
+    ] = 200
+    max_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=65_536, le=1_073_741_824, description="Bytes held of one scan.", extra={"unit": "bytes"}
+        ),
+    ] = 1_048_576
+    max_total_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1_048_576,
+            le=1_099_511_627_776,
+            description="Bytes held of all scans; beyond it the ring of the scan quiet for longest goes "
+            "first.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 268_435_456
+
+
+class UpstreamSection(msgspec.Struct, frozen=True, kw_only=True):
+    """How the edge talks to the workers."""
+
+    answer_timeout_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.05,
+            le=60,
+            description="A question a worker has not answered for so long is asked again.",
+            extra={"unit": "s"},
+        ),
+    ] = 1.0
+    silent_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=600,
+            description="A shard that has sent no beacon for so long makes /readyz red.",
+            extra={"unit": "s"},
+        ),
+    ] = 3.0
+    high_water_mark: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Frames queued from the workers; beyond it frames are missed, seen as a gap, and "
+            "asked for.",
+            extra={"unit": "frames"},
+        ),
+    ] = 10_000
+    drain_messages: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1, le=100_000, description="Messages taken in one wake-up.", extra={"unit": "messages"}
+        ),
+    ] = 200
+
+
+class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an edge process can be told."""
+
+    pipeline: PlaceSection = PlaceSection()
+    http: HttpSection = HttpSection()
+    heartbeat: HeartbeatSection = HeartbeatSection()
+    limits: LimitsSection = LimitsSection()
+    ring: RingSection = RingSection()
+    upstream: UpstreamSection = UpstreamSection()
+    log: LogSection = LogSection()
+
+    def problems(self) -> list[str]:
+        """Return what is wrong between keys, one line each."""
+        found = []
+        if self.heartbeat.client_timeout_s <= self.heartbeat.interval_s:
+            found.append(
+                f"[heartbeat] client_timeout_s = {self.heartbeat.client_timeout_s:g}: must be greater than "
+                f"interval_s ({self.heartbeat.interval_s:g}), or live browsers are closed"
+            )
+        if not is_loopback(self.http.address):
+            found.append(
+                f"[http] address = {self.http.address!r}: must be a loopback address (127.0.0.1, ::1 or "
+                f"localhost): there are no accounts, so anybody who can reach it could watch every scan"
+            )
+        return found
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address, without port and brackets, means this machine only."""
+    if host.lower() in {"localhost", "::1"}:
+        return True
+    parts = host.split(".")
+    return len(parts) == 4 and parts[0] == "127" and all(p.isdigit() and int(p) <= 255 for p in parts)

@@ -1,0 +1,1 @@
+"""What the edge answers, one file a protocol."""

@@ -1,0 +1,134 @@
+"""REST: lists, statistics, health; and the dashboard's files."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+from tornado.web import RequestHandler, StaticFileHandler
+
+from pipeline.edge.access import refused_host, refused_origin
+from pipeline.edge.service import Service
+from pipeline.edge.statistics import scan_entry, scan_list, scan_statistics
+from pipeline.wire import channel_name
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Guarded(RequestHandler):
+    """A request that only this machine's own pages and programs may make."""
+
+    def initialize(self, service: Service) -> None:
+        self.service = service
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        for name, value in SECURITY_HEADERS.items():
+            self.set_header(name, value)
+        self.set_header("Cache-Control", "no-store")
+
+    def prepare(self) -> None:
+        problem = refused_host(self.request.headers) or refused_origin(self.request.headers)
+        if problem is not None:
+            self.service.counters["refused{reason=host}"] += 1
+            self.service.log.warning("refused", problem=problem, path=self.request.path)
+            self.answer({"error": problem}, 403)
+
+    def answer(self, value: object, status: int = 200) -> None:
+        """Answer with JSON."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(msgspec.json.encode(value))
+
+    def write_error(self, status_code: int, **_details: object) -> None:
+        self.answer({"error": self._reason}, status_code)
+
+
+class Statistics(Guarded):
+    """`GET /api/scans/stats`."""
+
+    async def get(self) -> None:
+        summaries, complete = await self.service.summaries()
+        self.answer(scan_statistics(summaries, complete=complete))
+
+
+class ScanList(Guarded):
+    """`GET /api/scans`."""
+
+    async def get(self) -> None:
+        summaries, complete = await self.service.summaries()
+        self.answer(scan_list(summaries, complete=complete))
+
+
+class Scan(Guarded):
+    """`GET /api/scans/ID`."""
+
+    async def get(self, scan_id: str) -> None:
+        summaries, complete = await self.service.summaries()
+        wanted = channel_name("scan", scan_id)
+        for summary in summaries:
+            if summary.channel == wanted:
+                self.answer(scan_entry(summary))
+                return
+        if complete:
+            self.answer({"error": "no such scan"}, 404)
+        else:
+            self.answer({"error": "a worker does not answer; the scan may be there"}, 503)
+
+
+class Health(Guarded):
+    """`GET /healthz`: the loop is alive."""
+
+    def get(self) -> None:
+        self.answer({"status": "alive"})
+
+
+class Readiness(Guarded):
+    """`GET /readyz`: every shard sends beacons, and connections are taken."""
+
+    def get(self) -> None:
+        silent = self.service.upstream.silent_shards(time.monotonic())
+        if self.service.draining:
+            self.answer({"status": "draining", "reason": "shutting down"}, 503)
+        elif silent:
+            reason = "no beacon from shard " + ", ".join(map(str, silent))
+            self.answer({"status": "degraded", "reason": reason, "silent_shards": silent}, 503)
+        else:
+            self.answer({"status": "ready", "connections": self.service.connections})
+
+
+class NotFound(Guarded):
+    """Any other path."""
+
+    def get(self) -> None:
+        self.answer({"error": "no such page"}, 404)
+
+
+class Page(StaticFileHandler):
+    """A file of the dashboard."""
+
+    def initialize(self, service: Service, path: str, default_filename: str | None = None) -> None:  # type: ignore[override]  # ours takes the service too
+        super().initialize(path, default_filename)
+        self._service = service
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        for name, value in SECURITY_HEADERS.items():
+            self.set_header(name, value)
+
+    def prepare(self) -> None:
+        problem = refused_host(self.request.headers)
+        if problem is not None:
+            self._service.counters["refused{reason=host}"] += 1
+            self.set_status(403)
+            self.finish(problem)
+
+    def set_extra_headers(self, path: str) -> None:  # noqa: ARG002  # the same for every file
+        self.set_header("Cache-Control", "no-cache")  # revalidated: an upgrade shows at once

@@ -1,0 +1,171 @@
+"""What every handler of one edge shares: the hub, the way to the workers, open connections. Shell."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from pipeline import __version__
+from pipeline.edge.close_codes import LIMIT, NOT_FOUND, SHUTDOWN, CloseCode
+from pipeline.edge.config import EdgeConfig
+from pipeline.edge.heartbeat import Wheel
+from pipeline.edge.hub import Feed, Hub
+from pipeline.edge.session import Greeting
+from pipeline.edge.upstream import Upstream
+from pipeline.errors import LayoutError
+from pipeline.log import Log
+from pipeline.sockets import Binder
+from pipeline.wire import Beacon, ChannelSummary, FrameMessage
+
+LIST_AGE_S = 0.25
+"""A list of scans that is not older is given again, so that many pages that poll cost one question."""
+LIST_TIMEOUT_S = 1.0
+
+
+class Connection(Protocol):
+    """One browser, as the service sees it."""
+
+    def drive(self) -> None:
+        """Send what is due."""
+
+    def beat(self, now: float) -> None:
+        """Ping it, or close it when it is gone."""
+
+    def end(self, code: CloseCode) -> None:
+        """Close it."""
+
+
+class Service:
+    """Args:
+    config: what the edge can be told.
+    binder: makes the sockets.
+    log: where lines go.
+    on_fatal: given an error that the edge cannot go on with.
+
+    Attributes:
+        draining: it takes no connections any more.
+        empty: set once it is draining and the last connection has gone.
+    """
+
+    def __init__(
+        self, config: EdgeConfig, binder: Binder, log: Log, on_fatal: Callable[[LayoutError], None]
+    ) -> None:
+        self.config = config
+        self.log = log
+        self.hub = Hub(config.ring)
+        self.counters: Counter[str] = Counter()
+        self.upstream = Upstream(config, binder, log, self._on_frames, self._on_beacon, on_fatal)
+        self.greeting = Greeting(config.heartbeat.interval_s, config.heartbeat.client_timeout_s, __version__)
+        self.draining = False
+        self.empty = asyncio.Event()
+        self._wheel: Wheel[Connection] = Wheel(config.heartbeat.interval_s)
+        self._slots: dict[Connection, int] = {}
+        self._drivers: dict[object, Connection] = {}
+        self._waiting: Counter[str] = Counter()
+        self._list: asyncio.Task[tuple[list[ChannelSummary], bool]] | None = None
+        self._list_at = float("-inf")
+
+    # --- connections ------------------------------------------------------------------------------
+
+    def admit(self, connection: Connection) -> CloseCode | None:
+        """Take in a connection, or return the code to close it with."""
+        if self.draining:
+            return SHUTDOWN
+        if len(self._slots) >= self.config.limits.max_connections:
+            return LIMIT
+        self._slots[connection] = self._wheel.add(connection)
+        return None
+
+    def release(self, connection: Connection) -> None:
+        """Forget a connection."""
+        slot = self._slots.pop(connection, None)
+        if slot is not None:
+            self._wheel.remove(connection, slot)
+        if self.draining and not self._slots:
+            self.empty.set()
+
+    def drive_with(self, session: object, connection: Connection | None) -> None:
+        """Say which connection sends what is due to a session; None when it is gone."""
+        if connection is None:
+            self._drivers.pop(session, None)
+        else:
+            self._drivers[session] = connection
+
+    def may_wait(self, address: str) -> bool:
+        """Count a connection that waits for a scan that does not exist; False past the limit."""
+        if self._waiting[address] >= self.config.limits.max_waiting:
+            return False
+        self._waiting[address] += 1
+        return True
+
+    def waits_no_more(self, address: str) -> None:
+        """Take back what `may_wait` counted."""
+        self._waiting[address] -= 1
+        if not self._waiting[address]:
+            del self._waiting[address]
+
+    @property
+    def connections(self) -> int:
+        """How many browsers are connected."""
+        return len(self._slots)
+
+    async def beat(self) -> None:
+        """Turn the heartbeat's wheel for ever."""
+        while True:
+            await asyncio.sleep(self._wheel.tick_s)
+            now = time.monotonic()
+            for connection in self._wheel.turn():
+                connection.beat(now)
+
+    def drain(self) -> None:
+        """Take no more connections, and close those there are."""
+        self.draining = True
+        if not self._slots:
+            self.empty.set()
+        for connection in list(self._slots):
+            connection.end(SHUTDOWN)
+
+    # --- what comes from the workers --------------------------------------------------------------
+
+    def _on_frames(self, frames: list[FrameMessage]) -> None:
+        for frame in frames:
+            feed = self.hub.add(frame)
+            if feed is not None:
+                self.drive(feed)
+
+    def _on_beacon(self, beacon: Beacon) -> None:
+        for head in beacon.heads:
+            feed = self.hub.feed(head.channel)
+            if feed is not None and feed.learn(head.epoch, head.seq):
+                self.drive(feed)
+        for channel, epoch in beacon.gone:
+            feed = self.hub.feed(channel)
+            if feed is not None and feed.epoch == epoch:
+                self._end(feed)
+
+    def drive(self, feed: Feed) -> None:
+        """Let every browser of a channel go on."""
+        for session in tuple(feed.sessions):
+            self._drivers[session].drive()
+
+    def _end(self, feed: Feed) -> None:
+        for session in tuple(feed.sessions):
+            self._drivers[session].end(session.completed() if not session.waiting else NOT_FOUND)
+        feed.forget()
+
+    # --- lists ------------------------------------------------------------------------------------
+
+    async def summaries(self) -> tuple[list[ChannelSummary], bool]:
+        """Return every channel's summary, and whether every shard has answered in time."""
+        now = time.monotonic()
+        if self._list is None or (self._list.done() and now - self._list_at > LIST_AGE_S):
+            self._list = asyncio.get_running_loop().create_task(self._ask_summaries())
+            self._list_at = now
+        return await asyncio.shield(self._list)
+
+    async def _ask_summaries(self) -> tuple[list[ChannelSummary], bool]:
+        replies, complete = await self.upstream.channels(LIST_TIMEOUT_S)
+        return [summary for reply in replies for summary in reply.channels], complete

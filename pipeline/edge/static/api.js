@@ -1,0 +1,94 @@
+/** Asking the edge over HTTP, and asking again. */
+
+/**
+ * Return the scans the edge knows of.
+ *
+ * @param {AbortSignal} signal
+ * @returns {Promise<{scans: object[], complete: boolean}>} `complete` false: some worker did not answer
+ * @throws {Error} with a message for a reader when the edge refuses or does not answer
+ */
+export async function fetchScans(signal) {
+  const response = await ask("api/scans", signal);
+  if (!response.ok) throw new Error(refusal(response.status));
+  return response.json();
+}
+
+/**
+ * Return whether the pipeline is ready, and why not.
+ *
+ * @param {AbortSignal} signal
+ * @returns {Promise<{ready: boolean, text: string}>}
+ */
+export async function fetchHealth(signal) {
+  const response = await ask("readyz", signal);
+  const body = await response.json().catch(() => ({}));
+  const ready = response.ok && body.status === "ready";
+  return { ready, text: ready ? "ready" : String(body.reason ?? body.status ?? `HTTP ${response.status}`) };
+}
+
+/** Return the address of a scan's WebSocket, beside this page. */
+export function scanSocketUrl(scanId) {
+  const url = new URL(`ws/scans/${encodeURIComponent(scanId)}`, document.baseURI);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.hash = "";
+  return url.href;
+}
+
+async function ask(path, signal) {
+  try {
+    return await fetch(path, { signal, headers: { accept: "application/json" }, cache: "no-store" });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new Error("The edge does not answer.", { cause: error });
+  }
+}
+
+function refusal(status) {
+  if (status === 401) return "The edge asks for a token.";
+  if (status === 403) return "The edge does not let this page see the scans.";
+  return `The edge answered with HTTP ${status}.`;
+}
+
+/** Repeats a request while the page is visible, never two at a time. */
+export class Poll {
+  /**
+   * @param {(signal: AbortSignal) => Promise<void>} step handles its own errors; what it throws after an abort is ignored
+   * @param {number} pauseMs between the end of one step and the start of the next
+   */
+  constructor(step, pauseMs) {
+    this.step = step;
+    this.pauseMs = pauseMs;
+    this.timer = null;
+    this.asking = null;
+    this.onVisibility = () => (document.hidden ? this.#rest() : this.#go());
+    document.addEventListener("visibilitychange", this.onVisibility);
+    if (!document.hidden) this.#go();
+  }
+
+  /** Stop for good; a request under way is aborted. */
+  close() {
+    document.removeEventListener("visibilitychange", this.onVisibility);
+    this.#rest();
+  }
+
+  #rest() {
+    clearTimeout(this.timer);
+    this.asking?.abort();
+    this.asking = null;
+  }
+
+  async #go() {
+    clearTimeout(this.timer);
+    if (this.asking !== null) return;
+    const asking = new AbortController();
+    this.asking = asking;
+    try {
+      await this.step(asking.signal);
+    } catch (error) {
+      if (!asking.signal.aborted) throw error;
+    }
+    if (this.asking !== asking) return;
+    this.asking = null;
+    this.timer = setTimeout(() => this.#go(), this.pauseMs);
+  }
+}

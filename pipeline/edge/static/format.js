@@ -1,0 +1,59 @@
+/** How numbers, times and hostile strings are shown. Pure: no DOM, no clock. */
+
+const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const oneDigit = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+
+// Control characters and the marks that reverse or hide text: a banner could pretend to be another one with them.
+const DECEPTIVE = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+/g;
+
+export const SEVERITIES = ["Critical", "High", "Medium", "Low", "Info"];
+
+/**
+ * Return a foreign value as text that shows what it is: deceptive characters become one "·", the rest is cut.
+ *
+ * @param {unknown} value anything but a string or a number gives ""
+ * @param {number} limit longest text, in UTF-16 units; a longer one ends in "…"
+ */
+export function plain(value, limit = 300) {
+  if (typeof value === "number") return String(value);
+  if (typeof value !== "string") return "";
+  const cut = value.length > limit ? `${value.slice(0, limit - 1)}…` : value;
+  return cut.replace(DECEPTIVE, "·").trim();
+}
+
+/** 12345 -> "12,345"; null -> "–". */
+export function count(value) {
+  return Number.isFinite(value) ? grouped.format(value) : "–";
+}
+
+/** Events per second: one digit after the point below ten, so that a slow scan does not show 0. */
+export function rate(perSecond) {
+  if (!Number.isFinite(perSecond)) return "–";
+  return perSecond > 0 && perSecond < 9.95 ? oneDigit.format(perSecond) : grouped.format(perSecond);
+}
+
+/** Whole percent, rounded down: 99.9 is not finished. null -> "–". */
+export function percent(value) {
+  return Number.isFinite(value) ? `${Math.floor(value)} %` : "–";
+}
+
+/** Seconds -> "4 s", "3:07", "1:03:07", "2 d 3:00:00"; not a number -> "–". */
+export function duration(seconds) {
+  if (!Number.isFinite(seconds) || seconds < 0) return "–";
+  const whole = Math.floor(seconds);
+  if (whole < 60) return `${whole} s`;
+  const two = (value) => String(value).padStart(2, "0");
+  const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
+  const clock = hours || days ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+  return days ? `${days} d ${clock}` : clock;
+}
+
+/** A phase's name for reading: "service_detection" -> "service detection". */
+export function phaseName(phase) {
+  return plain(phase, 60).replaceAll("_", " ");
+}
+
+/** 1, "host" -> "1 host"; 2, "host" -> "2 hosts". */
+export function plural(number, noun) {
+  return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,62 @@
+/**
+ * Messages wait here for the next picture, so that a burst costs one drawing.
+ *
+ * A hidden tab gets no animation frames and slow timers: there a timer applies what waits, and past
+ * `MAX_WAITING_EVENTS` it is applied at once. Nothing is dropped here.
+ */
+
+const MAX_WAITING_EVENTS = 5_000;
+const HIDDEN_INTERVAL_MS = 500;
+
+export class MessageQueue {
+  /** @param {(messages: object[]) => void} apply given everything that waited, in order; never an empty list */
+  constructor(apply) {
+    this.apply = apply;
+    this.waiting = [];
+    this.events = 0;
+    this.cancel = null;
+    this.onVisibility = () => this.#reschedule();
+    document.addEventListener("visibilitychange", this.onVisibility);
+  }
+
+  /** Put a message at the end. */
+  put(message) {
+    this.waiting.push(message);
+    // Each message counts for one, so that messages without events are bounded too.
+    this.events += 1 + (message.events?.length ?? 0);
+    if (this.events > MAX_WAITING_EVENTS) this.#flush();
+    else if (this.cancel === null) this.#schedule();
+  }
+
+  /** Drop what waits and stop. */
+  close() {
+    document.removeEventListener("visibilitychange", this.onVisibility);
+    this.cancel?.();
+    this.waiting = [];
+  }
+
+  #schedule() {
+    if (document.hidden) {
+      const timer = setTimeout(() => this.#flush(), HIDDEN_INTERVAL_MS);
+      this.cancel = () => clearTimeout(timer);
+    } else {
+      const frame = requestAnimationFrame(() => this.#flush());
+      this.cancel = () => cancelAnimationFrame(frame);
+    }
+  }
+
+  #reschedule() {
+    if (this.cancel === null) return;
+    this.cancel();
+    this.#schedule();
+  }
+
+  #flush() {
+    this.cancel?.();
+    this.cancel = null;
+    const messages = this.waiting;
+    this.waiting = [];
+    this.events = 0;
+    if (messages.length > 0) this.apply(messages);
+  }
+}

@@ -1,0 +1,94 @@
+"""Bytes to one browser's socket: as few copies as can be, and never more waiting than the bound. Shell.
+
+The only file that touches Tornado's insides; tests/sockets/test_transmit.py pins them to the installed
+version:
+
+- `WebSocketHandler.ws_connection.stream`: the connection's `IOStream`
+- `IOStream._total_write_index`, `IOStream._total_write_done_index`: bytes given to it, bytes the kernel took
+
+A frame goes to the stream as it was composed; `write_message` would compose it anew for each browser, at
+four times the cost (34-39 us against 9.6 us a frame and client, measured with small frames).
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import Future
+from collections.abc import Callable
+
+from tornado.iostream import IOStream, StreamClosedError
+from tornado.websocket import WebSocketHandler
+
+
+class Transmitter:
+    """Args:
+    handler: the browser's WebSocket, open.
+    buffer_bytes: bytes that may wait in the process; past it `ready` turns false.
+    kernel_buffer_bytes: the socket's SO_SNDBUF.
+    on_room: called when `ready` turns true again.
+
+    Attributes:
+        messages: WebSocket messages written.
+        bytes_sent: bytes written, framing included.
+    """
+
+    def __init__(
+        self,
+        handler: WebSocketHandler,
+        buffer_bytes: int,
+        kernel_buffer_bytes: int,
+        on_room: Callable[[], None],
+    ) -> None:
+        connection = handler.ws_connection
+        assert connection is not None
+        stream = connection.stream
+        assert isinstance(stream, IOStream)
+        self._stream = stream
+        self._buffer_bytes = buffer_bytes
+        self._on_room = on_room
+        self._taken_before = 0
+        self._taken_at = 0.0
+        self.messages = 0
+        self.bytes_sent = 0
+        if stream.socket is not None:
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel_buffer_bytes)
+
+    @property
+    def ready(self) -> bool:
+        """Whether more may be written."""
+        return not self._stream.closed() and self._waiting_bytes < self._buffer_bytes
+
+    @property
+    def _waiting_bytes(self) -> int:
+        total: int = self._stream._total_write_index - self._stream._total_write_done_index
+        return total
+
+    def write(self, frames: bytes, messages: int = 1) -> None:
+        """Write whole WebSocket frames, composed before; a closed connection takes them nowhere."""
+        try:
+            future: Future[None] = self._stream.write(frames)
+        except StreamClosedError:
+            return
+        self.messages += messages
+        self.bytes_sent += len(frames)
+        if not future.done():
+            future.add_done_callback(self._written)
+
+    def stalled_s(self, now: float) -> float:
+        """Return for how long bytes have waited without the kernel taking any; 0 while all is well.
+
+        Args:
+            now: monotonic seconds. Call it regularly: it compares with the call before.
+        """
+        taken: int = self._stream._total_write_done_index
+        if taken != self._taken_before or not self._waiting_bytes:
+            self._taken_before = taken
+            self._taken_at = now
+            return 0.0
+        return now - self._taken_at
+
+    def _written(self, future: Future[None]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            return  # closed; the handler's on_close tells
+        if self.ready:
+            self._on_room()

@@ -1,0 +1,236 @@
+"""The edge's side towards the workers: frames and beacons by SUB, questions by DEALER. Shell.
+
+A ZeroMQ socket's file descriptor is edge-triggered: it tells once that something changed. So a callback
+drains to the end, or schedules itself anew at the bound; and whatever else touches the socket drains
+afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import zmq
+
+from pipeline.edge.config import EdgeConfig
+from pipeline.errors import LayoutError, MessageMalformed
+from pipeline.log import Log
+from pipeline.shards import HASH_NAME, shard_of
+from pipeline.sockets import Binder, drain, shard_events, shard_history
+from pipeline.wire import (
+    BEACON_TOPIC,
+    Beacon,
+    ChannelsReply,
+    ChannelsRequest,
+    FrameMessage,
+    HeadReply,
+    HeadRequest,
+    HistoryReply,
+    Page,
+    PageRequest,
+    decode_beacon,
+    decode_frame,
+    decode_history_reply,
+    encode,
+    frame_topic,
+)
+
+Question = HeadRequest | PageRequest | ChannelsRequest
+
+
+class Upstream:
+    """Args:
+    config: what the edge can be told.
+    binder: makes the sockets.
+    log: where lines go.
+    on_frames: given the frames of one wake-up, in order.
+    on_beacon: given each beacon.
+    on_fatal: given an error that the edge cannot go on with.
+    """
+
+    def __init__(
+        self,
+        config: EdgeConfig,
+        binder: Binder,
+        log: Log,
+        on_frames: Callable[[list[FrameMessage]], None],
+        on_beacon: Callable[[Beacon], None],
+        on_fatal: Callable[[LayoutError], None],
+    ) -> None:
+        self._shards = config.pipeline.shards
+        self._settings = config.upstream
+        self._log = log
+        self._on_frames = on_frames
+        self._on_beacon = on_beacon
+        self._on_fatal = on_fatal
+        self._loop = asyncio.get_running_loop()
+        self._ids = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[HistoryReply]] = {}
+        self._pages: dict[tuple[str, int, int], asyncio.Task[Page]] = {}
+        self._beacon_at: dict[int, float] = {}
+        self.counters: Counter[str] = Counter()
+        high_water_mark = self._settings.high_water_mark
+        self._events = binder.connect(
+            zmq.SUB, [shard_events(shard) for shard in range(self._shards)], high_water_mark=high_water_mark
+        )
+        self._events.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
+        self._questions = [
+            binder.connect(zmq.DEALER, [shard_history(shard)], high_water_mark=1_000)
+            for shard in range(self._shards)
+        ]
+        self._loop.add_reader(self._events.fileno(), self._drain_events)
+        for shard, socket in enumerate(self._questions):
+            self._loop.add_reader(socket.fileno(), self._drain_answers, shard)
+        self._loop.call_soon(self._drain_events)
+
+    def close(self) -> None:
+        """Stop listening; the binder closes the sockets."""
+        self._loop.remove_reader(self._events.fileno())
+        for socket in self._questions:
+            self._loop.remove_reader(socket.fileno())
+
+    # --- frames and beacons -----------------------------------------------------------------------
+
+    def subscribe(self, channel: str) -> None:
+        """Receive a channel's frames from now on; what was before is asked for."""
+        self._events.setsockopt(zmq.SUBSCRIBE, frame_topic(channel))
+        self._loop.call_soon(self._drain_events)
+
+    def unsubscribe(self, channel: str) -> None:
+        """Receive a channel's frames no more."""
+        self._events.setsockopt(zmq.UNSUBSCRIBE, frame_topic(channel))
+        self._loop.call_soon(self._drain_events)
+
+    def silent_shards(self, now: float) -> list[int]:
+        """Return the shards that have sent no beacon for `silent_s`."""
+        return [
+            shard
+            for shard in range(self._shards)
+            if now - self._beacon_at.get(shard, float("-inf")) > self._settings.silent_s
+        ]
+
+    def _drain_events(self) -> None:
+        frames: list[FrameMessage] = []
+        count = 0
+        for message in drain(self._events, self._settings.drain_messages):
+            count += 1
+            try:
+                if not message.startswith(BEACON_TOPIC):
+                    frames.append(decode_frame(message))
+                    continue
+                beacon = decode_beacon(message)
+            except MessageMalformed as error:
+                self.counters["malformed{socket=events}"] += 1
+                self._log.warning("malformed message from a worker", problem=error)
+                continue
+            if frames:  # what a beacon says comes after the frames before it
+                self._on_frames(frames)
+                frames = []
+            self._take_beacon(beacon)
+        if frames:
+            self._on_frames(frames)
+        if count == self._settings.drain_messages:
+            self._loop.call_soon(self._drain_events)
+
+    def _take_beacon(self, beacon: Beacon) -> None:
+        if (beacon.shards, beacon.hash) != (self._shards, HASH_NAME):
+            self._on_fatal(
+                LayoutError(
+                    f"shard {beacon.shard} is one of {beacon.shards}, spread by {beacon.hash!r}; "
+                    f"this edge is set to {self._shards} shards, spread by {HASH_NAME!r}"
+                )
+            )
+            return
+        self._beacon_at[beacon.shard] = time.monotonic()
+        self._on_beacon(beacon)
+
+    # --- questions --------------------------------------------------------------------------------
+
+    async def head(self, channel: str, epoch: int | None) -> HeadReply:
+        """Ask how far a channel is, until its worker answers.
+
+        Args:
+            channel: `kind/id`.
+            epoch: a life that the asker has seen, to learn whether it is still held; or None.
+        """
+        reply = await self._ask(
+            shard_of(channel, self._shards), lambda number: HeadRequest(number, channel, epoch)
+        )
+        assert isinstance(reply, HeadReply)
+        return reply
+
+    async def page(self, channel: str, epoch: int, first: int) -> Page:
+        """Ask for events, until the worker answers; all who want the same at one time share one question."""
+        key = (channel, epoch, first)
+        task = self._pages.get(key)
+        if task is None:
+            task = self._loop.create_task(self._fetch_page(channel, epoch, first))
+            self._pages[key] = task
+            task.add_done_callback(lambda _: self._pages.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _fetch_page(self, channel: str, epoch: int, first: int) -> Page:
+        reply = await self._ask(
+            shard_of(channel, self._shards), lambda number: PageRequest(number, channel, epoch, first)
+        )
+        assert isinstance(reply, Page)
+        self.counters["pages"] += 1
+        return reply
+
+    async def channels(self, timeout_s: float) -> tuple[list[ChannelsReply], bool]:
+        """Ask every shard for its channels.
+
+        Returns:
+            (the answers that came within `timeout_s` seconds, whether these are all).
+        """
+        tasks = [self._loop.create_task(self._ask(shard, ChannelsRequest)) for shard in range(self._shards)]
+        done, late = await asyncio.wait(tasks, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        replies = [reply for task in done if isinstance(reply := task.result(), ChannelsReply)]
+        return sorted(replies, key=lambda reply: reply.shard), not late
+
+    async def _ask(self, shard: int, compose: Callable[[int], Question]) -> HistoryReply:
+        number = next(self._ids)
+        future: asyncio.Future[HistoryReply] = self._loop.create_future()
+        self._asked[number] = future
+        message = encode(compose(number))
+        try:
+            while True:
+                self._send(shard, message)
+                try:
+                    return await asyncio.wait_for(
+                        asyncio.shield(future), timeout=self._settings.answer_timeout_s
+                    )
+                except TimeoutError:
+                    self.counters["questions_repeated"] += 1
+        finally:
+            self._asked.pop(number, None)
+            future.cancel()
+
+    def _send(self, shard: int, message: bytes) -> None:
+        try:
+            self._questions[shard].send(message, zmq.NOBLOCK)
+        except zmq.Again:
+            self.counters["questions_not_sent"] += 1  # a thousand wait already; it is asked again
+        self._loop.call_soon(self._drain_answers, shard)
+
+    def _drain_answers(self, shard: int) -> None:
+        count = 0
+        for message in drain(self._questions[shard], self._settings.drain_messages):
+            count += 1
+            try:
+                reply = decode_history_reply(message)
+            except MessageMalformed as error:
+                self.counters["malformed{socket=history}"] += 1
+                self._log.warning("malformed answer from a worker", problem=error)
+                continue
+            number = reply.header.id if isinstance(reply, Page) else reply.id
+            future = self._asked.get(number)
+            if future is not None and not future.done():
+                future.set_result(reply)
+        if count == self._settings.drain_messages:
+            self._loop.call_soon(self._drain_answers, shard)

@@ -1,0 +1,375 @@
+"""What a scanner embeds: events in, numbered, sent, and kept until they are acked.
+
+::
+
+    from pipeline import Emitter
+
+    with Emitter("demo") as emitter:
+        emitter.emit({"type": "scanStarted"})
+        emitter.emit({"type": "hostDiscovered", "ip": "10.0.0.5"})
+        emitter.emit({"type": "scanCompleted"})
+
+Leaving the block waits until everything is acked. Imports pyzmq and msgspec, and neither tornado nor click.
+A thread owns the sockets; `emit` only encodes, numbers and queues.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket as sockets
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import zmq
+
+from pipeline.errors import EventRejected, MessageMalformed, NotDelivered, PipelineError, RejectReason
+from pipeline.event import MAX_EVENT_BYTES, Event, Lost, check_scan_id, encode_event
+from pipeline.outbox import Outbox
+from pipeline.places import run_dir as resolve_run_dir
+from pipeline.sockets import Binder, drain, found, ingest_control, ingest_data
+from pipeline.wire import (
+    Feedback,
+    Hello,
+    Welcome,
+    channel_name,
+    decode_ingest_message,
+    encode,
+    encode_envelope,
+)
+
+HELLO_INTERVAL_S = 1.0
+"""How often a producer says hello: an ingest that was restarted does not know it any more."""
+FAIL_OVER_S = 1.5
+"""An ingest that has not answered for so long is left for the next one."""
+MAX_REJECTED_KEPT = 1_000
+
+
+class EmitterFull(PipelineError):
+    """The emitter's buffer is full and `on_full` is `raise`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An event that the pipeline will never take: its channel, its number, why."""
+
+    channel: str
+    pseq: int
+    reason: str
+    message: str
+
+
+class Emitter:
+    """Sends events of one or several scans.
+
+    Thread-safe. After a fork the child begins anew, as another producer; what the parent has not got acked
+    stays the parent's.
+
+    Args:
+        scan_id: where `emit` sends unless told otherwise.
+        run_dir: the pipeline's run directory; empty for the default.
+        on_full: what `emit` does while `max_buffered_bytes` are not acked: `block`; `drop` the event, count
+            it and tell it by a `lost` event; or `raise` `EmitterFull`.
+        max_buffered_bytes: the most event bytes kept.
+
+    Raises:
+        EventRejected: `bad_scan_id`.
+        EndpointError: the run directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        scan_id: str | None = None,
+        *,
+        run_dir: str = "",
+        on_full: Literal["block", "drop", "raise"] = "block",
+        max_buffered_bytes: int = 16_777_216,
+    ) -> None:
+        self._default_channel = channel_name("scan", check_scan_id(scan_id)) if scan_id is not None else None
+        self._run_dir: Path = resolve_run_dir(run_dir, os.environ)
+        self._on_full = on_full
+        self._max_buffered_bytes = max_buffered_bytes
+        self._begin()
+
+    def _begin(self) -> None:
+        self._os_pid = os.getpid()
+        self.pid = uuid.uuid4().hex
+        self._inc = time.time_ns() // 1_000_000
+        self._changed = threading.Condition()
+        self._outboxes: dict[str, Outbox] = {}
+        self._buffered_bytes = 0
+        self._unacked = 0
+        self._dropped: dict[str, int] = {}
+        self._rejected: list[Rejected] = []
+        self._welcomed = False
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._wake_read, self._wake_write = sockets.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+
+    # --- the caller's side ------------------------------------------------------------------------
+
+    def emit(
+        self,
+        event: Event | Mapping[str, object] | bytes,
+        *,
+        scan_id: str | None = None,
+        report_id: str | None = None,
+    ) -> int:
+        """Queue one event.
+
+        Args:
+            event: a typed event, a mapping with a `type`, or one JSON object as bytes without a line break.
+            scan_id: the scan, if not the emitter's own.
+            report_id: the report it belongs to, instead of a scan.
+
+        Returns:
+            Its number in its channel, from 1; 0 when it was dropped.
+
+        Raises:
+            EventRejected: `schema`, `too_large` or `bad_scan_id`; nothing was queued.
+            EmitterFull: the buffer is full and `on_full` is `raise`.
+        """
+        raw = event if isinstance(event, bytes) else encode_event(event)
+        if len(raw) > MAX_EVENT_BYTES:
+            raise EventRejected(
+                RejectReason.TOO_LARGE,
+                f"event of {len(raw)} bytes exceeds the limit of {MAX_EVENT_BYTES} bytes",
+            )
+        if b"\n" in raw:
+            raise EventRejected(
+                RejectReason.SCHEMA, "the event's JSON holds a line break; write it on one line"
+            )
+        if report_id is not None:
+            channel = channel_name("report", check_scan_id(report_id))
+        elif scan_id is not None or self._default_channel is None:
+            channel = channel_name("scan", check_scan_id(scan_id))
+        else:
+            channel = self._default_channel
+        if os.getpid() != self._os_pid:
+            self._begin()
+        with self._changed:
+            if not self._make_room(len(raw)):
+                self._dropped[channel] = self._dropped.get(channel, 0) + 1
+                return 0
+            self._start_thread()
+            return self._queue(channel, raw)
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until every event is acked or rejected.
+
+        Args:
+            timeout_s: seconds to wait; None waits as long as it takes.
+
+        Raises:
+            NotDelivered: some are not acked in time; they are kept and still sent.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._unacked == 0, timeout_s):
+                raise NotDelivered(
+                    self._unacked,
+                    f"{self._unacked} events are not acknowledged after {timeout_s:g} s; the pipeline in "
+                    f"{self._run_dir} does not keep up or does not run",
+                )
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait until an ingest answers.
+
+        Args:
+            timeout_s: seconds to wait.
+
+        Raises:
+            NotDelivered: none does.
+        """
+        with self._changed:
+            self._start_thread()
+            if not self._changed.wait_for(lambda: self._welcomed, timeout_s):
+                raise NotDelivered(
+                    self._unacked,
+                    f"no pipeline answers in {self._run_dir} after {timeout_s:g} s; start one with bin/up, "
+                    f"or name its directory with --run-dir",
+                )
+
+    def rejected(self) -> list[Rejected]:
+        """Return the events refused since the last call; beyond 1,000 the oldest are left out."""
+        with self._changed:
+            rejected, self._rejected = self._rejected, []
+            return rejected
+
+    @property
+    def unacked(self) -> int:
+        """How many events are neither acked nor rejected yet."""
+        return self._unacked
+
+    def close(self, timeout_s: float | None = 30.0) -> None:
+        """Wait until everything is acked, then stop.
+
+        Raises:
+            NotDelivered: some are not acked within `timeout_s` seconds; they are given up.
+        """
+        try:
+            self.flush(timeout_s)
+        finally:
+            with self._changed:
+                self._closing = True
+                self._wake()
+            if self._thread is not None:
+                self._thread.join()
+            self._wake_read.close()
+            self._wake_write.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _make_room(self, size: int) -> bool:
+        """Say whether an event of so many bytes may be queued; hold the lock."""
+        if self._buffered_bytes + size <= self._max_buffered_bytes:
+            return True
+        if self._on_full == "drop":
+            return False
+        if self._on_full == "raise":
+            raise EmitterFull(
+                f"{self._buffered_bytes} event bytes are not acknowledged; "
+                f"the limit is {self._max_buffered_bytes}"
+            )
+        self._changed.wait_for(lambda: self._buffered_bytes + size <= self._max_buffered_bytes)
+        return True
+
+    def _queue(self, channel: str, raw: bytes) -> int:
+        outbox = self._outboxes.get(channel)
+        if outbox is None:
+            outbox = self._outboxes[channel] = Outbox(channel, self.pid, self._inc)
+        dropped = self._dropped.pop(channel, 0)
+        if dropped:
+            self._add(outbox, encode_event(Lost(count=dropped, reason="emitter_full")))
+        pseq = self._add(outbox, raw)
+        self._wake()
+        return pseq
+
+    def _add(self, outbox: Outbox, raw: bytes) -> int:
+        self._buffered_bytes += len(raw)
+        self._unacked += 1
+        return outbox.add(raw)
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="scanstream-emitter", daemon=True)
+            self._thread.start()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full of wake-ups already
+            self._wake_write.send(b"\0")
+
+    # --- the thread's side ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        turn = int(self.pid[:8], 16)  # spreads producers over the ingests
+        try:
+            while not self._closing:
+                indices = [
+                    int(name.split("-")[1].split(".")[0]) for name in found(self._run_dir, "ingest-*.control")
+                ]
+                index = indices[turn % len(indices)] if indices else 0
+                binder = Binder(context, self._run_dir)
+                try:
+                    self._talk_to(binder, index)
+                finally:
+                    binder.close()
+                turn += 1
+        finally:
+            context.term()
+
+    def _talk_to(self, binder: Binder, index: int) -> None:
+        """Send to one ingest until it does not answer any more, or the emitter is closed."""
+        data = binder.connect(zmq.PUSH, [], high_water_mark=64)
+        data.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for an ingest that is not there
+        data.connect(f"ipc://{self._run_dir / ingest_data(index)}")
+        control = binder.connect(zmq.DEALER, [ingest_control(index)], high_water_mark=1_000)
+        poller = zmq.Poller()
+        poller.register(control, zmq.POLLIN)
+        poller.register(self._wake_read.fileno(), zmq.POLLIN)
+        now = time.monotonic()
+        heard_at = now
+        next_hello = now
+        with self._changed:
+            for outbox in self._outboxes.values():
+                outbox.go_back(now)
+        while not self._closing:
+            now = time.monotonic()
+            if now >= next_hello:
+                self._say_hello(control)
+                next_hello = now + HELLO_INTERVAL_S
+            if now - heard_at > FAIL_OVER_S:
+                return
+            with self._changed:
+                blocked, deadline = self._send_due(data, now)
+            deadline = min(next_hello, heard_at + FAIL_OVER_S + 0.01, deadline or next_hello)
+            if blocked:
+                poller.register(data, zmq.POLLOUT)
+            ready = dict(poller.poll(max(0, int((deadline - now) * 1000) + 1)))
+            if blocked:
+                poller.unregister(data)
+            if self._wake_read.fileno() in ready:
+                self._wake_read.recv(65_536)
+            if control in ready:
+                heard_at = time.monotonic()
+                for message in drain(control, 1_000):
+                    self._hear(message, heard_at)
+
+    def _say_hello(self, control: zmq.Socket[bytes]) -> None:
+        with contextlib.suppress(zmq.Again):  # the ingest is not there; FAIL_OVER_S decides
+            control.send(encode(Hello(self.pid, self._inc)), zmq.NOBLOCK)
+
+    def _send_due(self, data: zmq.Socket[bytes], now: float) -> tuple[bool, float | None]:
+        """Send what the windows allow; return (whether the socket is full, the next deadline)."""
+        deadline: float | None = None
+        for outbox in self._outboxes.values():
+            outbox.handle_timeout(now)
+            while (message := outbox.next_message(now)) is not None:
+                header, events = message
+                try:
+                    data.send(encode_envelope(header, events), zmq.NOBLOCK)
+                except zmq.Again:
+                    return True, deadline
+                outbox.sent(events, now)
+            due = outbox.next_deadline()
+            if due is not None:
+                deadline = due if deadline is None else min(deadline, due)
+        return False, deadline
+
+    def _hear(self, raw: bytes, now: float) -> None:
+        try:
+            message = decode_ingest_message(raw)
+        except MessageMalformed:
+            return
+        with self._changed:
+            if isinstance(message, Welcome):
+                self._welcomed = True
+            elif isinstance(message, Feedback):
+                for nack in message.nacks:
+                    self._rejected.append(Rejected(nack.channel, nack.pseq, nack.reason, nack.message))
+                    del self._rejected[:-MAX_REJECTED_KEPT]
+                for ack in message.acks:
+                    outbox = self._outboxes.get(ack.channel)
+                    if outbox is not None:
+                        before = outbox.size_bytes
+                        self._unacked -= outbox.acked(ack.committed, now)
+                        self._buffered_bytes -= before - outbox.size_bytes
+                for retry in message.retries:
+                    outbox = self._outboxes.get(retry.channel)
+                    if outbox is not None:
+                        outbox.retry(retry.reason, now)
+            self._changed.notify_all()

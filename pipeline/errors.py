@@ -1,0 +1,106 @@
+"""Everything that can go wrong, as one tree.
+
+::
+
+    PipelineError
+    ├── OperatorError             ours or the operator's: how it was set up or started
+    │   ├── ConfigError           a config file, flag or variable; exit code 78
+    │   ├── EndpointError         a run directory, socket path or port that cannot be used
+    │   └── LayoutError           shards or hash differ from those the data was written with
+    └── PeerError                 the other side's: what it sent, or that it does not answer
+        ├── EventRejected         one event that is not taken; carries a `RejectReason`
+        ├── MessageMalformed      bytes from a ZeroMQ peer that are none of our messages
+        ├── InputMalformed        a tool's output that an adapter cannot read on from
+        └── NotDelivered          what a producer sent and nobody has acknowledged
+
+A message names what was wrong, the value met *and* the limit; the fields say the same to a program.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class PipelineError(Exception):
+    """The root of every error this package raises on purpose."""
+
+    exit_code = 1
+
+
+class OperatorError(PipelineError):
+    """What the operator can mend: configuration, paths, ports."""
+
+
+class ConfigError(OperatorError):
+    """A configuration that cannot be used.
+
+    Args:
+        problems: one line a mistake, all of them, each naming its source and key.
+    """
+
+    exit_code = 78
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class EndpointError(OperatorError):
+    """A run directory, socket path or port that cannot be used."""
+
+
+class LayoutError(OperatorError):
+    """The shards or the hash differ from those the data or a peer was set up with."""
+
+    exit_code = 78
+
+
+class PeerError(PipelineError):
+    """What the other side did: it sent something unusable, or it does not answer."""
+
+
+class RejectReason(enum.StrEnum):
+    """Why an event is not taken: the closed list behind every NACK and every `rejected` counter."""
+
+    UTF8 = "utf8"
+    JSON = "json"
+    SCHEMA = "schema"
+    TOO_LARGE = "too_large"
+    BAD_SCAN_ID = "bad_scan_id"
+    AFTER_TERMINAL = "after_terminal"
+    FENCED = "fenced"
+
+
+class EventRejected(PeerError):
+    """One event that is not taken.
+
+    Args:
+        reason: which of the closed list of reasons it is.
+        message: what was wrong, with the value and the limit.
+    """
+
+    def __init__(self, reason: RejectReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class MessageMalformed(PeerError):
+    """Bytes from a ZeroMQ peer that are none of the messages `wire` knows."""
+
+
+class InputMalformed(PeerError):
+    """A tool's output that an adapter cannot read on from."""
+
+
+class NotDelivered(PeerError):
+    """Events were sent and not acknowledged in the time given.
+
+    Args:
+        unacked: how many events are not acknowledged.
+        message: what was waited for, where, and how long.
+    """
+
+    def __init__(self, unacked: int, message: str) -> None:
+        super().__init__(message)
+        self.unacked = unacked

@@ -1,0 +1,469 @@
+"""The event catalogue: which types there are, what their fields are, how each is treated.
+
+Sits under everything: ingest checks an event with :func:`check_event`, the worker asks
+the :class:`Catalogue` for its class, the adapters build what it describes. Knows no socket, no clock and
+no message between processes.
+
+The types, their fields and their values are HeroForge's (`src/types.rs`: types in camelCase, fields in
+snake_case), so that its frontend runs unchanged. A field the catalogue knows is checked; any other
+field, and any other type, passes through untouched.
+
+======== ==================================================================================
+class    treatment
+======== ==================================================================================
+critical at once, outside the frame budget, never dropped, never merged
+fact     batched, never silently dropped; every type the catalogue does not know is a fact
+state    the latest of a key in a frame survives, with its own seq; the rest counts as merged
+======== ==================================================================================
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from pipeline.errors import EventRejected, RejectReason
+
+MAX_EVENT_BYTES = 65_536
+"""The largest event taken, in bytes of JSON; a larger one is rejected as `too_large`."""
+
+MAX_DEPTH_NOTE = "nested too deeply to be read"
+
+_SCAN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}\Z")
+_RESERVED_IDS = frozenset({"stats"})
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Protocol = Literal["TCP", "UDP"]
+PortState = Literal["Open", "Closed", "Filtered"]
+Severity = Literal["Critical", "High", "Medium", "Low", "Info"]
+SEVERITIES: tuple[Severity, ...] = ("Critical", "High", "Medium", "Low", "Info")
+
+
+class EventClass(enum.Enum):
+    """How an event is treated on its way to a browser."""
+
+    CRITICAL = "critical"
+    FACT = "fact"
+    STATE = "state"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """What every event may carry beside its type.
+
+    `scan_id` is needed only where the event travels without an envelope. `ts` is the producer's wall
+    clock, ISO 8601 or epoch seconds; it is shown, and never used to order or to time anything.
+    """
+
+    scan_id: str | None = None
+    ts: str | int | float | None = None
+
+
+class ScanStarted(Event, frozen=True, kw_only=True, tag="scanStarted"):
+    timestamp: str | None = None
+
+
+class PhaseStarted(Event, frozen=True, kw_only=True, tag="phaseStarted"):
+    phase: str
+    progress: float | None = None
+
+
+class ScanCompleted(Event, frozen=True, kw_only=True, tag="scanCompleted"):
+    duration: float | None = None
+    total_hosts: int | None = None
+
+
+class Error(Event, frozen=True, kw_only=True, tag="error"):
+    message: str
+    fatal: bool = True
+
+
+class HostDiscovered(Event, frozen=True, kw_only=True, tag="hostDiscovered"):
+    ip: str
+    hostname: str | None = None
+
+
+class PortFound(Event, frozen=True, kw_only=True, tag="portFound"):
+    ip: str
+    port: Port
+    protocol: Protocol
+    state: PortState
+
+
+class ServiceDetected(Event, frozen=True, kw_only=True, tag="serviceDetected"):
+    ip: str
+    port: Port
+    service_name: str
+    version: str | None = None
+
+
+class VulnerabilityFound(Event, frozen=True, kw_only=True, tag="vulnerabilityFound"):
+    ip: str
+    severity: Severity
+    title: str
+    cve_id: str | None = None
+
+
+class EnumerationStarted(Event, frozen=True, kw_only=True, tag="enumerationStarted"):
+    ip: str
+    port: Port
+    service_type: str | None = None
+
+
+class EnumerationFinding(Event, frozen=True, kw_only=True, tag="enumerationFinding"):
+    ip: str
+    port: Port
+    finding_type: str | None = None
+    value: str | None = None
+
+
+class EnumerationCompleted(Event, frozen=True, kw_only=True, tag="enumerationCompleted"):
+    ip: str
+    port: Port
+    findings_count: int | None = None
+
+
+class DnsRecordFound(Event, frozen=True, kw_only=True, tag="dnsRecordFound"):
+    domain: str
+    record_type: str
+    value: str
+
+
+class SubdomainFound(Event, frozen=True, kw_only=True, tag="subdomainFound"):
+    subdomain: str
+
+
+class ScanProgress(Event, frozen=True, kw_only=True, tag="scanProgress"):
+    """`progress` is percent, and any JSON number: producers get it wrong, the scan state makes it honest."""
+
+    phase: str
+    progress: float
+    message: str | None = None
+
+
+class VpnConnecting(Event, frozen=True, kw_only=True, tag="vpnConnecting"):
+    config_name: str
+
+
+class VpnConnected(Event, frozen=True, kw_only=True, tag="vpnConnected"):
+    config_name: str
+    assigned_ip: str | None = None
+
+
+class VpnDisconnecting(Event, frozen=True, kw_only=True, tag="vpnDisconnecting"):
+    config_name: str
+
+
+class VpnDisconnected(Event, frozen=True, kw_only=True, tag="vpnDisconnected"):
+    config_name: str
+
+
+class VpnError(Event, frozen=True, kw_only=True, tag="vpnError"):
+    config_name: str
+    message: str
+
+
+class ReportStarted(Event, frozen=True, kw_only=True, tag="reportStarted"):
+    report_id: str
+    name: str
+    format: str
+
+
+class ReportPhase(Event, frozen=True, kw_only=True, tag="reportPhase"):
+    """`progress` runs from 0 to 1 here, unlike a scan's: so HeroForge's frontend reads it."""
+
+    report_id: str
+    phase: str
+    progress: float
+    message: str | None = None
+
+
+class ScreenshotCaptured(Event, frozen=True, kw_only=True, tag="screenshotCaptured"):
+    report_id: str
+    url: str
+    index: int
+    total: int
+
+
+class ReportCompleted(Event, frozen=True, kw_only=True, tag="reportCompleted"):
+    report_id: str
+    file_path: str | None = None
+    file_size: int | None = None
+
+
+class ReportFailed(Event, frozen=True, kw_only=True, tag="reportFailed"):
+    report_id: str
+    error: str
+
+
+class ScanStalled(Event, frozen=True, kw_only=True, tag="scanStalled"):
+    silent_s: float | None = None
+
+
+class ScanResumed(Event, frozen=True, kw_only=True, tag="scanResumed"):
+    silent_s: float | None = None
+
+
+class ScanOrphaned(Event, frozen=True, kw_only=True, tag="scanOrphaned"):
+    message: str | None = None
+
+
+class Lost(Event, frozen=True, kw_only=True, tag="lost"):
+    """Events that are known to be missing: how many, and why."""
+
+    count: int
+    reason: str
+
+
+class UnknownEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event whose type the catalogue does not know: passed on untouched, treated as a fact."""
+
+    type: str
+    scan_id: str | None = None
+    report_id: str | None = None
+    ts: str | int | float | None = None
+
+
+KnownEvent: TypeAlias = (
+    ScanStarted
+    | PhaseStarted
+    | ScanCompleted
+    | Error
+    | HostDiscovered
+    | PortFound
+    | ServiceDetected
+    | VulnerabilityFound
+    | EnumerationStarted
+    | EnumerationFinding
+    | EnumerationCompleted
+    | DnsRecordFound
+    | SubdomainFound
+    | ScanProgress
+    | VpnConnecting
+    | VpnConnected
+    | VpnDisconnecting
+    | VpnDisconnected
+    | VpnError
+    | ReportStarted
+    | ReportPhase
+    | ScreenshotCaptured
+    | ReportCompleted
+    | ReportFailed
+    | ScanStalled
+    | ScanResumed
+    | ScanOrphaned
+    | Lost
+)
+AnyEvent: TypeAlias = KnownEvent | UnknownEvent
+
+_decode_known: Callable[[bytes], KnownEvent] = msgspec.json.Decoder(KnownEvent).decode
+_decode_unknown: Callable[[bytes], UnknownEvent] = msgspec.json.Decoder(UnknownEvent).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class CatalogueEntry(msgspec.Struct, frozen=True):
+    """How one type is treated.
+
+    `key` names the field whose latest value survives in a frame (state types only). `terminal` says
+    whether the type ends its channel.
+    """
+
+    event_class: EventClass
+    key: str | None = None
+    terminal: bool = False
+
+
+_CRITICAL = CatalogueEntry(EventClass.CRITICAL)
+_TERMINAL = CatalogueEntry(EventClass.CRITICAL, terminal=True)
+_FACT = CatalogueEntry(EventClass.FACT)
+
+DEFAULT_CATALOGUE: Mapping[str, CatalogueEntry] = {
+    "scanStarted": _CRITICAL,
+    "phaseStarted": _CRITICAL,
+    "scanCompleted": _TERMINAL,
+    "error": _TERMINAL,
+    "reportStarted": _CRITICAL,
+    "reportCompleted": _TERMINAL,
+    "reportFailed": _TERMINAL,
+    "vpnError": _CRITICAL,
+    "scanStalled": _CRITICAL,
+    "scanResumed": _CRITICAL,
+    "scanOrphaned": _CRITICAL,
+    "hostDiscovered": _FACT,
+    "portFound": _FACT,
+    "serviceDetected": _FACT,
+    "vulnerabilityFound": _FACT,
+    "enumerationStarted": _FACT,
+    "enumerationFinding": _FACT,
+    "enumerationCompleted": _FACT,
+    "dnsRecordFound": _FACT,
+    "subdomainFound": _FACT,
+    "screenshotCaptured": _FACT,
+    "vpnConnecting": _FACT,
+    "vpnConnected": _FACT,
+    "vpnDisconnecting": _FACT,
+    "vpnDisconnected": _FACT,
+    "lost": _FACT,
+    "scanProgress": CatalogueEntry(EventClass.STATE, key="phase"),
+    "reportPhase": CatalogueEntry(EventClass.STATE, key="report_id"),
+}
+
+
+class Treatment(msgspec.Struct, frozen=True):
+    """What the catalogue says of one event: class, merge key (state only), whether it ends its channel."""
+
+    event_class: EventClass
+    key: str | None = None
+    terminal: bool = False
+
+
+_TREAT_CRITICAL = Treatment(EventClass.CRITICAL)
+_TREAT_TERMINAL = Treatment(EventClass.CRITICAL, terminal=True)
+_TREAT_FACT = Treatment(EventClass.FACT)
+
+
+class Catalogue:
+    """The treatment of every type: the defaults, and what the operator changed.
+
+    Args:
+        overrides: type -> entry; replaces the default of that type, or adds one.
+    """
+
+    def __init__(self, overrides: Mapping[str, CatalogueEntry] | None = None) -> None:
+        self._entries = {**DEFAULT_CATALOGUE, **(overrides or {})}
+
+    def treatment(self, event: AnyEvent, raw: bytes) -> Treatment:
+        """Return how `event` is treated.
+
+        Args:
+            event: the checked event.
+            raw: its JSON, read only for the merge key of a state type that is not in the default catalogue.
+        """
+        entry = self._entries.get(event_type(event), _FACT)
+        if entry.event_class is EventClass.FACT:
+            return _TREAT_FACT
+        if entry.event_class is EventClass.STATE:
+            name = entry.key or ""
+            value = getattr(event, name, None)
+            if value is None and name:
+                value = _field(raw, name)
+            return Treatment(EventClass.STATE, key=f"{event_type(event)}:{value}")
+        if entry.terminal and not (isinstance(event, Error) and not event.fatal):
+            return _TREAT_TERMINAL
+        return _TREAT_CRITICAL
+
+
+def _field(raw: bytes, name: str) -> object:
+    """Return one field of a checked event; None when it has none, or holds what Python will not read."""
+    try:
+        return msgspec.json.decode(raw, type=dict[str, object]).get(name)
+    except (msgspec.DecodeError, RecursionError):  # integers beyond 4,300 digits are JSON all the same
+        return None
+
+
+def event_type(event: AnyEvent) -> str:
+    """Return the type of a checked event, as it stands in its JSON."""
+    if isinstance(event, UnknownEvent):
+        return event.type
+    return str(event.__struct_config__.tag)
+
+
+def check_event(raw: bytes) -> AnyEvent:
+    """Check one event's JSON, once and for all.
+
+    The bytes may travel unchanged afterwards: they are valid UTF-8, valid JSON, within the size limit,
+    and every field the catalogue knows has its type and range.
+
+    Args:
+        raw: the JSON of one event, at most `MAX_EVENT_BYTES` bytes.
+
+    Returns:
+        The typed event; an `UnknownEvent` where the type is not in the catalogue.
+
+    Raises:
+        EventRejected: `too_large`, `utf8`, `json` or `schema`, with what was wrong and the limit.
+    """
+    if len(raw) > MAX_EVENT_BYTES:
+        raise EventRejected(
+            RejectReason.TOO_LARGE, f"event of {len(raw)} bytes exceeds the limit of {MAX_EVENT_BYTES} bytes"
+        )
+    if (
+        not raw.isascii()
+    ):  # msgspec does not check UTF-8 in what it skips, and a browser would close with 1007
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            raise EventRejected(
+                RejectReason.UTF8, f"invalid UTF-8 at byte {error.start}: 0x{raw[error.start]:02x}"
+            ) from None
+    try:
+        return _decode_known(raw)
+    except msgspec.ValidationError as error:
+        known_error = error
+    except msgspec.DecodeError as error:
+        raise EventRejected(RejectReason.JSON, f"not JSON: {error}") from None
+    except RecursionError:
+        raise EventRejected(RejectReason.JSON, MAX_DEPTH_NOTE) from None
+    try:
+        unknown = _decode_unknown(raw)
+    except msgspec.ValidationError as error:
+        raise EventRejected(RejectReason.SCHEMA, str(error)) from None
+    except msgspec.DecodeError as error:
+        raise EventRejected(RejectReason.JSON, f"not JSON: {error}") from None
+    except RecursionError:
+        raise EventRejected(RejectReason.JSON, MAX_DEPTH_NOTE) from None
+    if unknown.type in DEFAULT_CATALOGUE:
+        raise EventRejected(RejectReason.SCHEMA, f"{unknown.type}: {known_error}")
+    if not unknown.type:
+        raise EventRejected(RejectReason.SCHEMA, "the type is empty")
+    return unknown
+
+
+def read_event(raw: bytes) -> AnyEvent:
+    """Decode an event that `check_event` has taken before, without checking it again.
+
+    Raises:
+        EventRejected: it never was checked, and is not an event.
+    """
+    try:
+        return _decode_known(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return check_event(raw)
+
+
+def encode_event(event: Event | Mapping[str, object]) -> bytes:
+    """Return the compact JSON of an event: one line, fields at their default left out.
+
+    Args:
+        event: a typed event, or a mapping with a `type`.
+
+    Raises:
+        EventRejected: `schema` when it holds something JSON cannot say.
+    """
+    try:
+        return _encode(event)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise EventRejected(RejectReason.SCHEMA, str(error)) from None
+
+
+def is_scan_id(text: str) -> bool:
+    """Say whether `text` is a usable scan or report id."""
+    return _SCAN_ID.match(text) is not None and text not in _RESERVED_IDS
+
+
+def check_scan_id(text: object) -> str:
+    """Return `text` as a scan id.
+
+    Raises:
+        EventRejected: `bad_scan_id`, with what an id may be.
+    """
+    if isinstance(text, str) and is_scan_id(text):
+        return text
+    shown = repr(text)[:80]
+    raise EventRejected(
+        RejectReason.BAD_SCAN_ID,
+        f"{shown} is no scan id: 1 to 64 of A-Z a-z 0-9 _ - . , not starting with a dot, not 'stats'",
+    )

@@ -1,0 +1,212 @@
+"""The ingest process: PULL from producers, admit, PUSH to the shards; acks and nacks back by ROUTER.
+
+Stateless but for who said hello: killed and started again it loses nothing that was not acked.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter, OrderedDict
+
+import zmq
+
+from pipeline.errors import LayoutError, MessageMalformed
+from pipeline.ingest.admission import Rejection, admit
+from pipeline.ingest.config import IngestConfig
+from pipeline.log import LimitedLog, Log
+from pipeline.places import run_dir
+from pipeline.runtime import Signals, die_with_parent
+from pipeline.shards import HASH_NAME, shard_of
+from pipeline.sockets import (
+    Binder,
+    drain,
+    drain_router,
+    ingest_control,
+    ingest_data,
+    shard_events,
+    shard_in,
+)
+from pipeline.wire import (
+    BEACON_TOPIC,
+    FEEDBACK_TOPIC,
+    Feedback,
+    Hello,
+    StatsReply,
+    StatsRequest,
+    Welcome,
+    decode_beacon,
+    decode_feedback,
+    decode_producer_message,
+    encode,
+)
+
+Producer = tuple[str, int]
+"""(pid, incarnation)"""
+
+
+class IngestStage:
+    """Args:
+    config: what it can be told.
+    log: where its lines go.
+    """
+
+    def __init__(self, config: IngestConfig, log: Log) -> None:
+        self._config = config
+        self._index = config.ingest.index
+        self._log = log
+        self._rejection_log = LimitedLog(log, config.limits.max_rejections_logged_per_s)
+        self._counters: Counter[str] = Counter()
+        self._producers: OrderedDict[Producer, bytes] = OrderedDict()
+        self._run_dir = run_dir(config.pipeline.run_dir, os.environ)
+        shards = range(config.pipeline.shards)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._binder = binder = Binder(self._context, self._run_dir)
+        try:
+            self._data = binder.bind(
+                zmq.PULL, ingest_data(self._index), high_water_mark=config.ingest.receive_high_water_mark
+            )
+            self._control = binder.bind(zmq.ROUTER, ingest_control(self._index), high_water_mark=10_000)
+            self._shards = [
+                binder.connect(
+                    zmq.PUSH, [shard_in(shard)], high_water_mark=config.ingest.shard_high_water_mark
+                )
+                for shard in shards
+            ]
+            self._feedback = binder.connect(
+                zmq.SUB, [shard_events(shard) for shard in shards], high_water_mark=100_000
+            )
+        except BaseException:
+            self.close()
+            raise
+        self._feedback.setsockopt(zmq.SUBSCRIBE, FEEDBACK_TOPIC)
+        self._feedback.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT; a second one ends at once.
+
+        Raises:
+            LayoutError: a worker's beacon tells of other shards than this configuration.
+        """
+        signals = Signals(signal.SIGTERM, signal.SIGINT)
+        poller = zmq.Poller()
+        for socket in (self._data, self._control, self._feedback):
+            poller.register(socket, zmq.POLLIN)
+        poller.register(signals.socket.fileno(), zmq.POLLIN)
+        limit = self._config.ingest.drain_messages
+        self._log.info(
+            "ready", run_dir=self._run_dir, data=ingest_data(self._index), shards=len(self._shards)
+        )
+        try:
+            while True:
+                ready = dict(poller.poll())
+                now = time.monotonic()
+                # Feedback first: a producer that hears of its acks has room to send.
+                if self._feedback in ready:
+                    self._pass_on_feedback(limit)
+                if self._control in ready:
+                    self._answer_control(limit)
+                if self._data in ready:
+                    self._take_in(limit, now)
+                if signals.socket.fileno() in ready and signals.read():
+                    break
+        finally:
+            signals.close()
+            self._log.info("stopped", **dict(sorted(self._counters.items())))
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._binder.close()
+        self._context.term()
+
+    def _take_in(self, limit: int, now: float) -> None:
+        rejections: list[Rejection] = []
+        for message in drain(self._data, limit):
+            admission = admit(message)
+            rejections.extend(admission.rejections)
+            for channel, envelope, count in admission.routed:
+                shard = shard_of(channel, len(self._shards))
+                try:
+                    self._shards[shard].send(envelope, zmq.NOBLOCK)
+                except zmq.Again:
+                    self._counters["dropped{reason=shard_full}"] += count
+                    self._rejection_log.warning("shard does not keep up", now, shard=shard, dropped=count)
+                else:
+                    self._counters["events"] += count
+        for rejection in rejections:
+            self._counters[f"rejected{{reason={rejection.reason}}}"] += 1
+            fields = {"producer": rejection.nack.pid, "pseq": rejection.nack.pseq} if rejection.nack else {}
+            self._rejection_log.warning(
+                "rejected", now, reason=rejection.reason, problem=rejection.message, **fields
+            )
+        nacks = [rejection.nack for rejection in rejections if rejection.nack]
+        if nacks:
+            self._tell(Feedback(nacks=nacks))
+
+    def _pass_on_feedback(self, limit: int) -> None:
+        for message in drain(self._feedback, limit):
+            try:
+                if message.startswith(BEACON_TOPIC):
+                    beacon = decode_beacon(message)
+                    if (beacon.shards, beacon.hash) != (len(self._shards), HASH_NAME):
+                        raise LayoutError(
+                            f"shard {beacon.shard} is one of {beacon.shards}, spread by {beacon.hash!r}; "
+                            f"this ingest is set to {len(self._shards)} shards, spread by {HASH_NAME!r}"
+                        )
+                else:
+                    self._tell(decode_feedback(message))
+            except MessageMalformed as error:
+                self._counters["malformed{socket=feedback}"] += 1
+                self._log.warning("malformed feedback", problem=error)
+
+    def _tell(self, feedback: Feedback) -> None:
+        """Send each producer that is known here its part of the feedback, in one message."""
+        parts: dict[Producer, Feedback] = {}
+        for kind in ("acks", "retries", "nacks"):
+            for item in getattr(feedback, kind):
+                producer = (item.pid, item.inc)
+                if producer in self._producers:
+                    getattr(parts.setdefault(producer, Feedback([], [], [])), kind).append(item)
+        for producer, part in parts.items():
+            self._send_control(self._producers[producer], encode(part))
+            self._counters["feedback_messages"] += 1
+
+    def _answer_control(self, limit: int) -> None:
+        for peer, message in drain_router(self._control, limit):
+            try:
+                request = decode_producer_message(message)
+            except MessageMalformed as error:
+                self._counters["malformed{socket=control}"] += 1
+                self._log.warning("malformed control message", problem=error)
+                continue
+            if isinstance(request, Hello):
+                producer = (request.pid, request.inc)
+                if producer not in self._producers:
+                    self._counters["producers"] += 1
+                self._producers[producer] = peer
+                self._producers.move_to_end(producer)
+                if len(self._producers) > self._config.limits.max_producers:
+                    self._producers.popitem(last=False)
+                self._send_control(peer, encode(Welcome(self._index)))
+            elif isinstance(request, StatsRequest):
+                counters = {name: float(value) for name, value in self._counters.items()}
+                reply = StatsReply(request.id, f"ingest-{self._index}", counters)
+                self._send_control(peer, encode(reply))
+
+    def _send_control(self, peer: bytes, message: bytes) -> None:
+        try:
+            self._control.send_multipart((peer, message), zmq.NOBLOCK)
+        except zmq.Again:
+            # The producer does not read; it sends again what it has no ack for.
+            self._counters["dropped{reason=producer_full}"] += 1
+
+
+def run(config: IngestConfig, log: Log) -> None:
+    """Run one ingest process until it is told to stop."""
+    die_with_parent()
+    stage = IngestStage(config, log)
+    try:
+        stage.run()
+    finally:
+        stage.close()

@@ -1,0 +1,153 @@
+"""Log lines: one fact a line, on stderr, text on a terminal and JSON otherwise.
+
+What a scan says is written by attackers: control characters are escaped and values cut, so that a banner
+can neither forge a line nor drive a terminal. Never log a token or an event's payload.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import TextIO
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+MAX_VALUE_CHARACTERS = 500
+"""A longer value in a log line is cut, with a mark that it was."""
+
+
+class Log:
+    """Writes facts, each with fields. `bind` gives a log whose every line carries further fields."""
+
+    def __init__(self, logger: logging.Logger, bound: dict[str, object] | None = None) -> None:
+        self._logger = logger
+        self._bound = bound or {}
+
+    def bind(self, **fields: object) -> Log:
+        """Return a log that adds `fields` to every line."""
+        return Log(self._logger, {**self._bound, **fields})
+
+    def debug(self, fact: str, **fields: object) -> None:
+        """Write what only a developer wants to know."""
+        self._write(logging.DEBUG, fact, fields)
+
+    def info(self, fact: str, **fields: object) -> None:
+        """Write what happened as it should."""
+        self._write(logging.INFO, fact, fields)
+
+    def warning(self, fact: str, **fields: object) -> None:
+        """Write what is wrong with one peer or one message, and disturbs nobody else."""
+        self._write(logging.WARNING, fact, fields)
+
+    def error(self, fact: str, **fields: object) -> None:
+        """Write what an operator has to look at."""
+        self._write(logging.ERROR, fact, fields)
+
+    def _write(self, level: int, fact: str, fields: dict[str, object]) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, fact, extra={"fields": {**self._bound, **fields}})
+
+
+class LimitedLog:
+    """At most `per_s` warnings a second; how many were held back stands in the next line.
+
+    Args:
+        log: where the lines go.
+        per_s: lines a second.
+    """
+
+    def __init__(self, log: Log, per_s: int = 10) -> None:
+        self._log = log
+        self._per_s = per_s
+        self._second = -1
+        self._written = 0
+        self._held_back = 0
+
+    def warning(self, fact: str, now: float, **fields: object) -> None:
+        """Write a warning, or count it as held back.
+
+        Args:
+            now: monotonic seconds.
+        """
+        if int(now) != self._second:
+            self._second = int(now)
+            self._written = 0
+        if self._written >= self._per_s:
+            self._held_back += 1
+            return
+        self._written += 1
+        if self._held_back:
+            fields["held_back"] = self._held_back
+            self._held_back = 0
+        self._log.warning(fact, **fields)
+
+
+def escape(text: str) -> str:
+    """Return `text` with every control, format and surrogate character as an escape, fit for a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
+
+
+def _shown(value: object) -> str:
+    text = escape(str(value))
+    if len(text) > MAX_VALUE_CHARACTERS:
+        text = text[:MAX_VALUE_CHARACTERS] + "…"
+    return text
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = getattr(record, "fields", {})
+        parts = [f"{clock}.{int(record.msecs):03d} {record.levelname.lower():7} {record.name}"]
+        parts.append(_shown(record.getMessage()))
+        for name, value in fields.items():
+            text = _shown(value)
+            parts.append(
+                f"{name}={json.dumps(text, ensure_ascii=False) if ' ' in text or not text else text}"
+            )
+        if record.exc_info:
+            parts.append("\n" + self.formatException(record.exc_info))
+        return " ".join(parts)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "process": record.name,
+            "fact": _shown(record.getMessage()),
+        }
+        for name, value in getattr(record, "fields", {}).items():
+            line[name] = value if isinstance(value, bool | int | float) else _shown(value)
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def start_log(process: str, level: str, style: str, stream: TextIO | None = None) -> Log:
+    """Set up logging of this process, libraries included, and return its log.
+
+    Args:
+        process: the name that stands in every line, such as `ingest-0`.
+        level: one of `LEVELS`.
+        style: `text`, `json`, or `auto`: text on a terminal, JSON otherwise.
+        stream: where lines go; stderr unless given.
+    """
+    target = stream or sys.stderr
+    text = style == "text" or (style == "auto" and target.isatty())
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(_TextFormatter() if text else _JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logger = logging.getLogger(process)
+    logger.setLevel(LEVELS[level])
+    return Log(logger)

@@ -1,0 +1,90 @@
+"""The `config` command: a stage's configuration printed with its defaults, checked, or shown as it counts.
+
+Sits between the command line and :mod:`pipeline.settings`. It is given the stages' config structs and must
+not import a stage: `config default edge` would otherwise load a web server to print some text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import click
+import msgspec
+
+from pipeline import settings
+from pipeline.options import CONFIG_CLASSES, config_class
+
+Classes = Mapping[str, Callable[[], type[msgspec.Struct]]]
+
+
+def default_text(cls: type[msgspec.Struct], stage: str) -> str:
+    """Return what `config default STAGE` prints and `configs/STAGE.toml` holds.
+
+    Args:
+        cls: the stage's config struct; the first paragraph of its docstring becomes the header.
+        stage: the stage's name.
+    """
+    header = " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+    return settings.default_toml(cls, stage, header)
+
+
+def config_commands(classes: Classes) -> click.Group:
+    """Return the `config` group.
+
+    Args:
+        classes: stage name -> a function that imports and returns its config struct; only the one asked for
+            is called.
+
+    Returns:
+        The group. Its commands raise `ConfigError`, which the command line's one handler prints.
+    """
+    stage = click.argument("stage", type=click.Choice(list(classes)))
+    file = click.argument("file", type=click.Path(path_type=Path), required=False)
+    profile = click.option(
+        "--profile", metavar="NAME", help="A profile's name, or a path that ends in .toml; the file beats it."
+    )
+
+    @click.group()
+    def config() -> None:
+        """Print, check and show the configuration of a stage."""
+
+    @config.command()
+    @stage
+    def default(stage: str) -> None:
+        """Print every key of STAGE with its default, its unit, its bounds and what it does."""
+        click.echo(default_text(classes[stage](), stage), nl=False)
+
+    @config.command()
+    @stage
+    @file
+    @profile
+    def check(stage: str, file: Path | None, profile: str | None) -> None:
+        """Check what STAGE would be told: by FILE, by the profile and by PIPELINE_... variables.
+
+        All mistakes are told at once, one a line, on stderr; the exit code is then 78.
+        """
+        _load(classes, stage, file, profile)
+        click.echo(f"ok {file or profile or stage}")
+
+    @config.command()
+    @stage
+    @file
+    @profile
+    def show(stage: str, file: Path | None, profile: str | None) -> None:
+        """Print the values that count for STAGE, from FILE, profile, environment and defaults.
+
+        Secrets show as ********.
+        """
+        click.echo(settings.to_toml(_load(classes, stage, file, profile)), nl=False)
+
+    return config
+
+
+def _load(classes: Classes, stage: str, file: Path | None, profile: str | None) -> msgspec.Struct:
+    return settings.load(classes[stage](), stage, path=file, profile=profile, flags={}, environ=os.environ)
+
+
+config = config_commands({stage: partial(config_class, stage) for stage in CONFIG_CLASSES})

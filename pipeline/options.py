@@ -1,0 +1,107 @@
+"""What the command line of every stage has in common: where its configuration comes from, and its log."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import click
+import msgspec
+
+from pipeline import settings
+from pipeline.log import LEVELS, Log, start_log
+from pipeline.sections import LogSection
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONFIG_CLASSES = {
+    "ingest": "pipeline.ingest.config:IngestConfig",
+    "throttle-batch": "pipeline.throttle_batch.config:ThrottleBatchConfig",
+    "edge": "pipeline.edge.config:EdgeConfig",
+    "up": "pipeline.up.config:UpConfig",
+}
+"""Each stage's config struct; imported only when it is needed."""
+
+
+class _HasLog(Protocol):
+    @property
+    def log(self) -> LogSection: ...
+
+
+C = TypeVar("C", bound=msgspec.Struct)
+
+
+def config_class(stage: str) -> type[msgspec.Struct]:
+    """Return a stage's config struct."""
+    module, _, name = CONFIG_CLASSES[stage].partition(":")
+    found: type[msgspec.Struct] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def stage_options(command: F) -> F:
+    """Add the options every stage has; their values go to `load` as `given`."""
+    for option in (
+        click.option(
+            "--log-format", type=click.Choice(["auto", "text", "json"]), help="How log lines are written."
+        ),
+        click.option("--log-level", type=click.Choice(list(LEVELS)), help="The least severe line written."),
+        click.option("--shards", type=int, help="How many shards there are; the same for every stage."),
+        click.option("--run-dir", help="Directory of the ZeroMQ sockets."),
+        click.option("--profile", metavar="NAME", help="A profile's name, or a path that ends in .toml."),
+        click.option(
+            "-c",
+            "--config",
+            type=click.Path(path_type=Path),
+            help="TOML file; see `pipeline config default`.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def load(
+    cls: type[C],
+    stage: str,
+    given: dict[str, Any],
+    flags: Mapping[str, object],
+    environ: dict[str, str] | None = None,
+) -> C:
+    """Return a stage's configuration.
+
+    Args:
+        cls: its config struct.
+        stage: its name.
+        given: what `stage_options` collected.
+        flags: "section.key" -> value of the stage's own options; None where not given.
+        environ: the environment, if not this process's.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    common = {
+        "pipeline.run_dir": given["run_dir"],
+        "pipeline.shards": given["shards"],
+        "log.level": given["log_level"],
+        "log.format": given["log_format"],
+    }
+    return settings.load(
+        cls,
+        stage,
+        path=given["config"],
+        profile=given["profile"],
+        flags={**common, **flags},
+        environ=dict(os.environ) if environ is None else environ,
+        siblings=lambda: _siblings(stage),
+    )
+
+
+def _siblings(stage: str) -> Iterable[type[msgspec.Struct]]:
+    return [config_class(other) for other in CONFIG_CLASSES if other != stage]
+
+
+def open_log(process: str, config: _HasLog) -> Log:
+    """Return the log of a stage's process."""
+    return start_log(process, config.log.level, config.log.format)

@@ -1,0 +1,155 @@
+"""What a producer has sent and nobody has acked: go-back-N for one channel. Pure.
+
+Sits inside the emitter, which owns the sockets and the thread. Numbers events 1, 2, 3 …; keeps each until
+it is acked; sends again from the oldest un-acked one when told to, or when nothing moves.
+
+=============================== ======================================================================
+when                            what happens
+=============================== ======================================================================
+an event is added               it is sent as soon as the window has room
+an ack comes                    what it covers is forgotten; the window grows by as much, to its maximum
+a retry comes                   the window is halved; sending goes back to the oldest un-acked event
+a retry `full` comes            the same, after `FULL_PAUSE_S`
+no ack for the timeout          sending goes back; the timeout doubles, from 0.3 s to 3 s
+=============================== ======================================================================
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pipeline.wire import EnvelopeHeader
+
+MIN_WINDOW_EVENTS = 256
+MAX_WINDOW_EVENTS = 16_384
+MAX_WINDOW_BYTES = 4_194_304
+MAX_PACKED_EVENTS = 512
+MAX_PACKED_BYTES = 131_072
+TIMEOUT_S = 0.3
+MAX_TIMEOUT_S = 3.0
+FULL_PAUSE_S = 0.05
+
+
+class Outbox:
+    """Args:
+    channel: `kind/id`.
+    pid: the producer's id.
+    inc: its incarnation.
+    """
+
+    def __init__(self, channel: str, pid: str, inc: int) -> None:
+        self.channel = channel
+        self._pid = pid
+        self._inc = inc
+        self._unacked: deque[bytes] = deque()
+        self._una = 1
+        self._next = 1
+        self._inflight_bytes = 0
+        self._window = MIN_WINDOW_EVENTS
+        self._timeout_s = TIMEOUT_S
+        self._progress_at = 0.0
+        self._paused_until = 0.0
+        self.size_bytes = 0
+        self.resent = 0
+
+    def __len__(self) -> int:
+        """Return how many events are not acked."""
+        return len(self._unacked)
+
+    def add(self, raw: bytes) -> int:
+        """Number an event and keep it until it is acked.
+
+        Returns:
+            Its number, from 1.
+        """
+        self._unacked.append(raw)
+        self.size_bytes += len(raw)
+        return self._una + len(self._unacked) - 1
+
+    def next_message(self, now: float) -> tuple[EnvelopeHeader, list[bytes]] | None:
+        """Return the next message to send, or None while there is nothing, or no room in the window.
+
+        Call `sent` once it is on its way; without it the same message comes again.
+        """
+        inflight = self._next - self._una
+        if now < self._paused_until or inflight >= min(len(self._unacked), self._window):
+            return None
+        if self._inflight_bytes >= MAX_WINDOW_BYTES:
+            return None
+        events: list[bytes] = []
+        size = 0
+        # A deque is slow to index in its middle; what is in flight is skipped once a message.
+        for position in range(inflight, min(len(self._unacked), self._window, inflight + MAX_PACKED_EVENTS)):
+            raw = self._unacked[position]
+            if events and size + len(raw) > MAX_PACKED_BYTES:
+                break
+            events.append(raw)
+            size += len(raw)
+        return EnvelopeHeader(self.channel, self._pid, self._inc, self._next, self._una), events
+
+    def sent(self, events: list[bytes], now: float) -> None:
+        """Take notice that the events of `next_message` are on their way."""
+        if self._next == self._una:
+            self._progress_at = now  # nothing was in flight: the timeout runs from here
+        self._next += len(events)
+        self._inflight_bytes += sum(map(len, events))
+
+    def acked(self, committed: int, now: float) -> int:
+        """Take notice that everything up to number `committed` is durable.
+
+        Returns:
+            How many events that frees.
+        """
+        count = min(committed - self._una + 1, len(self._unacked))
+        if count <= 0:
+            return 0
+        for _ in range(count):
+            raw = self._unacked.popleft()
+            self.size_bytes -= len(raw)
+            if self._una < self._next:
+                self._inflight_bytes -= len(raw)
+            else:
+                self._next += 1  # acked although we were about to send it again
+            self._una += 1
+        self._window = min(MAX_WINDOW_EVENTS, self._window + count)
+        self._timeout_s = TIMEOUT_S
+        self._progress_at = now
+        self._paused_until = 0.0
+        return count
+
+    def retry(self, reason: str, now: float) -> None:
+        """Take notice that the worker misses something, or (`full`) has no room."""
+        self._window = max(MIN_WINDOW_EVENTS, self._window // 2)
+        if reason == "full":
+            self._paused_until = now + FULL_PAUSE_S
+        self.go_back(now)
+
+    def go_back(self, now: float) -> None:
+        """Send again from the oldest un-acked event on: another ingest, or something is lost."""
+        self.resent += self._next - self._una
+        self._next = self._una
+        self._inflight_bytes = 0
+        self._progress_at = now
+
+    def next_deadline(self) -> float | None:
+        """Return when to call `handle_timeout`; None while nothing is in flight or held back."""
+        deadlines = []
+        if self._next > self._una:
+            deadlines.append(self._progress_at + self._timeout_s)
+        if self._paused_until and self._unacked:
+            deadlines.append(self._paused_until)
+        return min(deadlines, default=None)
+
+    def handle_timeout(self, now: float) -> bool:
+        """Go back if nothing has moved for the timeout; an early or repeated call does nothing.
+
+        Returns:
+            Whether it went back.
+        """
+        if self._paused_until and now >= self._paused_until:
+            self._paused_until = 0.0
+        if self._next == self._una or now < self._progress_at + self._timeout_s:
+            return False
+        self._timeout_s = min(MAX_TIMEOUT_S, self._timeout_s * 2)
+        self.go_back(now)
+        return True

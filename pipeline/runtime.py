@@ -1,0 +1,84 @@
+"""What every process does around its loop: signals, its parent's death, the wall clock.
+
+Signal handlers only wake the loop: a handler that sets a flag does not end `poll()`, a byte in a socket
+does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import signal
+import socket
+import time
+from types import FrameType
+
+PARENT_VARIABLE = "PIPELINE_PARENT_PID"
+"""Set by `up` for its children: the process they must not outlive."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def wall_ms() -> int:
+    """Return the wall clock, epoch milliseconds; for showing and for epochs, never for timing."""
+    return time.time_ns() // 1_000_000
+
+
+def die_with_parent() -> None:
+    """See to it that this process ends when `up`, if `up` started it, ends in whatever way.
+
+    The kernel sends SIGKILL, which ends a stopped process too (prctl(2), PR_SET_PDEATHSIG).
+    """
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it died before the line above
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Signals:
+    """Signals as bytes in a socket, for a loop that polls.
+
+    Attributes:
+        socket: put it into the poller; when it is readable, call `read`.
+    """
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        self.socket, self._write = socket.socketpair()
+        self.socket.setblocking(False)
+        self._write.setblocking(False)
+        self._before = {number: signal.signal(number, _wake_only) for number in numbers}
+        self._wakeup_before = signal.set_wakeup_fd(self._write.fileno())
+
+    def read(self) -> list[int]:
+        """Return the numbers of the signals that came since the last call."""
+        try:
+            return list(self.socket.recv(4096))
+        except BlockingIOError:
+            return []
+
+    def close(self) -> None:
+        """Put back what was there before."""
+        signal.set_wakeup_fd(self._wakeup_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self.socket.close()
+        self._write.close()
+
+
+def _wake_only(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the interpreter has written the signal's number into the wake-up socket."""
+
+
+def poll_ms(deadline: float | None, now: float) -> int:
+    """Return the timeout for `poll()`, in milliseconds: rounded up, so that it never wakes before `deadline`.
+
+    Args:
+        deadline: monotonic seconds, or None to wait for ever.
+        now: monotonic seconds.
+    """
+    if deadline is None:
+        return -1
+    return max(0, math.ceil((deadline - now) * 1000))

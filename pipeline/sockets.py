@@ -1,0 +1,172 @@
+"""ZeroMQ sockets as this pipeline uses them: names, bounds, one binder a name.
+
+Every endpoint is an ipc socket in the run directory. libzmq lets a second process bind the same path and
+silently takes all its traffic, so that each binder holds a lock beside its socket.
+
+================== ================== ==================================================================
+name               binder             who connects
+================== ================== ==================================================================
+ingest-I.data      ingest PULL        producers, PUSH
+ingest-I.control   ingest ROUTER      numbered producers, DEALER
+shard-K.in         worker PULL        ingests, PUSH
+shard-K.events     worker XPUB        edges, tails (frames, beacons), ingests (feedback)
+shard-K.history    worker ROUTER      edges, tails, DEALER
+================== ================== ==================================================================
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import zmq
+
+from pipeline.errors import EndpointError
+from pipeline.places import socket_path
+
+MAX_WIRE_BYTES = 16_777_216
+"""A peer that sends a larger message is cut off by libzmq before it is read into memory."""
+
+
+def ingest_data(index: int) -> str:
+    """Return the socket name of an ingest's data socket."""
+    return f"ingest-{index}.data"
+
+
+def ingest_control(index: int) -> str:
+    """Return the socket name of an ingest's control socket."""
+    return f"ingest-{index}.control"
+
+
+def shard_in(shard: int) -> str:
+    """Return the socket name of a shard's input."""
+    return f"shard-{shard}.in"
+
+
+def shard_events(shard: int) -> str:
+    """Return the socket name of a shard's frames, beacons and feedback."""
+    return f"shard-{shard}.events"
+
+
+def shard_history(shard: int) -> str:
+    """Return the socket name of a shard's history."""
+    return f"shard-{shard}.history"
+
+
+def found(run_dir: Path, pattern: str) -> list[str]:
+    """Return the names of sockets in a run directory, in the order of their numbers.
+
+    Args:
+        pattern: a glob with one number in it, such as `shard-*.events`.
+    """
+    names = [path.name for path in run_dir.glob(pattern) if path.is_socket()]
+    return sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+
+
+class Binder:
+    """Makes a process's sockets, and holds the locks of those it binds.
+
+    Args:
+        context: the process's ZeroMQ context.
+        run_dir: the run directory.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path) -> None:
+        self._context = context
+        self._run_dir = run_dir
+        self._sockets: list[zmq.Socket[bytes]] = []
+        self._locks: list[IO[str]] = []
+
+    def bind(self, kind: int, name: str, *, high_water_mark: int) -> zmq.Socket[bytes]:
+        """Return a socket bound to `name`; nobody else can bind it while this process lives.
+
+        Args:
+            kind: `zmq.PULL`, `zmq.ROUTER`, `zmq.XPUB` ….
+            high_water_mark: messages queued for each peer; what happens beyond is the socket type's way.
+
+        Raises:
+            EndpointError: another process holds the name, or the path cannot be used.
+        """
+        path = socket_path(self._run_dir, name)
+        lock = path.with_name(name + ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise EndpointError(f"{path}: another process is bound to it") from None
+        self._locks.append(lock)
+        socket = self._open(kind, high_water_mark)
+        if kind == zmq.XPUB:
+            socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # every joiner is answered with its channel's head
+        try:
+            socket.bind(f"ipc://{path}")
+        except zmq.ZMQError as error:
+            raise EndpointError(f"{path}: {error.strerror}") from None
+        path.chmod(0o600)
+        return socket
+
+    def connect(
+        self, kind: int, names: Iterator[str] | list[str], *, high_water_mark: int
+    ) -> zmq.Socket[bytes]:
+        """Return a socket connected to every one of `names`, whether somebody is bound there yet or not."""
+        socket = self._open(kind, high_water_mark)
+        if kind == zmq.SUB:
+            socket.setsockopt(zmq.SNDHWM, 0)  # past it, libzmq silently drops subscriptions
+        for name in names:
+            socket.connect(f"ipc://{socket_path(self._run_dir, name)}")
+        return socket
+
+    def _open(self, kind: int, high_water_mark: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        self._sockets.append(socket)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, high_water_mark)
+        socket.setsockopt(zmq.RCVHWM, high_water_mark)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_WIRE_BYTES)
+        # A peer that restarts is found again at once, not after a growing pause.
+        socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        return socket
+
+    def close(self) -> None:
+        """Close every socket and let go of the locks."""
+        for socket in self._sockets:
+            socket.close(linger=0)
+        for lock in self._locks:
+            lock.close()
+        self._sockets.clear()
+        self._locks.clear()
+
+
+def drain(socket: zmq.Socket[bytes], limit: int) -> Iterator[bytes]:
+    """Yield what a socket has received, without waiting, up to `limit` messages.
+
+    The first part of a multipart message is yielded; nobody here sends the others, and they are dropped.
+    """
+    for _ in range(limit):
+        try:
+            message = socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        if socket.rcvmore:
+            _skip_parts(socket)
+        yield message
+
+
+def drain_router(socket: zmq.Socket[bytes], limit: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (peer, message) of what a ROUTER socket has received, without waiting, up to `limit` messages."""
+    for _ in range(limit):
+        try:
+            parts = socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        if len(parts) == 2:
+            yield parts[0], parts[1]
+
+
+def _skip_parts(socket: zmq.Socket[bytes]) -> None:
+    while socket.rcvmore:
+        socket.recv(zmq.NOBLOCK)

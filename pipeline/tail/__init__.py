@@ -1,0 +1,1 @@
+"""`tail`: prints a pipeline's events as they pass; a plain ZeroMQ subscriber of every shard."""

@@ -1,0 +1,203 @@
+"""One line of text for an event or a frame. Pure.
+
+Sits between the subscriber and standard output. What a scan says is written by attackers: nothing that
+could drive a terminal leaves here unescaped. Knows no socket, and reads no clock: the time of arrival is
+given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+import msgspec
+
+from pipeline.event import Catalogue, EventClass, event_type, read_event
+from pipeline.log import escape
+
+MAX_VALUE_CHARACTERS = 160
+"""A longer value in a line of text is cut, with a mark that it was."""
+
+_BARE = frozenset(
+    "phase state severity cve_id title service_name version hostname service_type finding_type value domain "
+    "record_type subdomain message error name config_name".split()
+)
+"""Fields that say what they are by themselves; the others are written as name=value."""
+
+_SHOWN_BEFORE = frozenset({"type", "ts", "scan_id"})
+_PLACE = frozenset({"ip", "port", "protocol"})
+_COLOURS = {EventClass.CRITICAL: "\x1b[1;31m", EventClass.STATE: "\x1b[2m"}
+_PLAIN = "\x1b[0m"
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """One event on its way past.
+
+    Attributes:
+        channel: `kind/id`.
+        epoch: the channel's life.
+        seq: its number.
+        raw: its JSON, as its producer sent it.
+        type: its type.
+        event_class: how the default catalogue treats it.
+    """
+
+    channel: str
+    epoch: int
+    seq: int
+    raw: bytes
+    type: str
+    event_class: EventClass
+
+
+_decode_fields = msgspec.json.Decoder(dict[str, object]).decode
+_catalogue = Catalogue()
+
+
+def passing(channel: str, epoch: int, seq: int, raw: bytes) -> Passing:
+    """Return an event of a frame with what is needed to choose and print it.
+
+    Args:
+        raw: the JSON of an event that ingest has checked.
+    """
+    event = read_event(raw)
+    treatment = _catalogue.treatment(event, raw)
+    return Passing(channel, epoch, seq, raw, event_type(event), treatment.event_class)
+
+
+def event_line(event: Passing, arrived: datetime, *, colour: bool = False) -> str:
+    """Return an event as a line of text: time, scan, seq, type and what it says.
+
+    Args:
+        event: the event.
+        arrived: when it came, with a time zone; shown, in that zone, when the event has no time of its own.
+        colour: whether a critical event stands out and a state event stands back.
+    """
+    fields = _fields(event.raw)
+    parts = [
+        clock(fields.get("ts"), arrived),
+        _short_channel(event.channel),
+        str(event.seq),
+        _shown(event.type),
+        *_values(fields),
+    ]
+    line = " ".join(parts)
+    start = _COLOURS.get(event.event_class) if colour else None
+    return f"{start}{line}{_PLAIN}" if start else line
+
+
+def event_json(event: Passing) -> bytes:
+    """Return an event as one JSON object with its place: channel, epoch, seq, event."""
+    return b'{"channel":%b,"epoch":%d,"seq":%d,"event":%b}' % (
+        msgspec.json.encode(event.channel),
+        event.epoch,
+        event.seq,
+        event.raw,
+    )
+
+
+def frame_line(
+    channel: str,
+    epoch: int,
+    first: int,
+    last: int,
+    merged: int,
+    size_bytes: int,
+    arrived: datetime,
+    *,
+    critical: bool,
+) -> str:
+    """Return a frame as a line of text: time, scan, epoch:first-last, and how much it holds."""
+    parts = [
+        clock(None, arrived),
+        _short_channel(channel),
+        f"{epoch}:{first}-{last}",
+        f"events={last - first + 1 - merged}",
+        f"merged={merged}",
+        f"bytes={size_bytes}",
+    ]
+    return " ".join([*parts, "critical"] if critical else parts)
+
+
+def for_terminal(text: str) -> str:
+    """Return JSON that says the same in printable ASCII only."""
+    return _UNPRINTABLE.sub(_as_json_escape, text)
+
+
+def _as_json_escape(match: re.Match[str]) -> str:
+    character = match.group()
+    if character in "\t\r\n":
+        return " "  # between tokens: within a string JSON does not allow it
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def clock(ts: object, arrived: datetime) -> str:
+    """Return HH:MM:SS.mmm of an event: its own time if it has a readable one, else when it came.
+
+    Args:
+        ts: what the event says: ISO 8601, epoch seconds, or anything else. One without a zone is shown as it
+            stands.
+        arrived: when it came; the time is shown in its zone.
+    """
+    moment = _moment(ts, arrived.tzinfo) or arrived
+    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+
+
+def _moment(ts: object, zone: tzinfo | None) -> datetime | None:
+    try:
+        if isinstance(ts, str):
+            moment = datetime.fromisoformat(ts)
+            return moment.astimezone(zone) if moment.tzinfo else moment
+        if isinstance(ts, int | float) and not isinstance(ts, bool):
+            return datetime.fromtimestamp(ts, zone)
+    except (ValueError, OverflowError, OSError):  # no time at all, or one beyond what a calendar holds
+        return None
+    return None
+
+
+def _fields(raw: bytes) -> Mapping[str, object]:
+    try:
+        return _decode_fields(raw)
+    except (msgspec.DecodeError, RecursionError):  # integers beyond 4,300 digits are JSON all the same
+        return {}
+
+
+def _short_channel(channel: str) -> str:
+    return escape(channel.removeprefix("scan/"))
+
+
+def _values(fields: Mapping[str, object]) -> list[str]:
+    values = []
+    done = _SHOWN_BEFORE
+    if fields.get("ip") is not None:
+        done |= _PLACE
+        where = _shown(fields["ip"])
+        if "port" in fields:
+            host = f"[{where}]" if ":" in where else where
+            where = f"{host}:{_shown(fields['port'])}"
+        if "protocol" in fields:
+            where = f"{where}/{_shown(fields['protocol'])}"
+        values.append(where)
+    for name, value in fields.items():
+        if name in done or value is None:
+            continue
+        text = _shown(value)
+        values.append(text if name in _BARE else f"{_shown(name)}={text}")
+    return values
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, float):
+        text = f"{value:g}"
+    else:
+        text = msgspec.json.encode(value).decode()
+    if len(text) > MAX_VALUE_CHARACTERS:
+        text = text[:MAX_VALUE_CHARACTERS] + "…"
+    return escape(text)

@@ -1,0 +1,1 @@
+"""The throttle-batch stage: one log and one frame budget a channel."""

@@ -1,0 +1,400 @@
+"""All channels of one shard: what producers send, numbered once, and released when it is durable. Pure.
+
+Sits between the stage's sockets and the channels. One wake-up of the stage is::
+
+    receive(envelope, now)   for each message     takes, or answers with retries and nacks
+    handle_timeout(now)      -> frames            what became due since
+    uncommitted()            -> Commit            everything taken, for one transaction
+    committed(now)           -> Release           after it is durable: acks, and the frames due now
+
+What is taken of a numbered producer, by (pid, channel). `taken` is the last number taken, `committed`
+the last one durable:
+
+========================== ===========================================================================
+the message                what happens
+========================== ===========================================================================
+an incarnation we know not starts at its `una`: what is before, the producer no longer holds
+an older incarnation       nack `fenced`: a later process goes by the same pid
+all <= committed           acked again: the ack was lost
+all <= taken               ignored: the ack comes with the commit
+`una` beyond taken + 1     we have forgotten what was acked (our history was lost): jump there, count it
+starts beyond taken + 1    a gap: not taken, one retry until `taken` moves or 50 ms pass
+reaches taken + 1          what is new is taken; a rejected number is taken as a tombstone
+the channel's room is used the rest is not taken: retry `full`; but a message with a critical event is
+up                         taken whole, for it flushes all that is pending; one such message at a time
+========================== ===========================================================================
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+
+from pipeline.errors import EventRejected, RejectReason
+from pipeline.event import (
+    AnyEvent,
+    Catalogue,
+    EventClass,
+    Lost,
+    Treatment,
+    encode_event,
+    event_type,
+    read_event,
+)
+from pipeline.frame import Frame
+from pipeline.throttle_batch.channel import Channel
+from pipeline.throttle_batch.config import ThrottleBatchConfig
+from pipeline.throttle_batch.history import Chunk
+from pipeline.wire import Ack, Envelope, EnvelopeHeader, Feedback, Nack, Retry
+
+RETRY_INTERVAL_S = 0.05
+"""A producer is asked again for the same gap only after so long, or when something of it was taken."""
+
+_CLEANUP_GRAIN_S = 0.01
+"""Something that is pending when cleanup is due is waited for in steps of this."""
+
+_STARTS = frozenset({"scanStarted", "reportStarted"})
+
+
+@dataclass(slots=True)
+class _Producer:
+    """What is known of one (pid, channel)."""
+
+    inc: int
+    taken: int
+    committed: int
+    retried: int = 0
+    retried_at: float = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one wake-up took: for one transaction.
+
+    Attributes:
+        chunks: the new events, per channel.
+        acks: how far each producer that was heard is, once this is durable.
+    """
+
+    chunks: list[Chunk]
+    acks: list[Ack]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What may leave now that a commit is durable: `feedback` to producers, then `frames` in order."""
+
+    feedback: Feedback
+    frames: list[Frame]
+
+
+@dataclass(slots=True)
+class _Wakeup:
+    """What one wake-up has gathered so far."""
+
+    acks: dict[tuple[str, str], _Producer] = field(default_factory=dict)
+    retries: list[Retry] = field(default_factory=list)
+    nacks: list[Nack] = field(default_factory=list)
+    channels: dict[tuple[str, int], Channel] = field(default_factory=dict)
+
+
+class _Deadlines:
+    """When each channel is to be looked at next: one time a channel, the earliest that was set.
+
+    What was replaced or dropped stays in the heap, unheeded, until it comes up or is most of the heap:
+    it must not keep the memory of a channel that is gone.
+    """
+
+    def __init__(self) -> None:
+        self._at: dict[Channel, float] = {}
+        self._heap: list[tuple[float, int, Channel]] = []
+        self._count = 0
+
+    def set(self, deadline: float, channel: Channel) -> None:
+        if self._at.get(channel, float("inf")) <= deadline:
+            return
+        self._at[channel] = deadline
+        self._count += 1  # breaks ties, so that channels are never compared
+        heapq.heappush(self._heap, (deadline, self._count, channel))
+        self._shrink()
+
+    def drop(self, channel: Channel) -> None:
+        if self._at.pop(channel, None) is not None:
+            self._shrink()
+
+    def first(self) -> float | None:
+        while self._heap and self._at.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: float) -> Channel | None:
+        first = self.first()
+        if first is None or first > now:
+            return None
+        channel = heapq.heappop(self._heap)[2]
+        del self._at[channel]
+        return channel
+
+    def _shrink(self) -> None:
+        if len(self._heap) > 2 * len(self._at) + 16:
+            self._heap = [entry for entry in self._heap if self._at.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
+
+
+class Batcher:
+    """Args:
+    config: budget, cleanup and limits.
+    catalogue: how each event type is treated.
+    boot_ms: the wall clock at `now`, epoch milliseconds: epochs are made from it, so that a later run's
+        are greater.
+    now: monotonic seconds.
+
+    Attributes:
+        counters: what was taken, dropped and why; names as in docs/OPERATIONS.md.
+    """
+
+    def __init__(self, config: ThrottleBatchConfig, catalogue: Catalogue, boot_ms: int, now: float) -> None:
+        self._config = config
+        self._catalogue = catalogue
+        self._boot_ms = boot_ms
+        self._boot_now = now
+        self._current: dict[str, Channel] = {}
+        self._lives: dict[tuple[str, int], Channel] = {}
+        self._producers: OrderedDict[tuple[str, str], _Producer] = OrderedDict()
+        self._wakeup = _Wakeup()
+        self._owed: dict[tuple[str, int], Channel] = {}
+        self._frame_deadlines = _Deadlines()
+        self._cleanup_deadlines = _Deadlines()
+        self._gone: list[tuple[str, int]] = []
+        self.counters: Counter[str] = Counter()
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def receive(self, envelope: Envelope, now: float) -> None:
+        """Take what can be taken of an envelope; nothing leaves before `committed`."""
+        header = envelope.header
+        if not header.pid:
+            self._receive_foreign(envelope, now)
+            return
+        key = (header.pid, header.channel)
+        producer = self._producers.get(key)
+        if producer is None or header.inc > producer.inc:
+            producer = _Producer(header.inc, header.una - 1, header.una - 1)
+            self._producers[key] = producer
+            if len(self._producers) > self._config.limits.max_producers:
+                self._producers.popitem(last=False)
+                self.counters["producers_forgotten"] += 1
+        elif header.inc < producer.inc:
+            self._nack(header, header.pseq, RejectReason.FENCED, "a later process uses the same producer id")
+            return
+        self._producers.move_to_end(key)
+        if header.una > producer.taken + 1:
+            self.counters["jumped"] += header.una - 1 - producer.taken
+            producer.taken = producer.committed = header.una - 1
+        last = header.pseq + len(envelope.events) + len(header.rejected) - 1
+        if last <= producer.taken:
+            self.counters["duplicates"] += last - header.pseq + 1
+            if last <= producer.committed:
+                self._wakeup.acks[key] = producer
+        elif header.pseq > producer.taken + 1:
+            self._retry(header, producer, "gap", now)
+        else:
+            self._take(envelope, producer, now)
+            self._wakeup.acks[key] = producer
+
+    def _take(self, envelope: Envelope, producer: _Producer, now: float) -> None:
+        header = envelope.header
+        rejected = {header.pseq + offset for offset, _ in header.rejected}
+        events = iter(envelope.events)
+        fresh: list[tuple[int, bytes | None]] = []
+        for number in range(header.pseq, header.pseq + len(envelope.events) + len(rejected)):
+            raw = None if number in rejected else next(events)
+            if number > producer.taken:
+                fresh.append((number, raw))
+        read = [(number, raw, self._read(raw) if raw is not None else None) for number, raw in fresh]
+        critical = any(item is not None and item[1].event_class is EventClass.CRITICAL for _, _, item in read)
+        forced: Channel | None = None
+        for number, raw, item in read:
+            if raw is None or item is None:
+                producer.taken = number  # a tombstone: its sender was told why
+                continue
+            event, treatment = item
+            channel = self._channel_for(header.channel, event, now)
+            if channel is not None and critical and channel.has_room(0):
+                forced = channel
+            if channel is None or not (channel is forced or channel.has_room(len(raw))):
+                self._retry(header, producer, "full", now)
+                return
+            if treatment.terminal and channel.terminal_accepted:
+                self._nack(header, number, RejectReason.AFTER_TERMINAL, f"{header.channel} has already ended")
+            else:
+                self._accept(channel, raw, event, treatment, now)
+            producer.taken = number
+
+    def _receive_foreign(self, envelope: Envelope, now: float) -> None:
+        for raw in envelope.events:
+            item = self._read(raw)
+            if item is None:
+                continue
+            event, treatment = item
+            channel = self._channel_for(envelope.header.channel, event, now)
+            if channel is None:
+                self.counters["dropped{reason=max_channels}"] += 1
+                continue
+            channel.best_effort = True
+            if treatment.terminal and channel.terminal_accepted:
+                self.counters[f"rejected{{reason={RejectReason.AFTER_TERMINAL}}}"] += 1
+            elif treatment.event_class is EventClass.CRITICAL or channel.has_room(len(raw)):
+                self._accept(channel, raw, event, treatment, now)
+            else:
+                channel.lost += 1
+                self._owed[channel.name, channel.epoch] = channel
+                self.counters["dropped{reason=pending_full}"] += 1
+
+    def _read(self, raw: bytes) -> tuple[AnyEvent, Treatment] | None:
+        try:
+            event = read_event(raw)
+        except EventRejected as error:  # only a peer that went round ingest can send this
+            self.counters[f"rejected{{reason={error.reason}}}"] += 1
+            return None
+        return event, self._catalogue.treatment(event, raw)
+
+    def _accept(
+        self, channel: Channel, raw: bytes, event: AnyEvent, treatment: Treatment, now: float
+    ) -> None:
+        channel.accept(raw, event, treatment, now)
+        self._wakeup.channels[channel.name, channel.epoch] = channel
+        self.counters["events"] += 1
+
+    def _channel_for(self, name: str, event: AnyEvent, now: float) -> Channel | None:
+        """Return the channel's present life; a start after the end begins a new one; None at the limit."""
+        channel = self._current.get(name)
+        if channel is not None and not (channel.terminal_accepted and event_type(event) in _STARTS):
+            return channel
+        if len(self._lives) >= self._config.limits.max_channels:
+            return None
+        epoch = self._boot_ms + int((now - self._boot_now) * 1000)
+        if channel is not None:
+            epoch = max(epoch, channel.epoch + 1)
+            self._wakeup.channels[name, channel.epoch] = channel  # to be closed, ahead of the new life
+        cleanup = self._config.cleanup
+        after_s = cleanup.report_cleanup_after_s if name.startswith("report/") else cleanup.cleanup_after_s
+        channel = Channel(name, epoch, self._config.batch, after_s, cleanup.idle_cleanup_s, now)
+        self._current[name] = channel
+        self._lives[name, epoch] = channel
+        return channel
+
+    def _retry(self, header: EnvelopeHeader, producer: _Producer, reason: str, now: float) -> None:
+        self.counters[f"not_taken{{reason={reason}}}"] += 1
+        if producer.retried == producer.taken + 1 and now - producer.retried_at < RETRY_INTERVAL_S:
+            return
+        producer.retried = producer.taken + 1
+        producer.retried_at = now
+        self._wakeup.retries.append(Retry(header.pid, header.inc, header.channel, producer.taken + 1, reason))
+
+    def _nack(self, header: EnvelopeHeader, pseq: int, reason: RejectReason, message: str) -> None:
+        self.counters[f"rejected{{reason={reason}}}"] += 1
+        self._wakeup.nacks.append(Nack(header.pid, header.inc, header.channel, pseq, reason, message))
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def uncommitted(self) -> Commit:
+        """Return everything taken that is not durable yet; call `committed` once it is."""
+        for life, channel in list(self._owed.items()):
+            raw = encode_event(Lost(count=channel.lost, reason="pending_full"))
+            # A life that is about to be closed must be told now: nothing of it may follow its successor.
+            if channel.has_room(len(raw)) or self._current.get(channel.name) is not channel:
+                del self._owed[life]
+                event = read_event(raw)
+                channel.lost = 0
+                # Its time of receipt is that of what is already waiting: it must not delay a frame.
+                self._accept(
+                    channel, raw, event, self._catalogue.treatment(event, raw), channel.last_event_at
+                )
+        chunks = []
+        for channel in self._wakeup.channels.values():
+            first, events = channel.uncommitted()
+            if events:
+                chunks.append(Chunk(channel.name, channel.epoch, first, events))
+        acks = [
+            Ack(pid, producer.inc, channel_name, producer.taken)
+            for (pid, channel_name), producer in self._wakeup.acks.items()
+        ]
+        return Commit(chunks, acks)
+
+    def committed(self, now: float) -> Release:
+        """Take notice that what `uncommitted` returned is durable.
+
+        Returns:
+            What may leave now. The acks say what is durable, never more.
+        """
+        wakeup, self._wakeup = self._wakeup, _Wakeup()
+        acks = []
+        for (pid, name), producer in wakeup.acks.items():
+            producer.committed = producer.taken
+            acks.append(Ack(pid, producer.inc, name, producer.committed))
+        frames: list[Frame] = []
+        for life, channel in wakeup.channels.items():
+            frames.extend(channel.committed(now))
+            if self._current.get(channel.name) is not channel:
+                frames.extend(channel.close())
+            if life in self._lives:  # the wake-up that replaced a life may also have freed it
+                self._schedule(channel, now)
+        return Release(Feedback(acks, wakeup.retries, wakeup.nacks), frames)
+
+    def next_deadline(self) -> float | None:
+        """Return when to call `handle_timeout`, or None when there is nothing to wait for."""
+        deadlines = [self._frame_deadlines.first(), self._cleanup_deadlines.first()]
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def handle_timeout(self, now: float) -> list[Frame]:
+        """Return the frames that became due, and free the channels whose time is over.
+
+        An early or repeated call does nothing.
+        """
+        frames: list[Frame] = []
+        while (channel := self._frame_deadlines.pop_due(now)) is not None:
+            frames.extend(channel.handle_timeout(now))
+            self._schedule(channel, now)
+        while (channel := self._cleanup_deadlines.pop_due(now)) is not None:
+            if channel.expired(now):
+                self._free(channel)
+            else:
+                self._schedule(channel, now)
+        return frames
+
+    def _schedule(self, channel: Channel, now: float) -> None:
+        deadline = channel.next_deadline(now)
+        if deadline is not None:
+            self._frame_deadlines.set(deadline, channel)
+        # Renewed when it comes up, not at every event; moved forward only when the channel has ended.
+        self._cleanup_deadlines.set(max(channel.cleanup_at(), now + _CLEANUP_GRAIN_S), channel)
+
+    def _free(self, channel: Channel) -> None:
+        del self._lives[channel.name, channel.epoch]
+        if self._current.get(channel.name) is channel:
+            del self._current[channel.name]
+        self._owed.pop((channel.name, channel.epoch), None)
+        self._frame_deadlines.drop(channel)
+        self._gone.append((channel.name, channel.epoch))
+        self.counters["channels_cleaned_up"] += 1
+
+    def take_gone(self) -> list[tuple[str, int]]:
+        """Return (channel, epoch) of the lives freed since the last call."""
+        gone, self._gone = self._gone, []
+        return gone
+
+    # --- look -------------------------------------------------------------------------------------
+
+    def current(self, name: str) -> Channel | None:
+        """Return the present life of a channel."""
+        return self._current.get(name)
+
+    def life(self, name: str, epoch: int) -> Channel | None:
+        """Return one life of a channel, while its memory is kept."""
+        return self._lives.get((name, epoch))
+
+    def channels(self) -> list[Channel]:
+        """Return the present life of every channel."""
+        return list(self._current.values())

@@ -1,0 +1,210 @@
+"""One life of one channel: numbers its events and decides when they leave as frames. Pure.
+
+Sits between `batcher`, which is over all channels, and `pending`, which cuts frames. Must not know
+producers, sockets, the journal or a clock.
+
+=========================== ==========================================================================
+when                        what leaves
+=========================== ==========================================================================
+a critical event waits      at once: what is pending before it (taking a token if there is one, never
+                            waiting for it), then the critical events of this wake-up in one frame
+past the critical rate      the same, but gathered for at most `critical_gather_s`
+`max_batch_events` pending  a frame, as soon as there is a token
+`batch_interval_s` passed   since the oldest pending event was received: a frame, as soon as there is a
+                            token
+nothing pending             nothing; no deadline but cleanup
+=========================== ==========================================================================
+"""
+
+from __future__ import annotations
+
+from pipeline.event import AnyEvent, EventClass, Treatment
+from pipeline.frame import Frame
+from pipeline.throttle_batch.config import BatchSection
+from pipeline.throttle_batch.pending import Entry, PendingBatch
+from pipeline.throttle_batch.scan_state import ScanState
+from pipeline.throttle_batch.token_bucket import TokenBucket
+
+
+class Channel:
+    """Args:
+    name: `kind/id`.
+    epoch: this life.
+    batch: the frame budget and its bounds.
+    cleanup_after_s: how long after its terminal event the channel is kept.
+    idle_cleanup_s: how long after its last event a channel without one is kept.
+    now: monotonic seconds.
+    """
+
+    __slots__ = (
+        "_batch",
+        "_cleanup_after_s",
+        "_critical_bucket",
+        "_critical_due",
+        "_frame_bucket",
+        "_idle_cleanup_s",
+        "_next_seq",
+        "_pending",
+        "_uncommitted",
+        "_uncommitted_bytes",
+        "best_effort",
+        "created_at",
+        "epoch",
+        "frames",
+        "last_event_at",
+        "lost",
+        "merged",
+        "name",
+        "published_seq",
+        "state",
+        "terminal_accepted",
+        "terminal_at",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        epoch: int,
+        batch: BatchSection,
+        cleanup_after_s: float,
+        idle_cleanup_s: float,
+        now: float,
+    ) -> None:
+        self.name = name
+        self.epoch = epoch
+        self._batch = batch
+        self._cleanup_after_s = cleanup_after_s
+        self._idle_cleanup_s = idle_cleanup_s
+        self._frame_bucket = TokenBucket(batch.max_frames_per_s)
+        self._critical_bucket = TokenBucket(batch.max_critical_frames_per_s, batch.max_critical_frames_per_s)
+        self._critical_due: float | None = None
+        self._pending = PendingBatch(name, epoch, batch.max_frame_bytes)
+        self._uncommitted: list[tuple[Entry, AnyEvent]] = []
+        self._uncommitted_bytes = 0
+        self._next_seq = 1
+        self.last_event_at = now
+        self.created_at = now
+        self.state = ScanState()
+        self.published_seq = 0
+        self.frames = 0
+        self.merged = 0
+        self.lost = 0
+        self.best_effort = False
+        self.terminal_accepted = False
+        self.terminal_at: float | None = None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Event bytes that are in no frame yet, committed or not."""
+        return self._pending.size_bytes + self._uncommitted_bytes
+
+    @property
+    def head_seq(self) -> int:
+        """The last event accepted."""
+        return self._next_seq - 1
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Say whether so many bytes more stay within `max_pending_bytes`."""
+        return self.waiting_bytes + size_bytes <= self._batch.max_pending_bytes
+
+    def accept(self, raw: bytes, event: AnyEvent, treatment: Treatment, now: float) -> int:
+        """Number an event and keep it until it is committed.
+
+        The caller has seen to `has_room` and to `terminal_accepted`.
+
+        Returns:
+            Its seq.
+        """
+        seq = self._next_seq
+        self._next_seq += 1
+        self._uncommitted.append((Entry(seq, raw, treatment, now), event))
+        self._uncommitted_bytes += len(raw)
+        self.last_event_at = now
+        if treatment.terminal:
+            self.terminal_accepted = True
+        return seq
+
+    def uncommitted(self) -> tuple[int, list[bytes]]:
+        """Return (seq of the first, the JSON of each) event that is not committed; empty when all are."""
+        first = self._uncommitted[0][0].seq if self._uncommitted else self._next_seq
+        return first, [entry.raw for entry, _ in self._uncommitted]
+
+    def committed(self, now: float) -> list[Frame]:
+        """Take notice that all `uncommitted` returned is durable.
+
+        Returns:
+            The frames that are due now, in order; they must be published in this order.
+        """
+        for entry, event in self._uncommitted:
+            self._pending.add(entry)
+            self.state.fold(event, entry.treatment)
+            if entry.treatment.terminal:
+                self.terminal_at = now
+            if entry.treatment.event_class is EventClass.CRITICAL and self._critical_due is None:
+                self._critical_due = (
+                    now if self._critical_bucket.take(now) else now + self._batch.critical_gather_s
+                )
+        self._uncommitted.clear()
+        self._uncommitted_bytes = 0
+        return self.handle_timeout(now)
+
+    def handle_timeout(self, now: float) -> list[Frame]:
+        """Return the frames that are due at `now`; an early or repeated call returns none."""
+        frames: list[Frame] = []
+        if self._critical_due is not None and now >= self._critical_due:
+            frames = self._pending.cut_critical()
+            self._critical_due = None
+            if not frames[0].critical:
+                self._frame_bucket.take(now)
+        due = self._frame_due(now)
+        if due is not None and now >= due and self._frame_bucket.take(now):
+            frame = self._pending.cut()
+            if frame is not None:
+                frames.append(frame)
+        return self._published(frames)
+
+    def close(self) -> list[Frame]:
+        """Cut all that is pending, whatever the budget: this life has ended, another begins."""
+        frames = self._pending.cut_critical()
+        self._critical_due = None
+        while (frame := self._pending.cut()) is not None:
+            frames.append(frame)
+        return self._published(frames)
+
+    def next_deadline(self, now: float) -> float | None:
+        """Return when there is something to do; None when nothing is pending and nothing owed."""
+        due = self._critical_due if self._critical_due is not None else self._frame_due(now)
+        if due is None and self.lost:
+            return now + self._batch.batch_interval_s  # a wake-up in which the `lost` event is taken
+        return due
+
+    def cleanup_at(self) -> float:
+        """Return when the channel's memory may be freed, as things stand."""
+        if self.terminal_at is not None:
+            return self.terminal_at + self._cleanup_after_s
+        return self.last_event_at + self._idle_cleanup_s
+
+    def expired(self, now: float) -> bool:
+        """Say whether the channel's memory is to be freed: long enough ended or idle, nothing waiting."""
+        return now >= self.cleanup_at() and not self._pending and not self._uncommitted
+
+    def elapsed_s(self, now: float) -> float:
+        """Return the seconds from the first event to the terminal one, or to `now`."""
+        return (now if self.terminal_at is None else self.terminal_at) - self.created_at
+
+    def _frame_due(self, now: float) -> float | None:
+        """When the next frame that is not critical may go; None while nothing is pending."""
+        if not self._pending or self._critical_due is not None:
+            return None  # a critical event that is being gathered takes along what is pending
+        if len(self._pending) >= self._batch.max_batch_events:
+            wanted = now
+        else:
+            wanted = self._pending.first_at + self._batch.batch_interval_s
+        return max(wanted, self._frame_bucket.available_at(now))
+
+    def _published(self, frames: list[Frame]) -> list[Frame]:
+        for frame in frames:
+            self.published_seq = frame.last
+            self.frames += 1
+            self.merged += frame.merged
+        return frames

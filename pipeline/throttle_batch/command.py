@@ -1,0 +1,41 @@
+"""The command line of the throttle-batch stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pipeline.options import load, open_log, stage_options
+from pipeline.throttle_batch.config import ThrottleBatchConfig
+
+
+@click.command("throttle-batch")
+@stage_options
+@click.option("--data-dir", help="Directory of what outlives a run.")
+@click.option(
+    "--own",
+    metavar="K,K…",
+    help="The shards this process owns, such as 0,1; all of them if not given.",
+    callback=lambda _context, _option, value: _numbers(value),
+)
+def throttle_batch(data_dir: str | None, own: list[int] | None, **given: Any) -> None:
+    """Number each channel's events, keep them, and publish them as frames within the channel's budget.
+
+    Several processes share the shards: give each the ones it owns.
+    """
+    flags = {"pipeline.data_dir": data_dir, "pipeline.own": own}
+    config = load(ThrottleBatchConfig, "throttle-batch", given, flags)
+    from pipeline.throttle_batch.stage import run
+
+    name = "-".join(["throttle-batch", *(str(shard) for shard in config.pipeline.own)])
+    run(config, open_log(name, config))
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: whole numbers joined by commas are needed") from None

@@ -1,0 +1,257 @@
+"""The throttle-batch stage's configuration: every key, its default, its bounds. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from pipeline.event import CatalogueEntry, EventClass
+from pipeline.sections import LogSection, PlaceSection
+
+
+class WorkerPlaceSection(PlaceSection, frozen=True, kw_only=True):
+    """Where a worker meets the others, and where it keeps what it must not forget."""
+
+    data_dir: Annotated[
+        str,
+        msgspec.Meta(
+            description="Directory of what outlives a run (the number of shards and the hash). Empty: "
+            "$XDG_STATE_HOME/scanstream, else ~/.local/state/scanstream."
+        ),
+    ] = ""
+    own: Annotated[
+        list[int],
+        msgspec.Meta(description="The shards this process owns, 0 to shards - 1. Empty: all of them."),
+    ] = msgspec.field(default_factory=list)
+
+
+class BatchSection(msgspec.Struct, frozen=True, kw_only=True):
+    """How a channel's events become frames."""
+
+    max_frames_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=1000,
+            description="The frame budget of a channel: a token bucket of capacity 1. Critical events pass "
+            "it by; facts wait in a batch, none is dropped.",
+            extra={"unit": "frames/s"},
+        ),
+    ] = 10.0
+    batch_interval_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.001,
+            le=60,
+            description="How long a batch waits, from its first event.",
+            extra={"unit": "s"},
+        ),
+    ] = 0.1
+    max_batch_events: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=100_000,
+            description="A batch of so many events goes early, if the budget allows.",
+            extra={"unit": "events"},
+        ),
+    ] = 50
+    max_frame_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=65_536,
+            le=4_194_304,
+            description="The most event bytes in one frame; the rest waits for the next.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 262_144
+    max_pending_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=65_536,
+            le=67_108_864,
+            description="The most event bytes a channel holds that are in no frame yet. Beyond it, numbered "
+            "events are not accepted (their producer keeps them and sends again), foreign ones are dropped, "
+            "counted, and told by a `lost` event.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 1_048_576
+    max_critical_frames_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=1,
+            le=1000,
+            description="Beyond so many critical frames of a channel, critical events are gathered for at "
+            "most critical_gather_s.",
+            extra={"unit": "frames/s"},
+        ),
+    ] = 20.0
+    critical_gather_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0, le=1, description="The longest a critical event may be gathered.", extra={"unit": "s"}
+        ),
+    ] = 0.02
+
+
+class CleanupSection(msgspec.Struct, frozen=True, kw_only=True):
+    """When a channel's memory is freed."""
+
+    cleanup_after_s: Annotated[
+        float,
+        msgspec.Meta(ge=0, le=604_800, description="After a scan's terminal event.", extra={"unit": "s"}),
+    ] = 300.0
+    report_cleanup_after_s: Annotated[
+        float,
+        msgspec.Meta(ge=0, le=604_800, description="After a report's terminal event.", extra={"unit": "s"}),
+    ] = 60.0
+    idle_cleanup_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=1,
+            le=31_536_000,
+            description="After the last event of a channel that never ends.",
+            extra={"unit": "s"},
+        ),
+    ] = 86_400.0
+
+
+class HistorySection(msgspec.Struct, frozen=True, kw_only=True):
+    """What late and returning readers can still be given."""
+
+    max_channel_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=65_536,
+            le=17_179_869_184,
+            description="The most event bytes held of one channel; beyond it its oldest events go.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 16_777_216
+    max_total_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1_048_576,
+            le=1_099_511_627_776,
+            description="The most event bytes held of all channels of a shard; beyond it the oldest events "
+            "of the channel that holds most go.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 268_435_456
+
+
+class PublishSection(msgspec.Struct, frozen=True, kw_only=True):
+    """How frames and beacons leave."""
+
+    high_water_mark: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=100_000,
+            description="Frames queued for one subscriber; beyond it that subscriber misses frames, sees "
+            "the gap, and asks for them.",
+            extra={"unit": "frames"},
+        ),
+    ] = 200
+    beacon_interval_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.01, le=10, description="How often each shard says how far it is.", extra={"unit": "s"}
+        ),
+    ] = 0.3
+
+
+class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one worker process."""
+
+    max_channels: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=10_000_000,
+            description="Channels a shard keeps in memory; events of a further one are dropped and counted "
+            "until cleanup makes room.",
+            extra={"unit": "channels"},
+        ),
+    ] = 100_000
+    max_producers: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=10_000_000,
+            description="(producer, channel) pairs a shard keeps ack state for; beyond it the one unheard "
+            "longest is forgotten.",
+            extra={"unit": "pairs"},
+        ),
+    ] = 200_000
+    drain_messages: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=100_000,
+            description="Messages taken from a socket in one wake-up.",
+            extra={"unit": "messages"},
+        ),
+    ] = 1_000
+
+
+class EventRule(msgspec.Struct, frozen=True, kw_only=True):
+    """How one event type is treated; replaces the catalogue's default for that type."""
+
+    class_: Annotated[Literal["critical", "fact", "state"], msgspec.Meta(description="")] = msgspec.field(
+        name="class"
+    )
+    key: str = ""
+    terminal: bool = False
+
+
+class ThrottleBatchConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a throttle-batch process can be told."""
+
+    pipeline: WorkerPlaceSection = WorkerPlaceSection()
+    batch: BatchSection = BatchSection()
+    cleanup: CleanupSection = CleanupSection()
+    history: HistorySection = HistorySection()
+    publish: PublishSection = PublishSection()
+    limits: LimitsSection = LimitsSection()
+    log: LogSection = LogSection()
+    events: Annotated[
+        dict[str, EventRule],
+        msgspec.Meta(
+            description="Event types treated otherwise than by default: class critical, fact or state; key: "
+            "the field whose latest value survives in a frame (state only); terminal: it ends its channel "
+            "(critical only).",
+            extra={"example": 'myProgress = {class = "state", key = "task"}'},
+        ),
+    ] = msgspec.field(default_factory=dict)
+
+    def problems(self) -> list[str]:
+        """Return what is wrong between keys, one line each."""
+        found = [
+            f"[pipeline] own: shard {shard} is not within 0 to {self.pipeline.shards - 1}"
+            for shard in self.pipeline.own
+            if not 0 <= shard < self.pipeline.shards
+        ]
+        if self.batch.max_pending_bytes < self.batch.max_frame_bytes:
+            found.append(
+                f"[batch] max_pending_bytes = {self.batch.max_pending_bytes}: must be >= max_frame_bytes "
+                f"({self.batch.max_frame_bytes})"
+            )
+        for name, rule in self.events.items():
+            if rule.class_ == "state" and not rule.key:
+                found.append(
+                    f"[events] {name}: class state needs a key, the field that names what is replaced"
+                )
+            if rule.class_ != "state" and rule.key:
+                found.append(f"[events] {name}: a key makes sense for class state only")
+            if rule.class_ != "critical" and rule.terminal:
+                found.append(f"[events] {name}: only a critical event can be terminal")
+        return found
+
+    def catalogue_overrides(self) -> dict[str, CatalogueEntry]:
+        """Return the `[events]` table as the catalogue takes it."""
+        return {
+            name: CatalogueEntry(EventClass(rule.class_), rule.key or None, rule.terminal)
+            for name, rule in self.events.items()
+        }

@@ -1,0 +1,104 @@
+"""The throttle-batch process: the shards it owns, one loop over all their sockets.
+
+A wake-up takes in what is there up to a bound, commits it at once, and only then acks and publishes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import zmq
+
+from pipeline.event import Catalogue
+from pipeline.log import Log
+from pipeline.places import claim_layout, data_dir, run_dir
+from pipeline.runtime import Signals, die_with_parent, poll_ms, wall_ms
+from pipeline.sockets import Binder
+from pipeline.throttle_batch.config import ThrottleBatchConfig
+from pipeline.throttle_batch.shard import Shard
+
+
+class ThrottleBatchStage:
+    """Args:
+    config: what it can be told.
+    log: where its lines go.
+
+    Raises:
+        LayoutError: the data directory was made with another number of shards.
+        EndpointError: a directory or socket cannot be used; another worker owns one of the shards.
+    """
+
+    def __init__(self, config: ThrottleBatchConfig, log: Log) -> None:
+        self._config = config
+        self._log = log
+        place = config.pipeline
+        self._run_dir = run_dir(place.run_dir, os.environ)
+        claim_layout(data_dir(place.data_dir, os.environ), place.shards)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._binder = Binder(self._context, self._run_dir)
+        catalogue = Catalogue(config.catalogue_overrides())
+        boot_ms = wall_ms()
+        boot = f"{boot_ms:x}-{os.getpid():x}"
+        now = time.monotonic()
+        try:
+            self._shards = [
+                Shard(number, config, catalogue, self._binder, log, boot, boot_ms, now)
+                for number in (sorted(set(place.own)) or range(place.shards))
+            ]
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT."""
+        signals = Signals(signal.SIGTERM, signal.SIGINT)
+        poller = zmq.Poller()
+        for shard in self._shards:
+            for socket in (shard.inbox, shard.events, shard.questions):
+                poller.register(socket, zmq.POLLIN)
+        poller.register(signals.socket.fileno(), zmq.POLLIN)
+        self._log.info(
+            "ready", run_dir=self._run_dir, shards=",".join(str(shard.number) for shard in self._shards)
+        )
+        next_beacon = time.monotonic()
+        try:
+            while True:
+                deadlines = [shard.next_deadline() for shard in self._shards]
+                deadline = min([next_beacon, *(due for due in deadlines if due is not None)])
+                ready = dict(poller.poll(poll_ms(deadline, time.monotonic())))
+                now = time.monotonic()
+                for shard in self._shards:
+                    if shard.inbox in ready:
+                        shard.take_in(now)
+                    shard.release(now)
+                    if shard.events in ready:
+                        shard.greet_joiners()
+                    if shard.questions in ready:
+                        shard.answer(now)
+                if now >= next_beacon:
+                    for shard in self._shards:
+                        shard.send_beacon()
+                    next_beacon = now + self._config.publish.beacon_interval_s
+                if signals.socket.fileno() in ready and signals.read():
+                    break
+        finally:
+            signals.close()
+            for shard in self._shards:
+                self._log.info("stopped", shard=shard.number, **shard.counters())
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._binder.close()
+        self._context.term()
+
+
+def run(config: ThrottleBatchConfig, log: Log) -> None:
+    """Run one throttle-batch process until it is told to stop."""
+    die_with_parent()
+    stage = ThrottleBatchStage(config, log)
+    try:
+        stage.run()
+    finally:
+        stage.close()

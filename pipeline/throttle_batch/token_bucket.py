@@ -1,0 +1,42 @@
+"""A token bucket: how many frames a channel may send. Pure.
+
+Holds at most `capacity` tokens and gains `rate` a second (Turner, "New directions in communications",
+1986). With capacity 1 two tokens are never closer than 1 / rate seconds, so any half-open second holds
+at most `rate` of them.
+
+Kept as the time at which it is full again, not as a count (the "virtual scheduling" form, ITU-T I.371):
+`take` compares with the very number that `available_at` names, so that no rounding, however far the clock
+has come, can name a time at which there is no token after all.
+"""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Args:
+    rate: tokens a second.
+    capacity: the most tokens held, at least 1; also what it starts with.
+    """
+
+    __slots__ = ("_burst_s", "_full_at", "_interval_s")
+
+    def __init__(self, rate: float, capacity: float = 1.0) -> None:
+        self._interval_s = 1.0 / rate
+        # What a sum of intervals is off by must not cost the last token of a burst.
+        self._burst_s = (capacity - 1.0) * self._interval_s * (1.0 + 1e-6)
+        self._full_at = float("-inf")
+
+    def take(self, now: float) -> bool:
+        """Take one token, if there is one.
+
+        Args:
+            now: monotonic seconds.
+        """
+        if now < self._full_at - self._burst_s:
+            return False
+        self._full_at = max(self._full_at, now) + self._interval_s
+        return True
+
+    def available_at(self, now: float) -> float:
+        """Return when `take` will succeed: `now` if it would now."""
+        return max(now, self._full_at - self._burst_s)

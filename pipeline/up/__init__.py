@@ -1,0 +1,1 @@
+"""`up`: a whole pipeline on one machine, started and kept running."""

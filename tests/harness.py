@@ -1,0 +1,259 @@
+"""Real processes for tests: started, waited for by what they say, and ended for certain.
+
+Nothing here sleeps: every wait is for a fact (a log line, an exit, a message), with a deadline that one
+factor scales (`SCANSTREAM_TEST_PATIENCE`, for slow machines).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PATIENCE = float(os.environ.get("SCANSTREAM_TEST_PATIENCE", "1"))
+
+
+def deadline(seconds: float) -> float:
+    """Return a deadline, monotonic seconds, `seconds` from now times the factor."""
+    return time.monotonic() + seconds * PATIENCE
+
+
+class Process:
+    """One stage as its own process; its log lines are read as they come.
+
+    Attributes:
+        lines: every log line so far: the JSON object of it, or {"text": …} for another line.
+    """
+
+    def __init__(self, *args: str, env: dict[str, str] | None = None, stdin: Any = None) -> None:
+        self.args = args
+        self.lines: list[dict[str, Any]] = []
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", *args],
+            stdin=stdin if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+        self.stdout: list[bytes] = []
+        self._readers = [
+            threading.Thread(target=self._read_stderr, daemon=True),
+            threading.Thread(target=self._read_stdout, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_stderr(self) -> None:
+        assert self.popen.stderr is not None
+        for raw in self.popen.stderr:
+            text = raw.decode(errors="replace").rstrip("\n")
+            try:
+                line = json.loads(text)
+            except ValueError:
+                line = {"text": text}
+            self.lines.append(line)
+            self._queue.put(line)
+        self._queue.put(None)
+
+    def _read_stdout(self) -> None:
+        assert self.popen.stdout is not None
+        self.stdout.extend(self.popen.stdout)
+
+    def wait_for(self, fact: str, seconds: float = 20, **fields: Any) -> dict[str, Any]:
+        """Return the next log line with this fact and these fields."""
+        end = deadline(seconds)
+        while True:
+            try:
+                line = self._queue.get(timeout=max(0.01, end - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"{self.args}: no line {fact!r} {fields}; got {self.lines}") from None
+            if line is None:
+                raise AssertionError(f"{self.args} ended with {self.popen.wait()}: {self.lines}")
+            if line.get("fact") == fact and all(line.get(name) == value for name, value in fields.items()):
+                return line
+
+    def wait(self, seconds: float = 20) -> int:
+        """Wait for its end.
+
+        Returns:
+            Its exit code; everything it wrote has been read.
+        """
+        code = self.popen.wait(seconds * PATIENCE)
+        for reader in self._readers:
+            reader.join(seconds * PATIENCE)
+        return code
+
+    def terminate(self, seconds: float = 20) -> int:
+        """Ask it to stop, and wait until it has."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def kill(self) -> None:
+        """End it as a crash would, and wait until it is gone."""
+        self.popen.kill()
+        self.wait()
+
+    def close(self) -> None:
+        """End it, stopped or not, and let go of its pipes."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.wait()
+        for pipe in (self.popen.stdout, self.popen.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    @property
+    def errors(self) -> str:
+        """Everything it wrote on stderr that is no log line."""
+        return "\n".join(line["text"] for line in self.lines if "text" in line)
+
+    @property
+    def output(self) -> str:
+        """Everything it wrote on stdout; complete once `wait` has returned."""
+        return b"".join(self.stdout).decode()
+
+
+@contextmanager
+def private_dir() -> Iterator[Path]:
+    """Give an empty directory with a path short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="ss", dir="/tmp"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+class Pipeline:
+    """A whole pipeline in a directory of its own.
+
+    Args:
+        place: an empty directory, mode 0700.
+        shards: how many shards.
+
+    Attributes:
+        processes: every process started, by its name, such as `ingest-0`.
+        port: where the edges listen, once one is started.
+    """
+
+    def __init__(self, place: Path, shards: int = 4) -> None:
+        self.run_dir = place / "run"
+        self.data_dir = place / "data"
+        self.shards = shards
+        self.processes: dict[str, Process] = {}
+        self.port = 0
+
+    def start(self, ingests: int = 1, workers: int = 1, edges: int = 1, *, config: dict[str, str] | None = None) -> None:
+        """Start so many of each stage and wait until each is ready and the edges hear every shard.
+
+        Args:
+            config: stage -> TOML text of its config file.
+        """
+        names = [f"ingest-{index}" for index in range(ingests)]
+        names += [f"throttle-batch-{index}" for index in range(workers)]
+        for name in names:
+            self.start_one(name, workers=workers, config=config)
+        for name in names:
+            self.processes[name].wait_for("ready")
+        for index in range(edges):
+            self.start_edge(index, config=config)
+        self.wait_ready()
+
+    def start_one(self, name: str, *, workers: int = 1, config: dict[str, str] | None = None) -> Process:
+        """Start an ingest or a worker by its name; it may not be ready yet."""
+        stage, _, index = name.rpartition("-")
+        args = [stage, *self._common(stage, config)]
+        if stage == "ingest":
+            args += ["--index", index]
+        else:
+            own = [str(shard) for shard in range(self.shards) if shard % workers == int(index)]
+            args += ["--data-dir", str(self.data_dir), "--own", ",".join(own)]
+        self.processes[name] = Process(*args)
+        return self.processes[name]
+
+    def start_edge(self, index: int = 0, *, config: dict[str, str] | None = None) -> Process:
+        """Start an edge and wait until it listens; the first one takes a free port, the others share it."""
+        args = ["edge", *self._common("edge", config), "--port", str(self.port), "--share-port"]
+        process = self.processes[f"edge-{index}"] = Process(*args)
+        ready = process.wait_for("ready")
+        self.port = int(ready["edge"].rstrip("/").rpartition(":")[2])
+        return process
+
+    def _common(self, stage: str, config: dict[str, str] | None) -> list[str]:
+        args = ["--run-dir", str(self.run_dir), "--shards", str(self.shards), "--log-format", "json"]
+        if config and stage in config:
+            path = self.run_dir.parent / f"{stage}.toml"
+            path.write_text(config[stage])
+            args += ["-c", str(path)]
+        return args
+
+    def wait_ready(self, seconds: float = 20) -> None:
+        """Wait until the edge hears every shard."""
+        end = deadline(seconds)
+        pause = threading.Event()
+        while True:
+            status, body = self.get("/readyz")
+            if status == 200:
+                return
+            if time.monotonic() > end:
+                raise AssertionError(f"not ready: {body}")
+            pause.wait(0.02)
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        """Return (status, decoded JSON, or text) of a GET to the edge."""
+        request = urllib.request.Request(f"{self.url}{path}", headers=headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=10 * PATIENCE) as response:
+                status, body = response.status, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                status, body = error.code, error.read()
+        try:
+            return status, json.loads(body)
+        except ValueError:
+            return status, body.decode()
+
+    @property
+    def url(self) -> str:
+        """The edge's address, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def ws(self, path: str) -> str:
+        """Return the address of a WebSocket."""
+        return f"ws://127.0.0.1:{self.port}{path}"
+
+    def stop(self) -> dict[str, dict[str, Any]]:
+        """Stop everything.
+
+        Returns:
+            The `stopped` line of each process: its counters. A worker has one a shard; they are added up.
+        """
+        counted: dict[str, dict[str, Any]] = {}
+        for name, process in self.processes.items():
+            process.terminate()
+            total: dict[str, Any] = {}
+            for line in process.lines:
+                if line.get("fact") == "stopped":
+                    for key, value in line.items():
+                        if isinstance(value, int | float):
+                            total[key] = total.get(key, 0) + value
+            counted[name] = total
+        return counted
+
+    def close(self) -> None:
+        """End everything for certain."""
+        for process in self.processes.values():
+            process.close()

@@ -1,0 +1,272 @@
+"""What the tests of the core share: builders of events, and rigs that drive it as the stage does.
+
+A check is a function that takes a `Core`, the core's modules, so that the same check runs against the
+real ones and, in test_mutations, against ones that were broken on purpose.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import pathlib
+import sys
+import types
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import pytest
+
+from pipeline.event import Catalogue, read_event
+from pipeline.frame import Frame
+from pipeline.throttle_batch.config import BatchSection, CleanupSection, LimitsSection, ThrottleBatchConfig
+from pipeline.wire import Ack, Envelope, EnvelopeHeader, Nack, Retry
+
+PACKAGE = "pipeline.throttle_batch"
+MODULES = ("token_bucket", "pending", "history", "scan_state", "channel", "batcher")
+CATALOGUE = Catalogue()
+
+TERMINAL = b'{"type":"scanCompleted"}'
+START = b'{"type":"scanStarted"}'
+
+
+def fact(number: int = 0, size: int = 0) -> bytes:
+    """A fact of at least `size` bytes."""
+    raw = b'{"type":"note","n":%d,"pad":"' % number
+    return raw + b"." * (size - len(raw) - 2) + b'"}'
+
+
+def critical(number: int = 0, size: int = 0) -> bytes:
+    return fact(number, size).replace(b'"note"', b'"phaseStarted","phase":"p"', 1)
+
+
+def state(key: str, number: int = 0, size: int = 0) -> bytes:
+    kind = b'"scanProgress","phase":"%b","progress":%d' % (key.encode(), number % 100)
+    return fact(number, size).replace(b'"note"', kind, 1)
+
+
+def foreign(*events: bytes, channel: str = "scan/a") -> Envelope:
+    return Envelope(EnvelopeHeader(channel), list(events))
+
+
+def numbered(
+    first: int,
+    *events: bytes,
+    una: int = 1,
+    pid: str = "p",
+    inc: int = 1,
+    channel: str = "scan/a",
+    rejected: tuple[tuple[int, str], ...] = (),
+) -> Envelope:
+    return Envelope(EnvelopeHeader(channel, pid, inc, first, una, rejected), list(events))
+
+
+class Core:
+    """The core's modules, and rigs made of them."""
+
+    def __init__(self, modules: Mapping[str, types.ModuleType]) -> None:
+        self.token_bucket = modules["token_bucket"]
+        self.pending = modules["pending"]
+        self.history = modules["history"]
+        self.scan_state = modules["scan_state"]
+        self._channel = modules["channel"]
+        self._batcher = modules["batcher"]
+
+    def channel(self, now: float = 0.0, **batch: float) -> ChannelRig:
+        return ChannelRig(self._channel, BatchSection(**batch), now)
+
+    def batcher(
+        self,
+        now: float = 0.0,
+        *,
+        max_channels: int = 1000,
+        max_producers: int = 1000,
+        cleanup: CleanupSection | None = None,
+        **batch: float,
+    ) -> BatcherRig:
+        config = ThrottleBatchConfig(
+            batch=BatchSection(**batch),  # the bounds of a file do not hold here: small ones test faster
+            cleanup=cleanup or CleanupSection(),
+            limits=LimitsSection(max_channels=max_channels, max_producers=max_producers),
+        )
+        return BatcherRig(self._batcher, config, now)
+
+
+def load_core(edits: Mapping[str, Iterable[tuple[str, str]]] | None = None) -> Core:
+    """Compile the core anew, with (old text, new text) replaced in the source of the modules named."""
+    if not edits:
+        return Core({name: importlib.import_module(f"{PACKAGE}.{name}") for name in MODULES})
+    loaded: dict[str, types.ModuleType] = {}
+    real = {f"{PACKAGE}.{name}": importlib.import_module(f"{PACKAGE}.{name}") for name in MODULES}
+    try:
+        for name in MODULES:
+            full_name = f"{PACKAGE}.{name}"
+            path = pathlib.Path(str(real[full_name].__file__))
+            source = path.read_text()
+            for old, new in edits.get(name, ()):
+                assert source.count(old) == 1, f"{path.name} holds {source.count(old)} times: {old}"
+                source = source.replace(old, new)
+            module = types.ModuleType(full_name)
+            sys.modules[full_name] = module  # so that the modules after it import this one
+            exec(compile(source, f"mutated {path.name}", "exec"), module.__dict__)
+            loaded[name] = module
+    finally:
+        sys.modules.update(real)
+    return Core(loaded)
+
+
+class ChannelRig:
+    """One channel, driven to exact times. `frames` is every frame with the time at which it left."""
+
+    def __init__(self, module: types.ModuleType, batch: BatchSection, now: float = 0.0) -> None:
+        self.channel = module.Channel("scan/a", 7, batch, 300.0, 86_400.0, now)
+        self.sent: list[bytes] = []
+        self.accepted_at: list[float] = []
+        self.frames: list[tuple[float, Frame]] = []
+        self._now = now
+
+    def at(self, now: float, *events: bytes) -> None:
+        """Let time pass to `now`, then accept and commit `events` in one wake-up."""
+        self.until(now)
+        for raw in events:
+            event = read_event(raw)
+            self.channel.accept(raw, event, CATALOGUE.treatment(event, raw), now)
+            self.sent.append(raw)
+            self.accepted_at.append(now)
+        self._note(now, self.channel.handle_timeout(now))
+        self._note(now, self.channel.committed(now))
+        self._now = now
+
+    def until(self, end: float) -> None:
+        """Call `handle_timeout` at each deadline up to `end`, as long as there are any."""
+        now = self._now
+        while (deadline := self.channel.next_deadline(now)) is not None and deadline <= end:
+            now = deadline
+            self._note(now, self.channel.handle_timeout(now))
+            assert (later := self.channel.next_deadline(now)) is None or later > now, "no progress"
+        self._now = max(now, end)
+
+    def _note(self, now: float, frames: list[Frame]) -> None:
+        self.frames += [(now, frame) for frame in frames]
+
+    @property
+    def table(self) -> list[tuple[float, int, int, str]]:
+        """Each frame as (time, first, last, what): `c` critical, `t` terminal, `mN` N merged."""
+        return [(round(now, 6), frame.first, frame.last, what(frame)) for now, frame in self.frames]
+
+
+def what(frame: Frame) -> str:
+    merged = f"m{frame.merged}" if frame.merged else ""
+    return "c" * frame.critical + "t" * frame.terminal + merged
+
+
+class BatcherRig:
+    """A batcher, driven as the stage drives it.
+
+    Attributes:
+        frames: every frame with the time at which it left.
+        log: (channel, epoch) -> the events committed.
+        acks, retries, nacks: all feedback, in order.
+    """
+
+    def __init__(self, module: types.ModuleType, config: ThrottleBatchConfig, now: float) -> None:
+        self.batcher = module.Batcher(config, CATALOGUE, 1_000_000, now)
+        self.frames: list[tuple[float, Frame]] = []
+        self.log: dict[tuple[str, int], list[bytes]] = defaultdict(list)
+        self.acks: list[Ack] = []
+        self.retries: list[Retry] = []
+        self.nacks: list[Nack] = []
+        self.wakeups = 0
+
+    def at(self, now: float, *envelopes: Envelope) -> list[Frame]:
+        """Let time pass to `now`, then have one wake-up that receives `envelopes`."""
+        self.until(now)
+        return self.wake(now, *envelopes)
+
+    def wake(self, now: float, *envelopes: Envelope) -> list[Frame]:
+        """Have one wake-up: what the stage does after each poll."""
+        self.wakeups += 1
+        for envelope in envelopes:
+            self.batcher.receive(envelope, now)
+        frames = list(self.batcher.handle_timeout(now))
+        commit = self.batcher.uncommitted()
+        for chunk in commit.chunks:
+            log = self.log[chunk.channel, chunk.epoch]
+            assert chunk.first == len(log) + 1, "a chunk follows the one before"
+            log += chunk.events
+        released = self.batcher.committed(now)
+        feedback = released.feedback
+        assert feedback.acks == commit.acks, "what is acked is what was committed"
+        self.acks += feedback.acks
+        self.retries += feedback.retries
+        self.nacks += feedback.nacks
+        frames += released.frames
+        self.frames += [(now, frame) for frame in frames]
+        return frames
+
+    def until(self, end: float) -> None:
+        """Wake up at each deadline up to `end`."""
+        while (deadline := self.batcher.next_deadline()) is not None and deadline <= end:
+            self.wake(deadline)
+            assert (later := self.batcher.next_deadline()) is None or later > deadline, "no progress"
+
+    @property
+    def table(self) -> list[tuple[float, int, int, str]]:
+        """Each frame as (time, first, last, what): `c` critical, `t` terminal, `mN` N merged."""
+        return [(round(now, 6), frame.first, frame.last, what(frame)) for now, frame in self.frames]
+
+    def acked(self, pid: str = "p", channel: str = "scan/a") -> int:
+        """The highest number acked."""
+        return max(
+            (ack.committed for ack in self.acks if (ack.pid, ack.channel) == (pid, channel)), default=0
+        )
+
+
+def check_ledger(frames: Iterable[Frame], sent: list[bytes]) -> None:
+    """Every event of `sent` is in a frame once, in its place, or merged into a later one of its key."""
+    position = 0
+    for frame in frames:
+        assert frame.first == position + 1, "frames are contiguous"
+        count = frame.last - frame.first + 1
+        assert len(frame.events) + frame.merged == count, "the ledger"
+        assert bool(frame.at) == (frame.merged > 0)
+        at = frame.at or range(count)
+        assert len(at) == len(frame.events)
+        assert all(earlier < later for earlier, later in itertools.pairwise(at))
+        span = sent[frame.first - 1 : frame.last]
+        assert [span[offset] for offset in at] == list(frame.events), "as it was sent, at its place"
+        kept = set(at)
+        keys = [treatment(raw).key for raw in span]
+        for offset, key in enumerate(keys):
+            if key is None:
+                assert offset in kept, "only state events are merged"
+            else:
+                assert (offset in kept) == (key not in keys[offset + 1 :]), "the latest of a key survives"
+        assert frame.state == tuple(
+            (index, keys[offset]) for index, offset in enumerate(at) if keys[offset] is not None
+        )
+        assert frame.critical == any(treatment(raw).event_class.value == "critical" for raw in span)
+        assert frame.terminal == any(treatment(raw).terminal for raw in span)
+        position = frame.last
+    assert position == len(sent), "nothing is left behind"
+
+
+def treatment(raw: bytes):  # noqa: ANN201 - a test's shorthand
+    return CATALOGUE.treatment(read_event(raw), raw)
+
+
+def budgeted(frames: list[tuple[float, Frame]]) -> list[float]:
+    """When each frame left that is neither critical nor cut to make way for a critical one."""
+    last_critical = {now: index for index, (now, frame) in enumerate(frames) if frame.critical}
+    return [now for index, (now, _) in enumerate(frames) if index > last_critical.get(now, -1)]
+
+
+@pytest.fixture(scope="session")
+def core() -> Core:
+    """The real core."""
+    return load_core()
+
+
+@pytest.fixture(scope="session")
+def core_with():  # noqa: ANN201
+    """Makes a core with edits in its source: see `load_core`."""
+    return load_core

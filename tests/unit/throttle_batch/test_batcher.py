@@ -1,0 +1,592 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.throttle_batch.config import CleanupSection
+from pipeline.wire import Ack, Envelope, Nack, Retry
+from tests.unit.throttle_batch.conftest import (
+    START,
+    TERMINAL,
+    BatcherRig,
+    Core,
+    check_ledger,
+    critical,
+    fact,
+    foreign,
+    numbered,
+    state,
+    what,
+)
+
+FACTS = [fact(number) for number in range(200)]
+EPOCH = 1_000_000
+"""The rig's wall clock at time 0, in milliseconds: what a channel's epoch is made from."""
+
+
+def taken(rig: BatcherRig, channel: str = "scan/a") -> list[bytes]:
+    """The events taken so far, committed, of a channel with one life."""
+    return rig.log[channel, rig.batcher.current(channel).epoch] if rig.batcher.current(channel) else []
+
+
+# --- what is taken: a row of the module's table each --------------------------------------------------
+
+
+def check_an_unknown_producer_starts_at_its_una(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(6, *FACTS[6:8], una=6))
+    assert taken(rig) == FACTS[6:8]
+    assert rig.acks == [Ack("p", 1, "scan/a", 7)]
+    rig = core.batcher()
+    rig.at(0.0, numbered(6, *FACTS[6:8], una=4))
+    assert taken(rig) == []
+    assert rig.retries == [Retry("p", 1, "scan/a", 4, "gap")]
+    assert rig.acks == []
+
+
+def check_an_older_incarnation_is_fenced(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, FACTS[1], inc=5))
+    rig.at(0.01, numbered(2, FACTS[2], inc=4))
+    assert taken(rig) == [FACTS[1]]
+    assert [(nack.pseq, nack.inc, nack.reason) for nack in rig.nacks] == [(2, 4, "fenced")]
+    assert rig.batcher.counters["rejected{reason=fenced}"] == 1
+    rig.at(0.02, numbered(1, FACTS[3], inc=6))
+    rig.at(0.03, numbered(2, FACTS[4], inc=5))
+    assert taken(rig) == [FACTS[1], FACTS[3]]
+    assert rig.acks[-1] == Ack("p", 6, "scan/a", 1)
+
+
+def check_what_is_committed_is_acked_again(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, *FACTS[1:4]))
+    rig.at(0.01, numbered(1, *FACTS[1:3]))
+    assert taken(rig) == FACTS[1:4]
+    assert rig.acks == [Ack("p", 1, "scan/a", 3)] * 2
+    assert rig.batcher.counters["duplicates"] == 2
+
+
+def check_what_is_taken_is_acked_with_the_commit(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, *FACTS[1:4]), numbered(1, *FACTS[1:4]), numbered(2, FACTS[2]))
+    assert taken(rig) == FACTS[1:4]
+    assert rig.acks == [Ack("p", 1, "scan/a", 3)]
+    assert rig.batcher.counters["duplicates"] == 4
+
+
+def check_a_una_beyond_our_state_is_jumped_to(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, FACTS[1]))
+    rig.at(0.01, numbered(10, *FACTS[10:12], una=10))
+    assert taken(rig) == [FACTS[1], *FACTS[10:12]]
+    assert rig.acks[-1].committed == 11
+    assert rig.batcher.counters["jumped"] == 8
+    rig.at(0.02, numbered(15, FACTS[15], una=14))
+    assert rig.retries == [Retry("p", 1, "scan/a", 14, "gap")]
+
+
+def check_a_gap_is_asked_for_once(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, FACTS[1]))
+    rig.at(0.010, numbered(3, FACTS[3]), numbered(4, FACTS[4]))
+    rig.at(0.059, numbered(5, FACTS[5]))
+    assert rig.retries == [Retry("p", 1, "scan/a", 2, "gap")]
+    rig.at(0.061, numbered(6, FACTS[6]))
+    assert rig.retries == [Retry("p", 1, "scan/a", 2, "gap")] * 2, "50 ms later once more"
+    rig.at(0.062, numbered(2, FACTS[2]), numbered(4, FACTS[4]))
+    assert rig.retries[2:] == [Retry("p", 1, "scan/a", 3, "gap")], "at once for another gap"
+    rig.at(0.063, numbered(3, *FACTS[3:7]))
+    assert taken(rig) == FACTS[1:7]
+    assert rig.batcher.counters["not_taken{reason=gap}"] == 5
+
+
+def check_of_an_overlap_the_new_is_taken(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, *FACTS[1:4]))
+    rig.at(0.01, numbered(2, *FACTS[2:7]))
+    assert taken(rig) == FACTS[1:7]
+    assert rig.acks[-1].committed == 6
+
+
+def check_a_tombstone_leaves_no_hole(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, FACTS[1], FACTS[3], rejected=((1, "json"), (3, "schema"))))
+    assert taken(rig) == [FACTS[1], FACTS[3]]
+    assert rig.acked() == 4
+    rig.at(0.01, numbered(5, rejected=((0, "json"),)))
+    rig.at(0.02, numbered(6, FACTS[6]))
+    assert taken(rig) == [FACTS[1], FACTS[3], FACTS[6]]
+    assert rig.acked() == 6
+    assert rig.retries == []
+
+
+def check_what_is_no_event_counts_as_a_tombstone(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, b"{", FACTS[2], b'{"type":"portFound"}'))
+    assert taken(rig) == [FACTS[2]]
+    assert rig.acked() == 3
+    assert rig.batcher.counters["rejected{reason=json}"] == 1
+    assert rig.batcher.counters["rejected{reason=schema}"] == 1
+
+
+def check_producers_and_channels_are_apart(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(
+        0.0, numbered(1, FACTS[1]), numbered(1, FACTS[2], pid="q"), numbered(1, FACTS[3], channel="scan/b")
+    )
+    rig.at(0.01, numbered(3, FACTS[9], pid="q"), numbered(2, FACTS[4]))
+    assert taken(rig) == [FACTS[1], FACTS[2], FACTS[4]]
+    assert taken(rig, "scan/b") == [FACTS[3]]
+    assert [(retry.pid, retry.pseq) for retry in rig.retries] == [("q", 2)]
+
+
+def check_a_second_terminal_is_refused(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, TERMINAL, FACTS[2], TERMINAL))
+    rig.at(0.01, numbered(4, b'{"type":"error","message":"m"}', FACTS[5]))
+    rig.at(0.02, numbered(6, b'{"type":"error","message":"m","fatal":false}'))
+    assert [(nack.pseq, nack.reason) for nack in rig.nacks] == [(3, "after_terminal"), (4, "after_terminal")]
+    assert len(taken(rig)) == 4, "what else comes is still delivered"
+    assert rig.acked() == 6
+    rig.at(0.03, foreign(TERMINAL))
+    assert rig.batcher.counters["rejected{reason=after_terminal}"] == 3
+    rig.until(1.0)
+    check_ledger([frame for _, frame in rig.frames], taken(rig))
+
+
+# --- bounds -------------------------------------------------------------------------------------------
+
+
+def check_a_full_channel_takes_no_more_of_a_numbered_producer(core: Core) -> None:
+    rig = core.batcher(max_pending_bytes=4_000, max_frame_bytes=2_000)
+    big = [fact(number, 1_000) for number in range(10)]
+    rig.at(0.0, numbered(1, *big[:6]))
+    assert taken(rig) == big[:4]
+    assert rig.acked() == 4
+    assert rig.retries == [Retry("p", 1, "scan/a", 5, "full")]
+    rig.at(0.01, numbered(5, *big[4:]))
+    assert len(rig.retries) == 1, "one retry until something is taken, or 50 ms"
+    rig.at(0.3, numbered(5, *big[4:8]))
+    assert taken(rig) == big[:8]
+    assert rig.batcher.counters["not_taken{reason=full}"] == 2
+    rig.until(2.0)
+    check_ledger([frame for _, frame in rig.frames], big[:8])
+
+
+def check_what_a_foreign_producer_loses_is_told(core: Core) -> None:
+    rig = core.batcher(max_pending_bytes=4_000, max_frame_bytes=2_000)
+    big = [fact(number, 1_000) for number in range(7)]
+    rig.at(0.0, foreign(*big))
+    assert taken(rig) == big[:4]
+    assert rig.batcher.counters["dropped{reason=pending_full}"] == 3
+    rig.at(0.05, foreign(big[0]))
+    rig.until(1.0)
+    lost = b'{"type":"lost","count":4,"reason":"pending_full"}'
+    assert taken(rig) == [*big[:4], lost], "told once, when there is room"
+    assert rig.table == [(0.1, 1, 2, ""), (0.2, 3, 4, ""), (0.3, 5, 5, "")]
+    assert rig.batcher.current("scan/a").best_effort
+    rig.at(2.0, foreign(*big))
+    rig.until(3.0)
+    assert taken(rig)[-1] == lost.replace(b"4", b"3"), "and counted from nothing again"
+
+
+def check_a_loss_is_told_though_nothing_else_comes(core: Core) -> None:
+    """The commit empties the channel, so that no frame is due: it must wake up for this alone."""
+    rig = core.batcher(max_pending_bytes=4_000, max_frame_bytes=4_000)
+    rig.at(0.0, foreign(*[fact(number, 1_000) for number in range(5)], critical()))
+    assert rig.table == [(0.0, 1, 4, ""), (0.0, 5, 5, "c")]
+    rig.until(1.0)
+    assert b'"lost"' in taken(rig)[-1]
+    assert rig.frames[-1][0] <= 0.2
+    assert rig.batcher.next_deadline() > 1_000
+
+
+def check_a_critical_message_is_taken_although_full(core: Core) -> None:
+    rig = core.batcher(max_pending_bytes=4_000, max_frame_bytes=2_000)
+    rig.at(0.0, numbered(1, *[fact(number, 1_000) for number in range(4)]))
+    rig.at(0.01, numbered(5, fact(5, 1_000), critical(6)))
+    assert rig.acked() == 6
+    assert rig.table == [(0.01, 1, 2, ""), (0.01, 3, 4, ""), (0.01, 5, 5, ""), (0.01, 6, 6, "c")]
+    rig.at(1.0, foreign(*[fact(number, 1_000) for number in range(4)], critical(7)))
+    assert rig.table[-1] == (1.0, 11, 11, "c")
+
+
+def check_only_one_critical_message_goes_over_the_bound(core: Core) -> None:
+    rig = core.batcher(max_pending_bytes=4_000, max_frame_bytes=2_000)
+    batch = [fact(number, 1_000) for number in range(3)] + [critical(9)]
+    for first in range(1, 40, 4):
+        rig.batcher.receive(numbered(first, *batch), 0.0)
+        assert rig.batcher.current("scan/a").waiting_bytes <= 4_000 + sum(map(len, batch))
+    rig.at(0.0)
+    assert rig.acked() == 8
+    assert rig.retries == [Retry("p", 1, "scan/a", 9, "full")]
+    rig.at(0.01, numbered(9, *batch))
+    assert rig.acked() == 12, "which is flushed at once"
+
+
+def check_the_limit_of_channels(core: Core) -> None:
+    rig = core.batcher(max_channels=2)
+    rig.at(0.0, numbered(1, FACTS[1]), foreign(FACTS[1], channel="scan/b"))
+    rig.at(0.01, numbered(1, FACTS[2], channel="scan/c"), foreign(FACTS[2], channel="scan/d"))
+    assert [(retry.channel, retry.reason) for retry in rig.retries] == [("scan/c", "full")]
+    assert rig.batcher.counters["dropped{reason=max_channels}"] == 1
+    assert {channel.name for channel in rig.batcher.channels()} == {"scan/a", "scan/b"}
+    rig.at(0.1, numbered(2, TERMINAL))
+    rig.at(301.0, numbered(1, FACTS[2], channel="scan/c"))
+    assert taken(rig, "scan/c") == [FACTS[2]], "cleanup makes room"
+
+
+def check_the_limit_of_producers(core: Core) -> None:
+    rig = core.batcher(max_producers=2)
+    for pid in ("p", "q", "p", "r"):
+        rig.at(0.0, numbered(1, FACTS[1], pid=pid))
+    assert rig.batcher.counters["producers_forgotten"] == 1
+    rig.at(0.01, numbered(1, FACTS[1], pid="p"), numbered(1, FACTS[1], pid="r"))
+    assert len(taken(rig)) == 3, "the one unheard longest was forgotten"
+
+
+# --- lives --------------------------------------------------------------------------------------------
+
+
+def check_cleanup_is_exactly_after_the_terminal_event(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(1.0, foreign(FACTS[1], TERMINAL))
+    rig.at(2.0, foreign(FACTS[2]))
+    rig.at(1.5, foreign(b'{"type":"reportCompleted","report_id":"r"}', channel="report/r"))
+    rig.at(61.499)
+    assert rig.batcher.current("report/r") is not None
+    rig.wake(61.5)
+    assert rig.batcher.current("report/r") is None
+    assert rig.batcher.take_gone() == [("report/r", EPOCH + 1_500)]
+    rig.at(300.999)
+    assert rig.batcher.current("scan/a") is not None
+    assert rig.batcher.next_deadline() == 301.0
+    rig.wake(301.0)
+    assert rig.batcher.current("scan/a") is None
+    assert rig.batcher.life("scan/a", EPOCH + 1_000) is None
+    assert rig.batcher.take_gone() == [("scan/a", EPOCH + 1_000)]
+    assert rig.batcher.take_gone() == []
+    assert rig.batcher.counters["channels_cleaned_up"] == 2
+    assert rig.batcher.next_deadline() is None
+    rig.at(400.0, foreign(FACTS[1]))
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 400_000, "a new life, with a later epoch"
+
+
+def check_idle_cleanup(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(FACTS[1]))
+    rig.at(1_000.0, foreign(FACTS[2]))
+    rig.at(86_400.0)
+    assert rig.batcher.current("scan/a") is not None
+    rig.at(87_399.9)
+    assert rig.batcher.current("scan/a") is not None
+    rig.at(87_400.0)
+    assert rig.batcher.current("scan/a") is None
+
+
+def check_cleanup_waits_for_what_is_pending(core: Core) -> None:
+    rig = core.batcher(cleanup=CleanupSection(cleanup_after_s=0.0))
+    rig.at(0.0, foreign(*FACTS[:50]))
+    rig.at(0.01, foreign(TERMINAL, FACTS[1]))
+    rig.until(5.0)
+    check_ledger([frame for _, frame in rig.frames], rig.log["scan/a", EPOCH])
+    assert rig.batcher.channels() == []
+    assert rig.batcher.next_deadline() is None
+
+
+def check_a_start_after_the_end_begins_a_new_life(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(START, *FACTS[:60]))
+    rig.at(0.0, foreign(TERMINAL, FACTS[1], START, FACTS[2], TERMINAL, FACTS[3], START))
+    epochs = sorted({frame.epoch for _, frame in rig.frames})
+    assert epochs == [EPOCH, EPOCH + 1, EPOCH + 2]
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 2
+    rig.until(1.0)
+    assert [frame.epoch for _, frame in rig.frames] == sorted(frame.epoch for _, frame in rig.frames)
+    for epoch in epochs:
+        assert rig.batcher.life("scan/a", epoch).epoch == epoch, "an old life can still be read"
+        frames = [frame for _, frame in rig.frames if frame.epoch == epoch]
+        check_ledger(frames, rig.log["scan/a", epoch])
+    rig.at(300.0)
+    assert [rig.batcher.life("scan/a", epoch) is None for epoch in epochs] == [True, True, False]
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 2
+
+
+def check_a_start_within_a_life_begins_none(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(START, FACTS[1]))
+    rig.at(1.0, foreign(START))
+    assert {frame.epoch for _, frame in rig.frames} == {EPOCH}
+
+
+def check_a_life_replaced_as_it_expires(core: Core) -> None:
+    """Receive comes before cleanup in a wake-up: the old life is replaced, then freed, then committed."""
+    rig = core.batcher()
+    rig.at(0.0, foreign(TERMINAL))
+    rig.wake(300.0, foreign(START))
+    rig.until(301.0)
+    assert [channel.epoch for channel in rig.batcher.channels()] == [EPOCH + 300_000]
+    assert rig.batcher.counters["channels_cleaned_up"] == 1
+
+
+def check_what_an_ended_life_lost_is_told_before_the_next(core: Core) -> None:
+    rig = core.batcher(max_pending_bytes=4_000, max_frame_bytes=2_000)
+    big = [fact(number, 1_000) for number in range(10)]
+    rig.at(0.0, foreign(TERMINAL))
+    rig.at(0.0, foreign(*big))
+    assert rig.batcher.current("scan/a").lost == 6, "there is no room to say so yet"
+    rig.at(0.0, foreign(START))
+    rig.at(0.0, foreign(*big))
+    rig.until(3.0)
+    for epoch, count in ((EPOCH, 6), (EPOCH + 1, 6)):
+        frames = [frame for _, frame in rig.frames if frame.epoch == epoch]
+        check_ledger(frames, rig.log["scan/a", epoch])
+        assert rig.log["scan/a", epoch][-1] == b'{"type":"lost","count":%d,"reason":"pending_full"}' % count
+    assert [frame.epoch for _, frame in rig.frames] == sorted(frame.epoch for _, frame in rig.frames)
+
+
+# --- time ---------------------------------------------------------------------------------------------
+
+
+def check_nothing_leaves_before_the_commit(core: Core) -> None:
+    rig = core.batcher()
+    rig.batcher.receive(numbered(1, critical()), 0.0)
+    assert rig.batcher.next_deadline() is None
+    assert rig.batcher.handle_timeout(10.0) == []
+    commit = rig.batcher.uncommitted()
+    assert [(chunk.first, chunk.events) for chunk in commit.chunks] == [(1, [critical()])]
+    assert commit.acks == [Ack("p", 1, "scan/a", 1)]
+    assert rig.batcher.uncommitted() == commit, "as long as it is not durable"
+    release = rig.batcher.committed(10.0)
+    assert release.feedback.acks == commit.acks
+    assert [what(frame) for frame in release.frames] == ["c"]
+    assert rig.batcher.uncommitted().chunks == []
+    assert rig.batcher.committed(10.0).frames == []
+
+
+def check_early_and_repeated_timeouts_do_nothing(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(FACTS[1]), foreign(FACTS[2], channel="scan/b"))
+    assert rig.batcher.next_deadline() == 0.1
+    for now in (0.0, 0.05, 0.099):
+        assert rig.batcher.handle_timeout(now) == []
+    assert rig.batcher.next_deadline() == 0.1
+    assert [frame.channel for frame in rig.batcher.handle_timeout(0.1)] == ["scan/a", "scan/b"]
+    assert rig.batcher.handle_timeout(0.1) == []
+
+
+def check_ten_thousand_idle_channels_cost_no_wakeups(core: Core) -> None:
+    rig = core.batcher(max_channels=20_000)
+    for number in range(10_000):
+        rig.batcher.receive(foreign(FACTS[1], channel=f"scan/{number}"), 0.0)
+    rig.wake(0.0)
+    rig.wakeups = 0
+    rig.until(86_000.0)
+    assert rig.wakeups == 1, "one for the frames of all; none for a day"
+    assert len(rig.frames) == 10_000
+    assert rig.batcher.next_deadline() == 86_400.0
+    before = gc_count(core, "_Deadlines")
+    assert rig.batcher.handle_timeout(86_399.9) == []
+    assert gc_count(core, "_Deadlines") == before, "and nothing is taken from the heap"
+    rig.at(80_000.0, foreign(FACTS[2], channel="scan/7"))
+    rig.until(86_001.0)
+    assert rig.wakeups == 3, "one busy channel wakes nobody else"
+
+
+def gc_count(core: Core, name: str) -> int:
+    """How many entries all heaps of deadlines hold."""
+    return sum(len(heap._heap) for heap in gc.get_objects() if type(heap).__name__ == name)
+
+
+def check_a_freed_channel_leaves_nothing_behind(core: Core) -> None:
+    """The deadline of idle cleanup, a day ahead, must not keep a channel that ended long ago."""
+    rig = core.batcher()
+    for number in range(300):
+        rig.at(number * 400.0, foreign(FACTS[1], TERMINAL, channel=f"scan/{number}"))
+    rig.until(299 * 400.0 + 300.0)
+    kind = core._channel.Channel
+    rig.frames.clear()
+    gc.collect()
+    held = sum(1 for thing in gc.get_objects() if type(thing) is kind)
+    assert rig.batcher.channels() == []
+    assert held < 50
+
+
+CHECKS = [
+    check
+    for name, check in sorted(globals().items())
+    if name.startswith("check_") and check.__module__ == __name__
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_rule(core: Core, check) -> None:  # noqa: ANN001
+    check(core)
+
+
+# --- whatever happens on the way ----------------------------------------------------------------------
+
+
+class Producer:
+    """A producer as the protocol has it: it keeps what is not acked, and goes back to it."""
+
+    def __init__(self, pid: str, channel: str, events: list[bytes | None]) -> None:
+        self.pid, self.channel, self.events = pid, channel, events
+        self.una = 1
+
+    def message(self, first: int, count: int) -> Envelope:
+        """The events from `una + first` on; None among them is a number that ingest took out."""
+        start = min(self.una + first, len(self.events))
+        part = self.events[start - 1 : start - 1 + count]
+        rejected = tuple((offset, "json") for offset, raw in enumerate(part) if raw is None)
+        present = [raw for raw in part if raw is not None]
+        return numbered(start, *present, una=self.una, pid=self.pid, channel=self.channel, rejected=rejected)
+
+    @property
+    def done(self) -> bool:
+        return self.una > len(self.events)
+
+    def hear(self, rig: BatcherRig) -> None:
+        self.una = max(self.una, rig.acked(self.pid, self.channel) + 1)
+
+
+PRODUCED = st.lists(
+    st.one_of(
+        st.none(),
+        st.tuples(st.just("fact"), st.sampled_from([0, 300, 900])),
+        st.tuples(st.just("state"), st.just(0)),
+        st.tuples(st.just("critical"), st.sampled_from([0, 900])),
+    ),
+    min_size=1,
+    max_size=30,
+)
+STEP = st.tuples(
+    st.integers(0, 3),  # which producer
+    st.integers(0, 6),  # from where, after its una
+    st.integers(1, 8),  # how many
+    st.sampled_from(["arrive", "arrive", "twice", "lost", "late"]),
+    st.sampled_from([0.0, 0.001, 0.05, 0.3]),  # until the wake-up after it
+    st.booleans(),  # whether its producer hears the acks
+)
+
+
+def check_delivery(core: Core, produced: list, steps: list) -> None:  # noqa: ANN001
+    """Lost, doubled and reordered on the way: the log is what was produced, once, in order."""
+    producers = []
+    for index, specs in enumerate(produced):
+        pid, channel = f"p{index}", f"scan/{'ab'[index % 2]}"
+        events: list[bytes | None] = []
+        for number, spec in enumerate(specs):
+            tag = index * 1_000 + number
+            if spec is None:
+                events.append(None)
+            elif spec[0] == "state":
+                events.append(state("xy"[number % 2], size=0).replace(b'"pad"', b'"tag":%d,"pad"' % tag))
+            else:
+                events.append((critical if spec[0] == "critical" else fact)(tag, spec[1]))
+        producers.append(Producer(pid, channel, events))
+    rig = core.batcher(max_pending_bytes=4_000, max_frame_bytes=2_000, max_batch_events=5)
+    largest = 8 * 1_000
+    now = 0.0
+    late: list[Envelope] = []
+    for which, first, count, fate, gap, hears in steps:
+        producer = producers[which % len(producers)]
+        if not producer.done:
+            message = producer.message(first, count)
+            arriving = {"arrive": [message], "twice": [message] * 2, "lost": [], "late": []}[fate]
+            if fate == "late":
+                late.append(message)
+            elif late:
+                arriving.append(late.pop())
+            for envelope in arriving:
+                rig.batcher.receive(envelope, now)
+                waiting = [channel.waiting_bytes for channel in rig.batcher.channels()]
+                assert max(waiting, default=0) <= 4_000 + largest
+        if gap:
+            rig.at(now)
+            now += gap
+            rig.until(now)
+        if hears:
+            producer.hear(rig)
+    rounds = 0
+    while not all(producer.done for producer in producers):
+        rounds += 1
+        assert rounds < 200, "a producer that keeps sending from una gets everything through"
+        rig.at(now, *[producer.message(0, 8) for producer in producers if not producer.done])
+        now += 0.3
+        rig.until(now)
+        for producer in producers:
+            producer.hear(rig)
+    rig.until(now + 10.0)
+    for producer in producers:
+        others = {raw for other in producers if other is not producer for raw in other.events}
+        log = rig.log.get((producer.channel, EPOCH + epoch_ms(rig, producer.channel)), [])
+        mine = [raw for raw in log if raw not in others]
+        assert mine == [raw for raw in producer.events if raw is not None]
+    for channel in rig.batcher.channels():
+        frames = [frame for _, frame in rig.frames if frame.channel == channel.name]
+        check_ledger(frames, rig.log[channel.name, channel.epoch])
+        assert channel.waiting_bytes == 0
+
+
+def epoch_ms(rig: BatcherRig, channel: str) -> int:
+    life = rig.batcher.current(channel)
+    return life.epoch - EPOCH if life else 0
+
+
+@given(produced=st.lists(PRODUCED, min_size=1, max_size=4), steps=st.lists(STEP, max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_delivery_whatever_happens_on_the_way(core: Core, produced: list, steps: list) -> None:
+    check_delivery(core, produced, steps)
+
+
+FOREIGN_STEP = st.tuples(
+    st.sampled_from(["scan/a", "scan/b", "report/a"]),
+    st.lists(
+        st.one_of(
+            st.sampled_from([TERMINAL, START, critical(1), state("x", 1), state("x", 2)]),
+            st.builds(fact, st.integers(0, 9), st.sampled_from([0, 500, 900])),
+        ),
+        max_size=9,
+    ),
+    st.sampled_from([0.0, 0.01, 0.1, 1.0, 100.0]),
+)
+
+
+@given(steps=st.lists(FOREIGN_STEP, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_every_life_is_told_whole(core: Core, steps: list[tuple[str, list[bytes], float]]) -> None:
+    """Ends, new starts and losses in any order: each life is a log of its own, and they do not mix."""
+    rig = core.batcher(max_pending_bytes=3_000, max_frame_bytes=2_000, max_batch_events=5)
+    now, sent = 0.0, 0
+    for channel, events, gap in steps:
+        rig.at(now, foreign(*events, channel=channel))
+        sent += len(events)
+        now += gap
+    rig.until(now + 100_000.0)
+    assert rig.batcher.channels() == []
+    assert rig.batcher.next_deadline() is None
+    assert len(rig.batcher.take_gone()) == rig.batcher.counters["channels_cleaned_up"] == len(rig.log)
+    told = dropped = 0
+    for (channel, epoch), log in rig.log.items():
+        frames = [frame for _, frame in rig.frames if (frame.channel, frame.epoch) == (channel, epoch)]
+        check_ledger(frames, log)
+        assert sum(frame.terminal for frame in frames) <= 1, "one terminal event a life"
+        told += sum(b'"lost"' in raw for raw in log)
+        dropped += sum(int(raw.split(b'"count":')[1].split(b",")[0]) for raw in log if b'"lost"' in raw)
+    counters = rig.batcher.counters
+    assert dropped == counters["dropped{reason=pending_full}"], "each loss is told"
+    assert counters["events"] == sum(map(len, rig.log.values()))
+    assert sent == counters["events"] - told + dropped + counters["rejected{reason=after_terminal}"]
+    for name in {channel for channel, _ in rig.log}:
+        epochs = [frame.epoch for _, frame in rig.frames if frame.channel == name]
+        assert epochs == sorted(epochs), "an old life leaves before the next"
+
+
+def test_a_nack_names_what_it_refuses(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, TERMINAL, TERMINAL))
+    assert rig.nacks == [Nack("p", 1, "scan/a", 2, "after_terminal", "scan/a has already ended")]

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.throttle_batch.conftest import Core
+
+
+def check_capacity_one_spaces_tokens(core: Core) -> None:
+    bucket = core.token_bucket.TokenBucket(8.0)  # eighths are exact in binary
+    taken = [step for step in range(257) if bucket.take(step / 64)]
+    assert taken == list(range(0, 257, 8))
+
+
+def test_capacity_one_spaces_tokens(core: Core) -> None:
+    check_capacity_one_spaces_tokens(core)
+
+
+def test_a_burst_is_the_capacity_then_the_rate(core: Core) -> None:
+    bucket = core.token_bucket.TokenBucket(20.0, 20.0)
+    assert [bucket.take(5.0) for _ in range(21)] == [True] * 20 + [False]
+    assert bucket.available_at(5.0) == pytest.approx(5.05, abs=1e-5)
+    assert [bucket.take(5.5) for _ in range(11)] == [True] * 10 + [False]
+    assert [bucket.take(99.0) for _ in range(21)] == [True] * 20 + [False], "never more than the capacity"
+
+
+def test_asking_takes_nothing(core: Core) -> None:
+    bucket = core.token_bucket.TokenBucket(10.0)
+    assert [bucket.available_at(1.0) for _ in range(5)] == [1.0] * 5
+    assert bucket.take(1.0)
+    assert [bucket.available_at(1.05) for _ in range(5)] == [1.1] * 5
+    assert not bucket.take(1.05)
+    assert bucket.take(1.1)
+
+
+def test_a_clock_that_steps_back_gives_nothing(core: Core) -> None:
+    bucket = core.token_bucket.TokenBucket(10.0)
+    assert bucket.take(5.0)
+    assert not bucket.take(4.0)
+    assert bucket.available_at(4.0) == 5.1
+
+
+@given(
+    start=st.floats(0, 1e9),
+    rate=st.floats(0.1, 1000),
+    waits=st.lists(st.floats(0, 3), max_size=30),
+)
+@example(start=3_000_000.137, rate=10.0, waits=[0.037])
+@settings(max_examples=200, deadline=None)
+def test_a_token_is_there_when_it_was_promised(
+    core: Core, start: float, rate: float, waits: list[float]
+) -> None:
+    """However far the clock has come: a deadline at which there is nothing to do would come again at once."""
+    bucket = core.token_bucket.TokenBucket(rate)
+    now = start
+    for wait in waits:
+        promised = bucket.available_at(now + wait)
+        assert promised >= now + wait
+        assert bucket.take(promised)
+        now = promised
+
+
+@given(
+    rate=st.sampled_from([1.0, 3.0, 10.0, 20.0]),
+    capacity=st.integers(1, 20),
+    gaps=st.lists(st.floats(0, 0.5), max_size=200),
+)
+@settings(max_examples=100, deadline=None)
+def test_no_window_holds_more_than_the_capacity_and_what_came_in_it(
+    core: Core, rate: float, capacity: int, gaps: list[float]
+) -> None:
+    bucket = core.token_bucket.TokenBucket(rate, float(capacity))
+    now, taken = 0.0, []
+    for gap in gaps:
+        now += gap
+        if bucket.take(now):
+            taken.append(now)
+    for index, first in enumerate(taken):
+        for count, last in enumerate(taken[index:], start=1):
+            assert count <= capacity + (last - first) * rate + 1e-3
