@@ -33,7 +33,7 @@ from pipeline.errors import EventRejected, MessageMalformed, NotDelivered, Pipel
 from pipeline.event import MAX_EVENT_BYTES, Event, Lost, check_scan_id, encode_event
 from pipeline.outbox import Outbox
 from pipeline.places import run_dir as resolve_run_dir
-from pipeline.sockets import Binder, drain, found, ingest_control, ingest_data
+from pipeline.sockets import Binder, drain, found, ingest_control, ingest_data, poll_ms
 from pipeline.wire import (
     Feedback,
     Hello,
@@ -109,6 +109,7 @@ class Emitter:
         self._rejected: list[Rejected] = []
         self._welcomed = False
         self._closing = False
+        self._asleep = False
         self._thread: threading.Thread | None = None
         self._wake_read, self._wake_write = sockets.socketpair()
         self._wake_read.setblocking(False)
@@ -269,7 +270,9 @@ class Emitter:
             self._thread.start()
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full of wake-ups already
+        """End the thread's wait, if it waits; hold the lock."""
+        if self._asleep:
+            self._asleep = False
             self._wake_write.send(b"\0")
 
     # --- the thread's side ------------------------------------------------------------------------
@@ -316,10 +319,12 @@ class Emitter:
                 return
             with self._changed:
                 blocked, deadline = self._send_due(data, now)
+                self._asleep = True
             deadline = min(next_hello, heard_at + FAIL_OVER_S + 0.01, deadline or next_hello)
             if blocked:
                 poller.register(data, zmq.POLLOUT)
-            ready = dict(poller.poll(max(0, int((deadline - now) * 1000) + 1)))
+            ready = dict(poller.poll(poll_ms(deadline, now)))
+            self._asleep = False
             if blocked:
                 poller.unregister(data)
             if self._wake_read.fileno() in ready:

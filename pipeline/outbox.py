@@ -17,6 +17,7 @@ no ack for the timeout          sending goes back; the timeout doubles, from 0.3
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 from pipeline.wire import EnvelopeHeader
 
@@ -41,9 +42,9 @@ class Outbox:
         self.channel = channel
         self._pid = pid
         self._inc = inc
-        self._unacked: deque[bytes] = deque()
+        self._inflight: deque[bytes] = deque()
+        self._queued: deque[bytes] = deque()
         self._una = 1
-        self._next = 1
         self._inflight_bytes = 0
         self._window = MIN_WINDOW_EVENTS
         self._timeout_s = TIMEOUT_S
@@ -54,7 +55,7 @@ class Outbox:
 
     def __len__(self) -> int:
         """Return how many events are not acked."""
-        return len(self._unacked)
+        return len(self._inflight) + len(self._queued)
 
     def add(self, raw: bytes) -> int:
         """Number an event and keep it until it is acked.
@@ -62,37 +63,38 @@ class Outbox:
         Returns:
             Its number, from 1.
         """
-        self._unacked.append(raw)
+        self._queued.append(raw)
         self.size_bytes += len(raw)
-        return self._una + len(self._unacked) - 1
+        return self._una + len(self) - 1
 
     def next_message(self, now: float) -> tuple[EnvelopeHeader, list[bytes]] | None:
         """Return the next message to send, or None while there is nothing, or no room in the window.
 
         Call `sent` once it is on its way; without it the same message comes again.
         """
-        inflight = self._next - self._una
-        if now < self._paused_until or inflight >= min(len(self._unacked), self._window):
+        room = self._window - len(self._inflight)
+        if not self._queued or room <= 0 or now < self._paused_until:
             return None
         if self._inflight_bytes >= MAX_WINDOW_BYTES:
             return None
         events: list[bytes] = []
         size = 0
-        # A deque is slow to index in its middle; what is in flight is skipped once a message.
-        for position in range(inflight, min(len(self._unacked), self._window, inflight + MAX_PACKED_EVENTS)):
-            raw = self._unacked[position]
-            if events and size + len(raw) > MAX_PACKED_BYTES:
+        for raw in islice(self._queued, min(room, MAX_PACKED_EVENTS)):
+            size += len(raw)
+            if size > MAX_PACKED_BYTES and events:
                 break
             events.append(raw)
-            size += len(raw)
-        return EnvelopeHeader(self.channel, self._pid, self._inc, self._next, self._una), events
+        pseq = self._una + len(self._inflight)
+        return EnvelopeHeader(self.channel, self._pid, self._inc, pseq, self._una), events
 
     def sent(self, events: list[bytes], now: float) -> None:
         """Take notice that the events of `next_message` are on their way."""
-        if self._next == self._una:
+        if not self._inflight:
             self._progress_at = now  # nothing was in flight: the timeout runs from here
-        self._next += len(events)
-        self._inflight_bytes += sum(map(len, events))
+        for raw in events:
+            self._queued.popleft()
+            self._inflight_bytes += len(raw)
+        self._inflight.extend(events)
 
     def acked(self, committed: int, now: float) -> int:
         """Take notice that everything up to number `committed` is durable.
@@ -100,17 +102,17 @@ class Outbox:
         Returns:
             How many events that frees.
         """
-        count = min(committed - self._una + 1, len(self._unacked))
+        count = min(committed - self._una + 1, len(self))
         if count <= 0:
             return 0
         for _ in range(count):
-            raw = self._unacked.popleft()
-            self.size_bytes -= len(raw)
-            if self._una < self._next:
-                self._inflight_bytes -= len(raw)
+            if self._inflight:
+                size = len(self._inflight.popleft())
+                self._inflight_bytes -= size
             else:
-                self._next += 1  # acked although we were about to send it again
-            self._una += 1
+                size = len(self._queued.popleft())  # acked although we were about to send it again
+            self.size_bytes -= size
+        self._una += count
         self._window = min(MAX_WINDOW_EVENTS, self._window + count)
         self._timeout_s = TIMEOUT_S
         self._progress_at = now
@@ -126,17 +128,18 @@ class Outbox:
 
     def go_back(self, now: float) -> None:
         """Send again from the oldest un-acked event on: another ingest, or something is lost."""
-        self.resent += self._next - self._una
-        self._next = self._una
+        self.resent += len(self._inflight)
+        self._queued.extendleft(reversed(self._inflight))
+        self._inflight.clear()
         self._inflight_bytes = 0
         self._progress_at = now
 
     def next_deadline(self) -> float | None:
         """Return when to call `handle_timeout`; None while nothing is in flight or held back."""
         deadlines = []
-        if self._next > self._una:
+        if self._inflight:
             deadlines.append(self._progress_at + self._timeout_s)
-        if self._paused_until and self._unacked:
+        if self._paused_until and self._queued:
             deadlines.append(self._paused_until)
         return min(deadlines, default=None)
 
@@ -148,7 +151,7 @@ class Outbox:
         """
         if self._paused_until and now >= self._paused_until:
             self._paused_until = 0.0
-        if self._next == self._una or now < self._progress_at + self._timeout_s:
+        if not self._inflight or now < self._progress_at + self._timeout_s:
             return False
         self._timeout_s = min(MAX_TIMEOUT_S, self._timeout_s * 2)
         self.go_back(now)

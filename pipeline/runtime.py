@@ -7,7 +7,6 @@ does.
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 import signal
 import socket
@@ -70,15 +69,3 @@ class Signals:
 
 def _wake_only(_number: int, _frame: FrameType | None) -> None:
     """Do nothing: the interpreter has written the signal's number into the wake-up socket."""
-
-
-def poll_ms(deadline: float | None, now: float) -> int:
-    """Return the timeout for `poll()`, in milliseconds: rounded up, so that it never wakes before `deadline`.
-
-    Args:
-        deadline: monotonic seconds, or None to wait for ever.
-        now: monotonic seconds.
-    """
-    if deadline is None:
-        return -1
-    return max(0, math.ceil((deadline - now) * 1000))

@@ -17,6 +17,7 @@ shard-K.history    worker ROUTER      edges, tails, DEALER
 from __future__ import annotations
 
 import fcntl
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,3 +171,15 @@ def drain_router(socket: zmq.Socket[bytes], limit: int) -> Iterator[tuple[bytes,
 def _skip_parts(socket: zmq.Socket[bytes]) -> None:
     while socket.rcvmore:
         socket.recv(zmq.NOBLOCK)
+
+
+def poll_ms(deadline: float | None, now: float) -> int:
+    """Return the timeout for `poll()`, in milliseconds: rounded up, so that it never wakes before `deadline`.
+
+    Args:
+        deadline: monotonic seconds, or None to wait for ever.
+        now: monotonic seconds.
+    """
+    if deadline is None:
+        return -1
+    return max(0, math.ceil((deadline - now) * 1000))

@@ -51,9 +51,8 @@ class Continuity:
         """
         before = self._seen.pop(channel, None)
         if before is None:
-            seen = first - 1
-        else:
-            seen = before.seq if before.epoch == epoch else 0
+            before = Position(epoch, first - 1)
+        seen = before.seq if before.epoch == epoch else 0
         missed = range(seen + 1, first)
         if missed:
             self.gaps += 1

@@ -21,8 +21,26 @@ MAX_VALUE_CHARACTERS = 160
 """A longer value in a line of text is cut, with a mark that it was."""
 
 _BARE = frozenset(
-    "phase state severity cve_id title service_name version hostname service_type finding_type value domain "
-    "record_type subdomain message error name config_name".split()
+    (
+        "phase",
+        "state",
+        "severity",
+        "cve_id",
+        "title",
+        "service_name",
+        "version",
+        "hostname",
+        "service_type",
+        "finding_type",
+        "value",
+        "domain",
+        "record_type",
+        "subdomain",
+        "message",
+        "error",
+        "name",
+        "config_name",
+    )
 )
 """Fields that say what they are by themselves; the others are written as name=value."""
 

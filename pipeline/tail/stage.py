@@ -7,7 +7,6 @@ is seen by its numbers and told.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ import zmq
 
 from pipeline.errors import EventRejected, MessageMalformed, PeerError
 from pipeline.log import escape
-from pipeline.runtime import poll_ms, wall_ms
-from pipeline.sockets import Binder, drain, found
+from pipeline.runtime import wall_ms
+from pipeline.sockets import Binder, drain, found, poll_ms
 from pipeline.tail.continuity import Continuity
 from pipeline.tail.render import event_json, event_line, for_terminal, frame_line, passing
 from pipeline.wire import FRAME_TOPIC, FrameMessage, channel_name, decode_frame, frame_topic, split_events
@@ -130,7 +129,8 @@ class Tail:
         types = f" of type {' or '.join(sorted(options.types))}" if options.types else ""
         scans = f" of scan {' or '.join(options.scan_ids)}" if options.scan_ids else ""
         nobody = "" if self._connected else f"; no pipeline is found in {self._run_dir}"
-        return f"{self._printed} of {options.count} {unit}{types}{scans} came within {options.timeout_s:g} s{nobody}"
+        wanted = f"{self._printed} of {options.count} {unit}{types}{scans}"
+        return f"{wanted} came within {options.timeout_s:g} s{nobody}"
 
     def _connect_new(self) -> None:
         names = set(found(self._run_dir, "shard-*.events"))

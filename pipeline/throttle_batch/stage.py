@@ -14,8 +14,8 @@ import zmq
 from pipeline.event import Catalogue
 from pipeline.log import Log
 from pipeline.places import claim_layout, data_dir, run_dir
-from pipeline.runtime import Signals, die_with_parent, poll_ms, wall_ms
-from pipeline.sockets import Binder
+from pipeline.runtime import Signals, die_with_parent, wall_ms
+from pipeline.sockets import Binder, poll_ms
 from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.shard import Shard
 

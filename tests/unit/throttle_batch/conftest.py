@@ -250,7 +250,7 @@ def check_ledger(frames: Iterable[Frame], sent: list[bytes]) -> None:
     assert position == len(sent), "nothing is left behind"
 
 
-def treatment(raw: bytes):  # noqa: ANN201 - a test's shorthand
+def treatment(raw: bytes):
     return CATALOGUE.treatment(read_event(raw), raw)
 
 
@@ -267,6 +267,6 @@ def core() -> Core:
 
 
 @pytest.fixture(scope="session")
-def core_with():  # noqa: ANN201
+def core_with():
     """Makes a core with edits in its source: see `load_core`."""
     return load_core

@@ -144,6 +144,9 @@ def test_the_budget_of_a_steady_flow(core: Core) -> None:
 
 def check_early_and_repeated_calls_do_nothing(core: Core) -> None:
     rig = core.channel()
+    rig.at(0.0, fact())
+    assert rig.frames == rig.channel.handle_timeout(0.0999) == [], "there is a token, but it is not time"
+    rig = core.channel()
     rig.at(0.0, *FIFTY)
     rig.at(0.0, fact())
     channel = rig.channel

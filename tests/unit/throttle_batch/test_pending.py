@@ -9,14 +9,14 @@ from tests.unit.throttle_batch.conftest import Core, check_ledger, critical, fac
 LIMIT = 1_000
 
 
-def filled(core: Core, events: list[bytes], limit: int = LIMIT):  # noqa: ANN201
+def filled(core: Core, events: list[bytes], limit: int = LIMIT):
     batch = core.pending.PendingBatch("scan/a", 7, limit)
     for seq, raw in enumerate(events, start=1):
         batch.add(core.pending.Entry(seq, raw, treatment(raw), float(seq)))
     return batch
 
 
-def cut_all(batch) -> list[Frame]:  # noqa: ANN001
+def cut_all(batch) -> list[Frame]:
     frames = []
     while (frame := batch.cut()) is not None:
         frames.append(frame)

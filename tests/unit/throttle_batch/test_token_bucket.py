@@ -9,8 +9,8 @@ from tests.unit.throttle_batch.conftest import Core
 
 def check_capacity_one_spaces_tokens(core: Core) -> None:
     bucket = core.token_bucket.TokenBucket(8.0)  # eighths are exact in binary
-    taken = [step for step in range(257) if bucket.take(step / 64)]
-    assert taken == list(range(0, 257, 8))
+    taken = [step for step in range(4_097) if bucket.take(step / 1_024)]
+    assert taken == list(range(0, 4_097, 128))
 
 
 def test_capacity_one_spaces_tokens(core: Core) -> None:

@@ -1,0 +1,128 @@
+"""Which processes make up a pipeline, and how each is started. Pure: configuration in, command lines out.
+
+They are stopped in the order of their stop groups, so that nobody is cut off from those who still work for
+it: first who feeds the pipeline, then ingest, then the workers, and last the edges, which have by then all
+that was committed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ConfigError, LayoutError
+from pipeline.shards import DEFAULT_SHARDS
+from pipeline.up.config import UpConfig
+
+FEED, INGEST, WORKER, EDGE = range(4)
+"""The stop groups, in their order."""
+
+DEMO_SCAN = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One process to run.
+
+    Attributes:
+        name: how it is called in log lines.
+        arguments: the command line behind `pipeline`.
+        stop_group: its place in the order of stopping.
+        lasting: whether it is started again when it ends.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    stop_group: int
+    lasting: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the pipeline lives, and with how many shards."""
+
+    run_dir: Path
+    data_dir: Path
+    shards: int
+
+
+def number_of_shards(configured: int, made_with: int | None, data_dir: Path) -> int:
+    """Return how many shards there are.
+
+    Args:
+        configured: what is asked for; 0 for nothing in particular.
+        made_with: what the data directory was made with; None when it is new.
+        data_dir: its path.
+
+    Raises:
+        LayoutError: they differ.
+    """
+    if made_with is not None and configured not in (0, made_with):
+        raise LayoutError(
+            f"data directory {data_dir} was made with {made_with} shards, but {configured} are configured; "
+            f"the number is fixed when a data directory is made"
+        )
+    return made_with or configured or DEFAULT_SHARDS
+
+
+def programs(config: UpConfig, place: Place, handed_on: tuple[str, ...]) -> list[Program]:
+    """Return the processes of the pipeline, in the order in which they are started.
+
+    Args:
+        config: how many there are of each, and what each reads.
+        place: where they meet.
+        handed_on: flags that every one of them is given.
+
+    Raises:
+        ConfigError: there are more workers than shards.
+    """
+    stages = config.stages
+    if stages.workers > place.shards:
+        raise ConfigError([f"up: [stages] workers = {stages.workers}: must be <= shards ({place.shards})"])
+    common = ("--run-dir", str(place.run_dir), "--shards", str(place.shards), *handed_on)
+    workers = [
+        Program(
+            f"throttle-batch-{worker}",
+            (
+                "throttle-batch",
+                *_config(stages.throttle_batch_config),
+                *common,
+                *("--data-dir", str(place.data_dir)),
+                *("--own", ",".join(map(str, range(worker, place.shards, stages.workers)))),
+            ),
+            WORKER,
+        )
+        for worker in range(stages.workers)
+    ]
+    ingests = [
+        Program(
+            f"ingest-{index}",
+            ("ingest", *_config(stages.ingest_config), *common, "--index", str(index)),
+            INGEST,
+        )
+        for index in range(stages.ingests)
+    ]
+    share_port = ("--share-port",) if stages.edges > 1 else ()
+    edges = [
+        Program(
+            f"edge-{index}",
+            ("edge", *_config(stages.edge_config), *common, "--port", str(stages.port), *share_port),
+            EDGE,
+        )
+        for index in range(stages.edges)
+    ]
+    return [*workers, *ingests, *edges]
+
+
+def demo(place: Place) -> Program:
+    """Return the process that plays a simulated scan, once."""
+    return Program(
+        "demo",
+        ("emit", "--simulate", "heroforge", "--scan", DEMO_SCAN, "--run-dir", str(place.run_dir)),
+        FEED,
+        lasting=False,
+    )
+
+
+def _config(path: str) -> tuple[str, ...]:
+    return ("-c", path) if path else ()
