@@ -15,10 +15,13 @@ everything else                    served
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from pipeline.edge.config import is_loopback
+
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]{1,5})?")
 
 FORWARDED_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip")
 
@@ -46,14 +49,16 @@ def refused_origin(headers: Mapping[str, str]) -> str | None:
     origin = headers.get("Origin")
     if origin is None:
         return None
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # brackets without an address, characters that look like others
+        parts = urlsplit("")
     if parts.scheme in {"http", "https"} and parts.netloc.lower() == headers.get("Host", "").lower():
         return None
     return f"Origin {origin[:80]!r} is not this edge"
 
 
 def _host_name(host: str) -> str:
-    """Return the name or address of a `Host` header, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] if ":" in host else host
+    """Return the name or address of a `Host` header without its port; empty if it is none."""
+    match = _HOST.fullmatch(host)
+    return (match["address"] or match["name"]) if match else ""

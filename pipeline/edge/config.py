@@ -215,4 +215,8 @@ def is_loopback(host: str) -> bool:
     if host.lower() in {"localhost", "::1"}:
         return True
     parts = host.split(".")
-    return len(parts) == 4 and parts[0] == "127" and all(p.isdigit() and int(p) <= 255 for p in parts)
+    return len(parts) == 4 and parts[0] == "127" and all(map(_is_octet, parts))
+
+
+def _is_octet(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255

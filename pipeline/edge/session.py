@@ -99,6 +99,7 @@ class Session:
         self._greeting = greeting
         self._joined = False
         self._fetching = False
+        self._fetched_in: int | None = None
         self._epoch: int | None = None
         self._next = 1
 
@@ -160,17 +161,24 @@ class Session:
                 self._next = delivery.last + 1
                 return Deliver(delivery)
         self._fetching = True
+        self._fetched_in = feed.epoch
         return Fetch(self._epoch, self._next)
 
-    def on_page(self, page: Page, delivery: Delivery | None) -> list[Action]:
+    def on_page(self, page: Page, delivery: Delivery | None, feed: Feed) -> list[Action]:
         """Take in a page of history.
 
         Args:
             page: the answer to the `Fetch`.
             delivery: its events, composed; None when it has none.
+            feed: the channel's feed, which learns what the page says of the channel's life.
         """
         self._fetching = False
         header = page.header
+        if header.current is None:
+            if feed.epoch == self._fetched_in:  # else a new life was heard of since the question
+                feed.forget()
+        elif header.current != header.epoch:
+            feed.learn(header.current, 0)
         if delivery is not None:
             actions: list[Action] = []
             if delivery.first > self._next:
@@ -178,16 +186,19 @@ class Session:
             self._next = delivery.last + 1
             return [*actions, Deliver(delivery)]
         if header.current is None:
-            self._epoch = None  # the worker has forgotten it; what comes is a new life
-            return []
-        if header.held and header.current == header.epoch:
+            return []  # the worker has forgotten the channel: the next life will find this one forgotten
+        said: list[Action] = []
+        if header.held and header.head >= self._next:
             # Nothing is held from the cursor on; what was published before is gone.
-            return [self._skip(header.head + 1)] if header.head >= self._next else []
+            said.append(self._skip(header.head + 1))
+        if header.current == header.epoch:
+            return said
         self._epoch, self._next = header.current, 1
-        if self.wire == "heroforge":
-            return []
-        reason = "restarted" if header.held else "forgotten"
-        return [Say(encode(BrowserReset(scan_id=self._channel_id, epoch=header.current, reason=reason)))]
+        if self.wire == "native":
+            reason = "restarted" if header.held else "forgotten"
+            reset = BrowserReset(scan_id=self._channel_id, epoch=header.current, reason=reason)
+            said.append(Say(encode(reset)))
+        return said
 
     def _skip(self, upto: int) -> Say:
         """Move the cursor to `upto`, and tell the browser what it is not given."""

@@ -67,7 +67,7 @@ def application(service: Service) -> Application:
 
 def _log_request(log: Log, handler: RequestHandler) -> None:
     """Log a request without its query, which may hold a token."""
-    write = log.warning if handler.get_status() >= 500 else log.debug
+    write = log.warning if handler.get_status() == 500 else log.debug
     write(
         "request",
         method=handler.request.method,

@@ -37,7 +37,7 @@ class Sender:
         self._sent = 0
         self._rejected = 0
         self._read = 0
-        self._ids: set[str] = set()
+        self._channels: set[tuple[str, str]] = set()
         self.problems = 0
 
     def send(self, item: bytes | Problem, scan_id: str | None = None) -> None:
@@ -61,7 +61,7 @@ class Sender:
             self._tell(f"event {self._read}: {error.reason}: {error.message}")
         else:
             self._sent += 1
-            self._ids.add(channel_id)
+            self._channels.add((kind, channel_id))
 
     def tell_rejected(self) -> None:
         """Tell what the pipeline has refused since the last call."""
@@ -79,14 +79,19 @@ class Sender:
 
     def summary(self) -> str:
         """Return, in one line, what was sent where and how much was refused."""
-        taken = self._sent - self._rejected
-        one = self._scan_id or (next(iter(self._ids)) if len(self._ids) == 1 else None)
-        where = f"scan {one}" if one else f"{len(self._ids)} scans"
-        hidden = self.problems - MAX_SHOWN
+        sent = _count(self._sent - self._rejected, "event")
         refused = f", {self.problems} refused" if self.problems else ""
-        return f"sent {_count(taken, 'event')} to {where}{refused}" + (
-            f" ({hidden} of them not shown)" if hidden > 0 else ""
-        )
+        hidden = self.problems - MAX_SHOWN
+        not_shown = f" ({hidden} of them not shown)" if hidden > 0 else ""
+        return f"sent {sent} to {self._where()}{refused}{not_shown}"
+
+    def _where(self) -> str:
+        if len(self._channels) == 1:
+            return " ".join(next(iter(self._channels)))
+        if not self._channels and self._scan_id:
+            return f"scan {self._scan_id}"
+        kinds = sorted({kind for kind, _ in self._channels}, reverse=True) or ["scan"]
+        return f"{len(self._channels)} {' and '.join(kind + 's' for kind in kinds)}"
 
     def _target(self, raw: bytes, scan_id: str | None) -> tuple[str, str]:
         if scan_id is not None:

@@ -1,8 +1,7 @@
-"""One line of text for an event or a frame. Pure.
+"""One line of text for an event or a frame; reads no clock and touches nothing outside.
 
 Sits between the subscriber and standard output. What a scan says is written by attackers: nothing that
-could drive a terminal leaves here unescaped. Knows no socket, and reads no clock: the time of arrival is
-given.
+could drive a terminal leaves here unescaped. The time of arrival is given.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from pipeline.wire import FRAME_TOPIC, FrameMessage, channel_name, decode_frame,
 
 RESCAN_INTERVAL_S = 0.5
 """How often the run directory is looked at for shards that were not there before."""
-HIGH_WATER_MARK = 10_000
+HIGH_WATER_MARK = 1_000
 """Frames queued of each shard, so that a terminal that scrolls slowly is not a gap at once."""
 DRAIN_MESSAGES = 200
 

@@ -25,6 +25,7 @@ class HeadRotation:
         self._beacons_a_round = max(1, math.floor(ROTATION_S / interval_s))
         self._moved: deque[set[str]] = deque([set()], maxlen=REPEATS)
         self._round: list[str] = []
+        self._share = 0
 
     def moved(self, channel: str) -> None:
         """Note that a channel's head changed, or that somebody joined it."""
@@ -39,8 +40,9 @@ class HeadRotation:
         """
         if not self._round:
             self._round = list(channels)
-        share = math.ceil(count / self._beacons_a_round)
-        rotated, self._round = self._round[:share], self._round[share:]
+            # Fixed for the round: a share of those who are left would not get through it in time.
+            self._share = math.ceil(count / self._beacons_a_round)
+        rotated, self._round = self._round[: self._share], self._round[self._share :]
         named = set(rotated).union(*self._moved)
         self._moved.append(set())
         return sorted(named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,15 +96,16 @@ class Dashboard:
         expect(self.get("connection-state")).to_have_attribute("data-state", state)
 
     def expect_seq(self, seq: int) -> None:
-        """Wait until the page has got everything up to this event."""
-        expect(self.get("position")).to_have_text(f":{seq}", use_inner_text=True) if False else None
-        self.page.wait_for_function(
-            "seq => Number(document.querySelector('[data-testid=position]')?.textContent.split(':')[1]) >= seq",
-            arg=seq,
-            timeout=WAIT_MS,
-        )
+        """Wait until the page stands at this event."""
+        expect(self.get("position")).to_have_text(re.compile(rf":{seq}$"))
 
     def ledger(self) -> dict[str, int]:
         """Return what the page says it received."""
         names = ("frames", "events", "merged", "filtered", "missed")
         return {name: self.number(f"{name}-total") for name in names}
+
+    def figures(self) -> dict[str, int]:
+        """Return what the page says was found, and the progress in percent."""
+        figures = {name: self.number(f"{name}-count") for name in ("hosts", "ports", "services", "vulns")}
+        progress = self.get("progress").get_attribute("aria-valuenow")
+        return {**figures, "progress": int(progress or -1)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -22,6 +22,8 @@ from tests.harness import PATIENCE, deadline
 
 SUBPROTOCOL = "scanstream.v1.json"
 OPEN_TIMEOUT_S = 20
+MAX_QUEUE = 16
+"""Messages the library reads ahead: a reader that pauses stops reading from its socket soon after."""
 
 T = TypeVar("T")
 
@@ -65,6 +67,12 @@ class Watchers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection and end the thread; a second call does nothing."""
+        if self._loop.is_closed():
+            return
         for reader in self._readers:
             reader.disconnect()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -94,6 +102,14 @@ class Watchers:
         """Run something in the loop and return what it returns."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(OPEN_TIMEOUT_S * PATIENCE)
 
+    def call(self, function: Callable[[], None]) -> None:
+        """Call something in the loop, and return once it was called."""
+
+        async def called() -> None:
+            function()
+
+        self.run(called())
+
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start something in the loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -117,6 +133,8 @@ class Connection:
         self.problems: list[str] = []
         self.changed = threading.Condition()
         self._watchers = watchers
+        self._going = asyncio.Event()
+        self._going.set()
         self._socket: ClientConnection | None = None
         self._reading: Future[None] | None = None
 
@@ -142,6 +160,7 @@ class Connection:
             ping_interval=None,
             proxy=None,
             open_timeout=OPEN_TIMEOUT_S * PATIENCE,
+            max_queue=MAX_QUEUE,
         )
 
     def subprotocols(self) -> Any:
@@ -151,6 +170,7 @@ class Connection:
     async def _read(self, socket: ClientConnection) -> None:
         try:
             while True:
+                await self._going.wait()
                 data = await socket.recv(decode=False)
                 with self.changed:
                     self.messages += 1
@@ -165,6 +185,7 @@ class Connection:
 
     def disconnect(self) -> None:
         """Close the connection, and wait until nothing more comes of it."""
+        self.resume()
         socket, self._socket = self._socket, None
         if socket is not None:
             self._watchers.run(socket.close())
@@ -185,13 +206,13 @@ class Connection:
                 if not self.changed.wait(end - time.monotonic()) and not fact(self):
                     raise AssertionError(f"{self!r} waited {seconds:g} s in vain")
 
-    def do(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do something with the open connection in its loop."""
+    def pause(self) -> None:
+        """Read nothing more, as a browser that hangs."""
+        self._watchers.call(self._going.clear)
 
-        async def wrapped() -> T:
-            return await work()
-
-        return self._watchers.run(wrapped())
+    def resume(self) -> None:
+        """Read on."""
+        self._watchers.call(self._going.set)
 
 
 class NativeReader(Connection):
@@ -201,6 +222,7 @@ class NativeReader(Connection):
         epoch: the life it is in; None before the first event.
         seq: the last event it has got, or was told it does not get.
         events: epoch -> seq -> the event's JSON.
+        ranges: the first and last of each batch.
         frames: how many batches it has got.
         merged: how many events the batches say they left out.
         hellos: each `hello`.
@@ -213,6 +235,7 @@ class NativeReader(Connection):
         self.epoch: int | None = None
         self.seq = 0
         self.events: dict[int, dict[int, bytes]] = {}
+        self.ranges: list[tuple[int, int]] = []
         self.frames = 0
         self.merged = 0
         self.hellos: list[_Message] = []
@@ -235,6 +258,8 @@ class NativeReader(Connection):
         message = _decode(data)
         if message.type == "hello":
             self.hellos.append(message)
+            if message.resumed is False:
+                self.epoch, self.seq = message.epoch, 0
         elif message.type == "batch":
             self._batch(message)
         elif message.type == "reset":
@@ -264,6 +289,7 @@ class NativeReader(Connection):
         held = self.events.setdefault(message.epoch, {})
         for offset, event in zip(offsets, message.events, strict=False):
             held[first + offset] = bytes(event)
+        self.ranges.append((first, last))
         self.epoch, self.seq = message.epoch, last
         self.frames += 1
         self.merged += message.merged
@@ -271,7 +297,8 @@ class NativeReader(Connection):
     def check(self, sent: list[bytes]) -> None:
         """Hold everything got against what was sent: one life, numbered in the order sent.
 
-        What is missing must be a progress report that a later one of its phase followed, and be counted.
+        What is missing must be counted as merged, and be a progress report that a later one of its phase
+        follows in the same frame.
 
         Raises:
             AssertionError: something is lost, twice, out of order, or not what was sent.
@@ -284,14 +311,15 @@ class NativeReader(Connection):
         wrong = [seq for seq, event in got.items() if event != sent[seq - 1]]
         assert wrong == [], f"not what was sent: {wrong[:5]} of {self!r}"
         assert len(got) + self.merged == len(sent)
-        phase_goes_on: set[str | None] = set()
-        for seq in range(len(sent), 0, -1):
-            event = _progress(sent[seq - 1])
-            if seq not in got:
-                assert event.type == "scanProgress", f"{seq} is a {event.type}, and lost"
-                assert event.phase in phase_goes_on, f"{seq} is the last progress of its phase, and lost"
-            elif event.type == "scanProgress":
-                phase_goes_on.add(event.phase)
+        for first, last in self.ranges:
+            followed: set[str | None] = set()
+            for seq in range(last, first - 1, -1):
+                event = _progress(sent[seq - 1])
+                if seq not in got:
+                    assert event.type == "scanProgress", f"{seq} is a {event.type}, and lost"
+                    assert event.phase in followed, f"{seq} was not replaced in its frame, and is lost"
+                elif event.type == "scanProgress":
+                    followed.add(event.phase)
 
 
 class HeroForgeReader(Connection):
@@ -317,6 +345,23 @@ class HeroForgeReader(Connection):
     def has(self, type_: str) -> bool:
         """Say whether a message of this type came."""
         return any(message["type"] == type_ for message in self.objects)
+
+    def check(self, sent: list[bytes]) -> None:
+        """Hold the events got against what was sent: in order, none twice, only progress left out.
+
+        Raises:
+            AssertionError: something is lost, twice, out of order, or not what was sent.
+        """
+        events = iter(
+            raw for raw, message in zip(self.raw, self.objects, strict=True) if "scanId" not in message
+        )
+        event = next(events, None)
+        for seq, raw in enumerate(sent, 1):
+            if event == raw:
+                event = next(events, None)
+            else:
+                assert _progress(raw).type == "scanProgress", f"{seq} is lost: {raw!r}"
+        assert event is None, f"out of order, twice, or never sent: {event!r}"
 
 
 class WebSocketManager(HeroForgeReader):

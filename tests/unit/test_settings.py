@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import pytest
@@ -11,66 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline import settings
 from pipeline.errors import ConfigError
+from tests.unit.sample_config import Access, Batch, Heartbeat, Rule, Sample
 
 Meta = msgspec.Meta
-
-
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    class_: Literal["critical", "fact", "state"] = msgspec.field(name="class")
-    key: str = ""
-
-
-class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """How a silent reader is noticed."""
-
-    interval_s: Annotated[float, Meta(gt=0, le=60, description="Between two pings.", extra={"unit": "s"})] = 5
-    client_timeout_s: Annotated[float, Meta(ge=1, lt=3600, extra={"unit": "s"})] = 30.0
-
-
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    max_batch_events: Annotated[int, Meta(ge=1, le=1000, description="Events in a batch.")] = 50
-    block_bytes: Annotated[int, Meta(multiple_of=512)] = 4096
-    anything: int = 0
-
-
-class Access(msgspec.Struct, frozen=True, kw_only=True):
-    required: Annotated[bool, Meta(description="Ask for a token.")] = False
-    token_secret: Annotated[str, Meta(description="Signs tokens.", max_length=8, extra={"secret": True})] = ""
-    origins: list[str] = msgspec.field(default_factory=lambda: ["https://a.example", "https://b.example"])
-    ports: Annotated[list[Annotated[int, Meta(ge=1, le=65_535)]], Meta(max_length=3)] = []
-    name: Annotated[str, Meta(min_length=1, pattern="^[a-z]+$")] = "edge"
-    mode: Literal["auto", "text", "json"] = "auto"
-    level: Literal[1, 2] = 1
-    greeting: str = 'tab\t, quote ", back\\slash, é, \x7f, line\nend'
-    labels: Annotated[dict[str, str], Meta(extra={"example": 'labels = {team = "red"}'})] = {}
-    weights: dict[str, float] = msgspec.field(default_factory=lambda: {"a b": 1.5})
-
-
-class Tuning(msgspec.Struct, frozen=True, kw_only=True):
-    loop_count: int = msgspec.field(default=1, name="loop-count")
-
-
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a sample can be told.
-
-    This paragraph is not for operators.
-    """
-
-    heartbeat: Heartbeat = Heartbeat()
-    batch: Batch = Batch()
-    access: Access = Access()
-    tuning: Tuning = msgspec.field(default=Tuning(), name="fine-tuning")
-    events: Annotated[
-        dict[str, Rule],
-        Meta(
-            description="Types treated otherwise.", extra={"example": 'mine = {class = "state", key = "k"}'}
-        ),
-    ] = {}
-
-    def problems(self) -> list[str]:
-        if self.heartbeat.client_timeout_s <= self.heartbeat.interval_s:
-            return ["[heartbeat] client_timeout_s: must be > interval_s"]
-        return []
 
 
 def load(
@@ -101,91 +44,6 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return Path(name)
 
     return write
-
-
-class TestOneMistake:
-    @pytest.mark.parametrize(
-        ("text", "line"),
-        [
-            (
-                "[heartbeat]\nintervall_s = 1",
-                "[heartbeat] intervall_s: unknown key, did you mean interval_s?",
-            ),
-            (
-                "[batch]\nzzz = 1",
-                "[batch] zzz: unknown key; there are: anything, block_bytes, max_batch_events",
-            ),
-            ("[heartbeet]\ninterval_s = 1", "[heartbeet]: unknown section, did you mean heartbeat?"),
-            ("[zzz]", "[zzz]: unknown section; there are: access, batch, events, fine-tuning, heartbeat"),
-            (
-                "interval_s = 1",
-                "interval_s: in no section; there are: access, batch, events, fine-tuning, heartbeat",
-            ),
-            ("batch = 1", "batch: must be a table, [batch]"),
-            ("[[batch]]\nmax_batch_events = 1", "batch: must be a table, [batch]"),
-            ("[batch]\nmax_batch_events = 0", "[batch] max_batch_events = 0: must be >= 1"),
-            ("[batch]\nmax_batch_events = 1001", "[batch] max_batch_events = 1001: must be <= 1000"),
-            ("[batch]\nmax_batch_events = 1.0", "[batch] max_batch_events = 1.0: must be a whole number"),
-            ("[batch]\nmax_batch_events = true", "[batch] max_batch_events = true: must be a whole number"),
-            ("[batch]\nmax_batch_events = '9'", '[batch] max_batch_events = "9": must be a whole number'),
-            (
-                "[batch]\nmax_batch_events = [1]",
-                "[batch] max_batch_events = (a list): must be a whole number",
-            ),
-            ("[batch.max_batch_events]", "[batch] max_batch_events = (a table): must be a whole number"),
-            ("[batch]\nblock_bytes = 513", "[batch] block_bytes = 513: must be a multiple of 512"),
-            ("[batch]\nanything = 2020-01-02", "[batch] anything = 2020-01-02: must be a whole number"),
-            ("[heartbeat]\ninterval_s = 0", "[heartbeat] interval_s = 0: must be > 0"),
-            ("[heartbeat]\ninterval_s = 60.5", "[heartbeat] interval_s = 60.5: must be <= 60"),
-            ("[heartbeat]\nclient_timeout_s = 3600", "[heartbeat] client_timeout_s = 3600: must be < 3600"),
-            ("[heartbeat]\ninterval_s = nan", "[heartbeat] interval_s = nan: must be a finite number"),
-            ("[heartbeat]\ninterval_s = inf", "[heartbeat] interval_s = inf: must be a finite number"),
-            ("[heartbeat]\ninterval_s = false", "[heartbeat] interval_s = false: must be a number"),
-            ("[access]\nrequired = 1", "[access] required = 1: must be true or false"),
-            ("[access]\norigins = 'x'", '[access] origins = "x": must be a list'),
-            ("[access]\norigins = ['x', 2]", "[access] origins[1] = 2: must be a string"),
-            ("[access]\nports = [1, 0]", "[access] ports[1] = 0: must be >= 1"),
-            ("[access]\nports = [1, 2, 3, 4]", "[access] ports = (a list): must be at most 3 entries"),
-            ("[access]\nname = ''", '[access] name = "": must be at least 1 characters'),
-            ("[access]\nname = 'A'", '[access] name = "A": must be a match of ^[a-z]+$'),
-            ("[access]\nmode = 'tex'", '[access] mode = "tex": must be one of "auto", "json", "text"'),
-            ("[access]\nlevel = true", "[access] level = true: must be one of 1, 2"),
-            ("[access]\nlabels = {a = 1}", "[access] labels.a = 1: must be a string"),
-            ("[access.weights]\n'x y' = 'z'", '[access] weights."x y" = "z": must be a number'),
-            ("[access]\ngreeting = 7", "[access] greeting = 7: must be a string"),
-            (
-                '[batch]\n"a\\nb" = 1',
-                '[batch] "a\\nb": unknown key; there are: anything, block_bytes, max_batch_events',
-            ),
-            (
-                "[fine-tuning]\nloop_count = 1",
-                "[fine-tuning] loop_count: unknown key, did you mean loop-count?",
-            ),
-            ("[events]\nx = 1", "[events] x = 1: must be a table"),
-            ("[events]\nx = {}", "[events] x.class: is missing"),
-            (
-                "[events]\nx = {class = 'stat'}",
-                '[events] x.class = "stat": must be one of "critical", "fact", "state"',
-            ),
-            ("[events]\nx = {class = 'fact', kye = ''}", "[events] x.kye: unknown key, did you mean key?"),
-        ],
-    )
-    def test_in_the_file(self, write, text: str, line: str) -> None:
-        assert problems(write(text)) == [f"e.toml: {line}"]
-
-    def test_a_long_value_is_cut(self, write) -> None:
-        (line,) = problems(write(f"[access]\nmode = '{'x' * 5000}'"))
-        assert len(line) < 200
-        assert "xxx...: must be one of" in line
-
-    @pytest.mark.parametrize("key", ["[batch]\nanything", "[heartbeat]\ninterval_s"])
-    def test_a_number_of_thousands_of_bits(self, write, key: str) -> None:
-        (line,) = problems(write(f"{key} = 0x1{'0' * 2500}"))
-        assert line.endswith("= (a number of 10001 bits): must be a number of at most 64 bits")
-
-    def test_a_table_nested_deeper_than_can_be_printed(self, write) -> None:
-        (line,) = problems(write(f"[batch.anything{'.a' * 5000}]"))
-        assert line == "e.toml: [batch] anything = (a table): must be a whole number"
 
 
 class TestTheFile:
@@ -523,24 +381,9 @@ class TestPrinting:
         assert msgspec.convert(tomllib.loads(settings.to_toml(config)), Sample) == config
 
 
-class TestDeclaration:
-    def test_every_key_is_listed(self) -> None:
-        found = settings.keys(Sample)
-        assert ("heartbeat", "interval_s", 5.0, "s", "Between two pings.", "> 0, <= 60") in found
-        assert ("fine-tuning", "loop-count", 1, "", "", "") in found
-        assert found[-1] == ("events", "*", {}, "", "Types treated otherwise.", "")
-        assert len(found) == 2 + 3 + len(Access.__struct_fields__) + 1 + 1
-
-    def test_a_field_that_is_no_section_is_refused(self) -> None:
-        class Config(msgspec.Struct, frozen=True):
-            number: int = 1
-
-        with pytest.raises(TypeError, match=r"Config\.number: a section is a struct or a dict"):
-            settings.keys(Config)
-
-    @pytest.mark.parametrize("kind", [bytes, int | None, list[int | str], dict[str, set[int]]])
-    def test_a_type_toml_cannot_say_is_refused(self, kind: object) -> None:
-        section = msgspec.defstruct("Section", [("key", kind, None)], frozen=True)
-        config = msgspec.defstruct("Config", [("section", section, section())], frozen=True)
-        with pytest.raises(TypeError, match=r"^key: a key cannot be of the type"):
-            settings.keys(config)
+def test_every_key_is_listed() -> None:
+    found = settings.keys(Sample)
+    assert ("heartbeat", "interval_s", 5.0, "s", "Between two pings.", "> 0, <= 60") in found
+    assert ("fine-tuning", "loop-count", 1, "", "", "") in found
+    assert found[-1] == ("events", "*", {}, "", "Types treated otherwise.", "")
+    assert len(found) == 2 + 3 + len(Access.__struct_fields__) + 1 + 1

@@ -164,11 +164,12 @@ class ScanSocket(WebSocketHandler):
                 self._start(self._fetch(epoch, first))
 
     async def _fetch(self, epoch: int, first: int) -> None:
-        session = self._session
+        session, feed = self._session, self._feed
         assert session is not None
+        assert feed is not None
         page = await self._service.upstream.page(session.channel, epoch, first)
         delivery = Delivery.of_page(page) if page.header.last >= page.header.first else None
-        for action in session.on_page(page, delivery):
+        for action in session.on_page(page, delivery, feed):
             self._do(action)
         self.drive()
 

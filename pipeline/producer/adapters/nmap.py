@@ -4,7 +4,7 @@ Sits between `emit` and its standard input. Knows nmap's XML, no scan id and no 
 what becomes of it:
 
 ==================================== =================================================================
-nmaprun                              scanStarted
+nmaprun                              scanStarted; every watcher sees it: scripts' arguments are masked
 taskbegin, or taskprogress           phaseStarted, when the phase is another one than before
 taskprogress, taskend                scanProgress: percent of that task
 hosthint, host that is up            hostDiscovered, once a host
@@ -26,14 +26,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from xml.parsers import expat
 
 from pipeline.errors import InputMalformed
-from pipeline.event import Severity, encode_event
+from pipeline.event import encode_event
 from pipeline.producer.adapters import Problem
+from pipeline.producer.adapters.nmap_scripts import mask_script_arguments, names_cve, vulnerabilities
 
 MAX_TAG_BYTES = 4 * 1024 * 1024
 """The largest single tag read, in bytes (a script's whole output is one attribute); past it reading stops."""
@@ -70,16 +70,6 @@ _PORT_SCAN_PLACE = 20
 
 _DNS_COUNT = re.compile(r" of \d+ hosts?\b.*", re.DOTALL)
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
-_CVE = re.compile(r"CVE-\d{4}-\d{4,7}(?!\d)", re.IGNORECASE | re.ASCII)
-_STATE_LINE = re.compile(r"[ \t]*State: *(.*)")
-_VULNERABLE = re.compile(r"(?<!NOT )\bVULNERABLE\b")
-_SCORE_BEHIND = re.compile(r"[ \t]+(\d{1,2}\.\d|\d{1,2}(?=[ \t]+http))", re.ASCII)
-_SCORE_NAMED = re.compile(
-    r"\bCVSS(?:v\d(?:\.\d)?)?(?: base)?(?: score)?[:= ]{1,3}(\d{1,2}(?:\.\d)?)", re.IGNORECASE | re.ASCII
-)
-_RISK = re.compile(r"Risk factor: *(Critical|High|Medium|Low)\b", re.IGNORECASE)
-_RISKS: dict[str, Severity] = {"critical": "Critical", "high": "High", "medium": "Medium", "low": "Low"}
-_SCORE_LINES = 6
 
 
 @dataclass(slots=True)
@@ -258,7 +248,7 @@ class NmapAdapter:
                 up = _number(attrs.get("up"))
                 self._hosts_up = int(up) if up is not None and 0 <= up <= _MOST_HOSTS else None
             case "prescript" | "postscript", "script":
-                if _CVE.search(attrs.get("output", "")):
+                if names_cve(attrs.get("output", "")):
                     self._note(f"script {_text(attrs.get('id'))!r} names a CVE, but no host; not sent")
             case _ if host is not None:
                 self._in_host(host, parent, name, attrs)
@@ -304,7 +294,7 @@ class NmapAdapter:
             "scanStarted",
             timestamp=_iso(attrs.get("start")),
             scanner=_text(f"nmap {attrs.get('version', '')}".strip()),
-            args=_text(attrs.get("args")) or None,
+            args=_text(mask_script_arguments(_text(attrs.get("args")))) or None,
         )
 
     def _scan_ended(self) -> None:
@@ -409,7 +399,7 @@ class NmapAdapter:
 
     def _script(self, host: _Host, port: _Port | None, attrs: dict[str, str]) -> None:
         seen = port.cves if port else host.cves
-        for cve_id, severity, title in _vulnerabilities(_text(attrs.get("id")), attrs.get("output", "")):
+        for cve_id, severity, title in vulnerabilities(_text(attrs.get("id")), attrs.get("output", "")):
             if cve_id in seen:
                 continue
             if len(seen) >= MAX_CVES:
@@ -438,59 +428,6 @@ class NmapAdapter:
     def _note(self, message: str, byte: int | None = None) -> None:
         at = self._skipped_bytes + self._parser.CurrentByteIndex if byte is None else byte
         self._out.append(Problem(f"byte {at}", message))
-
-
-def _vulnerabilities(script_id: str, output: str) -> Iterator[tuple[str, Severity, str]]:
-    """Read what a script says of CVEs: pairs may repeat, first mention first.
-
-    Knows the layout of nmap's `vulns` library (a title, then `State: VULNERABLE`, then `IDs: CVE:…`) and that
-    of vulners (CVE, score, address, tab-separated); elsewhere a CVE is taken where it stands. What is said
-    to be NOT VULNERABLE is left out.
-
-    Yields:
-        (CVE in capitals, severity, title: the script's id and the first words of the finding).
-    """
-    if not _CVE.search(output):
-        return
-    default: Severity = "Medium" if _VULNERABLE.search(output) else "Info"
-    lines = output.split("\n")
-    title, before, state = "", "", ""
-    for index, line in enumerate(lines):
-        if said := _STATE_LINE.match(line):
-            state, title = said[1], before
-        if line.strip():
-            before = line
-            title = title or line
-        if "NOT VULNERABLE" in state or "NOT VULNERABLE" in line:
-            continue
-        for found in _CVE.finditer(line):
-            cve_id = found[0].upper()
-            severity = _severity(cve_id, line[found.end() :], lines[index + 1 : index + 1 + _SCORE_LINES])
-            words = " ".join(title.split()).rstrip(":")[:80]
-            yield cve_id, severity or default, f"{script_id}: {words}"
-
-
-def _severity(cve_id: str, rest: str, following: list[str]) -> Severity | None:
-    """Return the severity that stands with a CVE, or None.
-
-    Args:
-        cve_id: the CVE in capitals.
-        rest: what follows it in its line.
-        following: the next lines; read up to the first that speaks of something else.
-    """
-    score = _SCORE_BEHIND.match(rest) or _SCORE_NAMED.search(rest)
-    risk = _RISK.search(rest)
-    for line in following:
-        if score or _STATE_LINE.match(line) or any(other.upper() != cve_id for other in _CVE.findall(line)):
-            break
-        score = _SCORE_NAMED.search(line)
-        risk = risk or _RISK.search(line)
-    value = float(score[1]) if score else 0.0
-    if 0 < value <= 10:
-        return "Critical" if value >= 9 else "High" if value >= 7 else "Medium" if value >= 4 else "Low"
-    if score and value == 0:
-        return "Info"
-    return _RISKS[risk[1].lower()] if risk else None
 
 
 def _text(value: str | None) -> str:

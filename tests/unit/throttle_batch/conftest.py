@@ -254,10 +254,10 @@ def treatment(raw: bytes):
     return CATALOGUE.treatment(read_event(raw), raw)
 
 
-def budgeted(frames: list[tuple[float, Frame]]) -> list[float]:
-    """When each frame left that is neither critical nor cut to make way for a critical one."""
+def budgeted(frames: list[tuple[float, Frame]]) -> list[tuple[float, Frame]]:
+    """The frames that are neither critical nor cut to make way for a critical one."""
     last_critical = {now: index for index, (now, frame) in enumerate(frames) if frame.critical}
-    return [now for index, (now, _) in enumerate(frames) if index > last_critical.get(now, -1)]
+    return [(now, frame) for index, (now, frame) in enumerate(frames) if index > last_critical.get(now, -1)]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bisect
 import itertools
 
 import pytest
@@ -255,16 +256,17 @@ def test_frames_and_merged_are_counted(core: Core) -> None:
     assert rig.channel.merged == 5
 
 
+SMALL_FACT = st.builds(fact, st.integers(0, 9))
 EVENT = st.one_of(
     st.builds(fact, st.integers(0, 9), st.sampled_from([0, 0, 100, 900])),
-    st.builds(fact, st.integers(0, 9), st.just(0)),
+    SMALL_FACT,
     st.builds(state, st.sampled_from("xyz"), st.integers(0, 99)),
     st.builds(critical, st.integers(0, 9), st.sampled_from([0, 0, 900])),
 )
 SCHEDULE = st.lists(
     st.tuples(
         st.one_of(st.just(0.0), st.floats(0, 0.03), st.floats(0, 0.5), st.floats(0, 3)),
-        st.lists(EVENT, max_size=12),
+        st.one_of(st.lists(EVENT, max_size=12), st.lists(SMALL_FACT, min_size=8, max_size=24)),
     ),
     max_size=60,
 )
@@ -287,8 +289,12 @@ def check_schedule(core: Core, schedule: list[tuple[float, list[bytes]]], start:
 
     left_at = {seq: when for when, frame in rig.frames for seq in range(frame.first, frame.last + 1)}
     assert [when for when, _ in rig.frames] == sorted(when for when, _ in rig.frames)
-    for earlier, later in itertools.pairwise(budgeted(rig.frames)):
+    for earlier, later in itertools.pairwise(when for when, _ in budgeted(rig.frames)):
         assert later - earlier >= 0.1 - 1e-6, "10 frames/s, one at a time"
+    for when, frame in budgeted(rig.frames):
+        pending = bisect.bisect_right(rig.accepted_at, when) - frame.first + 1
+        waited = when - rig.accepted_at[frame.first - 1]
+        assert pending >= 10 or waited >= 0.1 - 1e-6, "and none before its time"
     for seq, raw in enumerate(rig.sent, start=1):
         accepted_at = rig.accepted_at[seq - 1]
         waited = left_at[seq] - accepted_at
@@ -311,7 +317,11 @@ MIXED: list[tuple[float, list[bytes]]] = [
     (0.01, [critical(1), fact(2), critical(2), state("y", 1), state("y", 2)]),
     (0.05, [fact(number) for number in range(12)]),
     (0.01, [fact(number) for number in range(12)]),
-    (0.0, [fact(3), critical(3)]),
+    (0.2, [fact(number) for number in range(12)]),
+    (0.01, [fact(number) for number in range(12)]),
+    (0.03, [fact(number) for number in range(12)]),
+    (0.3, [fact(5)]),
+    (0.01, [fact(3), critical(3)]),
     *[(0.003, [critical(number), fact(number)]) for number in range(60)],
     (0.3, [state("z", 1), fact(4)]),
     (0.001, [state("z", 2)]),

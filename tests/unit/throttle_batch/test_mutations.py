@@ -36,6 +36,18 @@ MUTATIONS = {
         "capacity: float = 2.0",
         timeline("the next fifty wait for the next token"),
     ),
+    "a bucket of two, in a mixed schedule": (
+        "token_bucket",
+        "capacity: float = 1.0",
+        "capacity: float = 2.0",
+        mixed,
+    ),
+    "a frame leaves before its time, in a mixed schedule": (
+        "channel",
+        "if due is not None and now >= due and self._frame_bucket.take(now):",
+        "if due is not None and self._frame_bucket.take(now):",
+        mixed,
+    ),
     "a bucket that gives a token early": (
         "token_bucket",
         "self._full_at = max(self._full_at, now) + self._interval_s",

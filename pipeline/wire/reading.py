@@ -1,0 +1,329 @@
+"""What a worker tells those who read: frames, its beacon, and the answers to questions about history. Pure.
+
+======================= =============================================================================
+message                 bytes
+======================= =============================================================================
+frame                   `F|kind/id|`, header JSON, `\\n`, a JSON array of events
+beacon `H|`             `H|` and JSON: who the worker is, the heads of its channels
+history's request       one JSON object, told apart by its `type`
+history's answer        the same; a page is header JSON, `\\n`, a JSON array of events
+======================= =============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from pipeline.errors import MessageMalformed
+from pipeline.frame import Frame
+from pipeline.wire.message import MAX_CONTROL_BYTES, StatsReply, StatsRequest
+
+MAX_PAGE_BYTES = 262_144
+"""How many bytes of events a history page holds; at least one event, whatever its size."""
+
+FRAME_TOPIC = b"F|"
+BEACON_TOPIC = b"H|"
+
+_encode = msgspec.json.Encoder().encode
+
+# --- worker -> readers --------------------------------------------------------------------------------
+
+
+class FrameHeader(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The header line of a frame; the fields of `frame.Frame` that are not its events."""
+
+    epoch: int
+    first: int
+    last: int
+    merged: int = 0
+    at: tuple[int, ...] = ()
+    critical: bool = False
+    terminal: bool = False
+    state: tuple[tuple[int, str], ...] = ()
+
+
+class FrameMessage(msgspec.Struct, frozen=True):
+    """A frame as it came: `body` is the JSON array of its events, not decoded."""
+
+    channel: str
+    header: FrameHeader
+    body: bytes
+
+
+_decode_frame_header = msgspec.json.Decoder(FrameHeader).decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def frame_topic(channel: str) -> bytes:
+    """Return the topic to subscribe to for one channel's frames."""
+    return FRAME_TOPIC + channel.encode() + b"|"
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Compose a frame for the XPUB socket."""
+    header = FrameHeader(
+        frame.epoch,
+        frame.first,
+        frame.last,
+        frame.merged,
+        frame.at,
+        frame.critical,
+        frame.terminal,
+        frame.state,
+    )
+    return b"".join((frame_topic(frame.channel), _encode(header), b"\n[", b",".join(frame.events), b"]"))
+
+
+def decode_frame(message: bytes) -> FrameMessage:
+    """Take a frame apart, leaving its events as they are.
+
+    Raises:
+        MessageMalformed: it is no frame.
+    """
+    topic, newline, body = message.partition(b"\n")
+    parts = topic.split(b"|", 2)
+    if not newline or len(parts) != 3 or parts[0] != b"F":
+        raise MessageMalformed("not a frame: F|kind/id|, a header line, then an array")
+    try:
+        return FrameMessage(parts[1].decode(), _decode_frame_header(parts[2]), body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MessageMalformed(f"frame header: {error}") from None
+
+
+def split_events(body: bytes) -> list[bytes]:
+    """Return the JSON of each event of a frame's or page's array.
+
+    Raises:
+        MessageMalformed: it is no JSON array.
+    """
+    try:
+        return [bytes(raw) for raw in _decode_array(body)]
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MessageMalformed(f"events: {error}") from None
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """How far one channel is.
+
+    Attributes:
+        channel: `kind/id`.
+        epoch: its life.
+        seq: the last event of a published frame; 0 when there is none yet.
+        terminal: its terminal event is committed.
+    """
+
+    channel: str
+    epoch: int
+    seq: int
+    terminal: bool
+
+
+class Beacon(msgspec.Struct, frozen=True, tag="beacon"):
+    """A worker's sign of life for one shard.
+
+    Attributes:
+        shard: which shard, and of how many (`shards`), by which hash (`hash`).
+        boot: names this run of the worker; another one means that it restarted.
+        heads: channels whose head changed lately, and in rotation all others.
+        gone: (channel, epoch) whose memory was freed by cleanup.
+    """
+
+    shard: int
+    shards: int
+    hash: str
+    boot: str
+    heads: list[Head] = []
+    gone: list[tuple[str, int]] = []
+
+
+_decode_beacon = msgspec.json.Decoder(Beacon).decode
+
+
+def encode_beacon(beacon: Beacon) -> bytes:
+    """Compose a message of topic `H|`."""
+    return BEACON_TOPIC + _encode(beacon)
+
+
+def decode_beacon(message: bytes) -> Beacon:
+    """Read a message of topic `H|`.
+
+    Raises:
+        MessageMalformed: it is none.
+    """
+    if not message.startswith(BEACON_TOPIC):
+        raise MessageMalformed("not a beacon: H|, then JSON")
+    try:
+        return _decode_beacon(message[len(BEACON_TOPIC) :])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MessageMalformed(f"beacon: {error}") from None
+
+
+# --- edge, tail <-> worker: history -------------------------------------------------------------------
+
+
+class HeadRequest(msgspec.Struct, frozen=True, tag="head"):
+    """Asks how far a channel is and what is held of it.
+
+    `epoch` names the life the asker has seen; the reply tells whether that one is still held.
+    """
+
+    id: int
+    channel: str
+    epoch: int | None = None
+
+
+class PageRequest(msgspec.Struct, frozen=True, tag="page"):
+    """Asks for the events of a channel's life from `first` on."""
+
+    id: int
+    channel: str
+    epoch: int
+    first: int
+
+
+class ChannelsRequest(msgspec.Struct, frozen=True, tag="channels"):
+    """Asks for the summary of every channel of the shard."""
+
+    id: int
+
+
+class HeadReply(msgspec.Struct, frozen=True, tag="head"):
+    """How far a channel is.
+
+    Attributes:
+        epoch: its present life; None when the worker knows no such channel.
+        seq: the last event of a published frame.
+        held: the oldest seq still held in this life; `seq + 1` when none is.
+        terminal: its terminal event is committed.
+        asked_seq: the last event of a published frame in the life that was asked for.
+        asked_held: the oldest seq still held in that life; None when that life is forgotten.
+    """
+
+    id: int
+    channel: str
+    epoch: int | None = None
+    seq: int = 0
+    held: int = 1
+    terminal: bool = False
+    asked_seq: int = 0
+    asked_held: int | None = None
+
+
+class PageHeader(msgspec.Struct, frozen=True, tag="page", omit_defaults=True):
+    """The header line of a page; the events follow it.
+
+    Attributes:
+        epoch: the life asked for.
+        first: the first event given. Greater than asked when older ones are no longer held.
+        last: the last event given; `first - 1` when there are none (yet).
+        head: the last event of a published frame in this life.
+        held: False when nothing of this life is held any more.
+        current: the channel's present life; None when the channel is unknown.
+        terminal: the page reaches the head, and the terminal event is behind.
+    """
+
+    id: int
+    channel: str
+    epoch: int
+    first: int
+    last: int
+    head: int
+    held: bool
+    current: int | None
+    terminal: bool = False
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page as it came: `body` is the JSON array of its events, not decoded."""
+
+    header: PageHeader
+    body: bytes
+
+
+class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What lists and statistics show of one channel.
+
+    Attributes:
+        channel: `kind/id`.
+        status: `running`, `completed` or `failed`.
+        phase: the phase last named, if any.
+        progress: percent, 0 to 100, if any is known.
+        started_ms: wall clock at the first event, epoch milliseconds.
+        elapsed_s: seconds from the first event to the terminal one, or to now.
+        frames: frames published.
+        events: events accepted.
+        merged: state events that a later one replaced before it was sent.
+        counts: type -> events accepted; types the catalogue does not know are counted as `other`.
+        best_effort: some of it came from producers that do not number their events.
+    """
+
+    channel: str
+    epoch: int
+    seq: int
+    status: str
+    phase: str | None
+    progress: float | None
+    started_ms: int
+    elapsed_s: float
+    frames: int
+    events: int
+    merged: int
+    counts: dict[str, int]
+    best_effort: bool
+
+
+class ChannelsReply(msgspec.Struct, frozen=True, tag="channels"):
+    """The summary of every channel of a shard."""
+
+    id: int
+    shard: int
+    channels: list[ChannelSummary]
+
+
+HistoryRequest: TypeAlias = HeadRequest | PageRequest | ChannelsRequest | StatsRequest
+HistoryReply: TypeAlias = HeadReply | ChannelsReply | StatsReply | Page
+
+_decode_history_request: Callable[[bytes], HistoryRequest] = msgspec.json.Decoder(HistoryRequest).decode
+_decode_history_reply: Callable[[bytes], HeadReply | ChannelsReply | StatsReply | PageHeader] = (
+    msgspec.json.Decoder(HeadReply | ChannelsReply | StatsReply | PageHeader).decode
+)
+
+
+def decode_history_request(message: bytes) -> HistoryRequest:
+    """Read what a reader asks of a worker.
+
+    Raises:
+        MessageMalformed: it is none of `HistoryRequest`.
+    """
+    if len(message) > MAX_CONTROL_BYTES:
+        raise MessageMalformed(f"history request of {len(message)} bytes exceeds {MAX_CONTROL_BYTES} bytes")
+    try:
+        return _decode_history_request(message)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MessageMalformed(f"history request: {error}") from None
+
+
+def encode_page(header: PageHeader, events: list[bytes]) -> bytes:
+    """Compose a worker's answer to a `PageRequest`."""
+    return b"".join((_encode(header), b"\n[", b",".join(events), b"]"))
+
+
+def decode_history_reply(message: bytes) -> HistoryReply:
+    """Read a worker's answer.
+
+    Raises:
+        MessageMalformed: it is none of `HistoryReply`.
+    """
+    head, newline, body = message.partition(b"\n")
+    try:
+        reply = _decode_history_reply(head)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MessageMalformed(f"history reply: {error}") from None
+    if isinstance(reply, PageHeader):
+        if not newline:
+            raise MessageMalformed("history reply: a page without its events")
+        return Page(reply, body)
+    return reply

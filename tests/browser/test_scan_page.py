@@ -1,0 +1,185 @@
+"""The page of one scan, in a real Chromium, before the real pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from pipeline import Emitter
+from tests.e2e.browsing import Dashboard
+from tests.faults.crashing import events_of, kill, restart
+from tests.harness import Pipeline
+
+SCAN = "office"
+OpenPage = Callable[..., Dashboard]
+
+pytestmark = pytest.mark.system
+
+
+def test_opened_before_the_scan_it_waits_and_then_shows_it(pipeline: Pipeline, open_page: OpenPage) -> None:
+    pipeline.start()
+    dashboard = open_page()
+    dashboard.open_scan(SCAN)
+    dashboard.expect_connection("waiting")
+    dashboard.expect_status("waiting")
+    expect(dashboard.get("phase")).to_have_text("not started")
+    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
+        for event in (
+            {"type": "scanStarted"},
+            {"type": "phaseStarted", "phase": "port_scan", "progress": 20},
+            {"type": "hostDiscovered", "ip": "10.0.0.5", "hostname": "mail.example.test"},
+            {"type": "portFound", "ip": "10.0.0.5", "port": 443, "protocol": "TCP", "state": "Open"},
+            {"type": "serviceDetected", "ip": "10.0.0.5", "port": 443, "service_name": "https"},
+            {"type": "scanProgress", "phase": "port_scan", "progress": 31.5, "message": "half-way"},
+        ):
+            emitter.emit(event)
+        dashboard.expect_connection("live")
+        dashboard.expect_status("running")
+        expect(dashboard.get("phase")).to_have_text("port scan")
+        expect(dashboard.get("message")).to_have_text("half-way")
+        expect(dashboard.get("progress")).to_have_attribute("aria-valuenow", "31")
+        row = dashboard.get("host-row")
+        expect(row).to_contain_text("10.0.0.5")
+        expect(row).to_contain_text("mail.example.test")
+        expect(row.get_by_test_id("port-chip")).to_have_attribute("data-port", "443")
+        expect(row.get_by_test_id("service-name")).to_have_text("https")
+        emitter.emit({"type": "scanCompleted", "duration": 61, "total_hosts": 1})
+        dashboard.expect_status("completed")
+        expect(dashboard.get("progress")).to_have_attribute("aria-valuenow", "100")
+        expect(dashboard.get("elapsed")).to_have_text("1:01")
+
+
+def test_reloaded_in_the_middle_it_shows_the_same_and_goes_on(
+    pipeline: Pipeline, open_page: OpenPage
+) -> None:
+    pipeline.start()
+    sent = events_of(1, SCAN)
+    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
+        dashboard = open_page()
+        dashboard.open_scan(SCAN)
+        for event in sent[:7_000]:
+            emitter.emit(event)
+        dashboard.expect_seq(7_000)
+        before = dashboard.figures()
+        dashboard.page.reload()
+        dashboard.expect_seq(7_000)
+        assert dashboard.figures() == before
+        for event in sent[7_000:]:
+            emitter.emit(event)
+        dashboard.expect_seq(len(sent))
+        other = open_page()
+        other.open_scan(SCAN)
+        other.expect_seq(len(sent))
+        assert dashboard.figures() == other.figures()
+        for page in (dashboard, other):
+            ledger = page.ledger()
+            assert ledger["events"] + ledger["merged"] == len(sent)
+            assert ledger["missed"] == 0
+
+
+def test_edge_killed_it_comes_back_by_itself_and_misses_nothing(
+    pipeline: Pipeline, open_page: OpenPage
+) -> None:
+    pipeline.start()
+    sent = events_of(2, SCAN)
+    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
+        dashboard = open_page()
+        dashboard.open_scan(SCAN)
+        for event in sent[:5_000]:
+            emitter.emit(event)
+        dashboard.expect_seq(5_000)
+        kill(pipeline, "edge-0")
+        dashboard.expect_connection("reconnecting")
+        for event in sent[5_000:]:
+            emitter.emit(event)
+        pipeline.start_edge()
+        dashboard.expect_connection("live")
+        dashboard.expect_seq(len(sent))
+        dashboard.expect_status("completed")
+        ledger = dashboard.ledger()
+        assert ledger["events"] + ledger["merged"] == len(sent)
+        assert ledger["missed"] == 0
+        untouched = open_page()
+        untouched.open_scan(SCAN)
+        untouched.expect_seq(len(sent))
+        assert dashboard.figures() == untouched.figures()
+    # A browser tells of every connection that fails, whatever a page does about it.
+    assert all("ERR_CONNECTION" in problem for problem in dashboard.problems)
+    dashboard.problems.clear()
+
+
+def test_worker_killed_it_starts_over_and_says_so(pipeline: Pipeline, open_page: OpenPage) -> None:
+    pipeline.start()
+    sent = events_of(3, SCAN)
+    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
+        dashboard = open_page()
+        dashboard.open_scan(SCAN)
+        for event in sent[:5_000]:
+            emitter.emit(event)
+        emitter.flush(30)
+        dashboard.expect_seq(5_000)
+        restart(pipeline, "throttle-batch-0")
+        for event in sent[5_000:]:
+            emitter.emit(event)
+        dashboard.expect_seq(len(sent) - 5_000)
+        expect(dashboard.get("notices")).to_contain_text("starting over")
+        dashboard.expect_status("completed")
+
+
+def test_failed_scan_says_why(pipeline: Pipeline, open_page: OpenPage) -> None:
+    pipeline.start()
+    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
+        emitter.emit({"type": "scanStarted"})
+        emitter.emit({"type": "error", "message": "one probe failed", "fatal": False})
+        dashboard = open_page()
+        dashboard.open_scan(SCAN)
+        dashboard.expect_status("running")
+        expect(dashboard.get("notices")).to_contain_text("one probe failed")
+        emitter.emit({"type": "error", "message": "out of memory"})
+        dashboard.expect_status("failed")
+        expect(dashboard.get("message")).to_have_text("out of memory")
+
+
+def test_hosts_are_found_and_opened_with_the_keyboard(pipeline: Pipeline, open_page: OpenPage) -> None:
+    pipeline.start()
+    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
+        for event in events_of(4, SCAN):
+            emitter.emit(event)
+        dashboard = open_page()
+        dashboard.open_scan(SCAN)
+        dashboard.expect_status("completed")
+        page = dashboard.page
+        page.get_by_label("Filter hosts").fill("10.0.0.77")
+        expect(dashboard.get("hosts-shown")).to_have_text("1 of 256")
+        expect(dashboard.get("host-row")).to_have_count(1)
+        page.get_by_role("button", name="10.0.0.77").press("Enter")
+        expect(dashboard.get("host-detail")).to_contain_text("/tcp")
+        page.get_by_role("button", name="10.0.0.77").press("Enter")
+        expect(dashboard.get("host-detail")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_needs_no_scrolling_sideways(
+    pipeline: Pipeline, open_page: OpenPage, scheme: str
+) -> None:
+    pipeline.start()
+    scan_id = "a-scan-with-as-long-a-name-as-there-may-be".ljust(64, "x")
+    with Emitter(scan_id, run_dir=str(pipeline.run_dir)) as emitter:
+        for event in events_of(5, scan_id):
+            emitter.emit(event)
+        dashboard = open_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+        dashboard.open_list()
+        expect(dashboard.get("scan-row")).to_have_count(1)
+        assert _overflow(dashboard) == 0
+        dashboard.open_scan(scan_id)
+        dashboard.expect_status("completed")
+        assert _overflow(dashboard) == 0
+
+
+def _overflow(dashboard: Dashboard) -> int:
+    """Return by how many pixels the page is wider than the window."""
+    return dashboard.page.evaluate(
+        "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )

@@ -1,0 +1,667 @@
+"""The edge with real browsers on one side, and workers played by the test on the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
+from pipeline.frame import Frame
+from pipeline.wire import (
+    SUBPROTOCOL,
+    Head,
+    HeadRequest,
+    PageHeader,
+    PageRequest,
+    encode,
+    encode_frame,
+    encode_page,
+)
+from tests.harness import PATIENCE
+from tests.sockets.peers import WAIT_S, Edge, Peers, PlayedWorkers, answer, receive
+from tests.unit.edge.worker_model import CHANNEL, Worker, event
+
+Start = Callable[..., tuple[Edge, PlayedWorkers]]
+
+QUICK = """
+[heartbeat]
+interval_s = 0.05
+client_timeout_s = 0.2
+"""
+
+
+@pytest.fixture
+def start(run_dir: Path) -> Iterator[Start]:
+    """Give a function that starts an edge whose workers the test plays."""
+    edges: list[Edge] = []
+    with Peers(run_dir) as peers:
+
+        def begin(toml: str = "", shards: int = 1) -> tuple[Edge, PlayedWorkers]:
+            edges.append(Edge(run_dir, toml, shards))
+            return edges[-1], PlayedWorkers(peers, shards)
+
+        try:
+            yield begin
+        finally:
+            for edge in edges:
+                edge.close()
+
+
+def told(browser: ClientConnection) -> dict[str, Any]:
+    """Return the next message to a browser."""
+    message = json.loads(browser.recv(timeout=WAIT_S * PATIENCE))
+    assert isinstance(message, dict)
+    return message
+
+
+def closed(browser: ClientConnection) -> tuple[list[dict[str, Any]], int, str]:
+    """Read to the end; return (the messages before it, the close code, the reason)."""
+    messages = []
+    try:
+        while True:
+            messages.append(told(browser))
+    except ConnectionClosed as error:
+        assert error.rcvd is not None
+        return messages, error.rcvd.code, error.rcvd.reason
+
+
+def answer_one(workers: PlayedWorkers, model: Worker) -> HeadRequest | PageRequest:
+    """Answer the edge's next question as a worker would."""
+    shard, peer, request = workers.question()
+    if isinstance(request, HeadRequest):
+        workers.answer(shard, peer, encode(model.head(request)))
+    else:
+        assert isinstance(request, PageRequest)
+        page = model.page(request)
+        events = [event(request.epoch, seq) for seq in range(page.header.first, page.header.last + 1)]
+        workers.answer(shard, peer, encode_page(page.header, events))
+    assert isinstance(request, HeadRequest | PageRequest)
+    return request
+
+
+def publish(workers: PlayedWorkers, model: Worker, count: int, *, lost: bool = False) -> None:
+    """Publish a frame of so many events, or lose it on the way."""
+    frame = model.publish(count)
+    if not lost:
+        header = encode(frame.header)
+        workers.publish(frame.channel, b"F|%b|%b\n%b" % (frame.channel.encode(), header, frame.body))
+
+
+def batch(browser: ClientConnection) -> tuple[int, int, int]:
+    """Return (epoch, first, last) of the next message, which is a batch of exactly these events."""
+    message = told(browser)
+    assert message["type"] == "batch", message
+    epoch, (first, last) = message["epoch"], message["seq"]
+    assert message["events"] == [json.loads(event(epoch, seq)) for seq in range(first, last + 1)]
+    return epoch, first, last
+
+
+# --- joining and following ----------------------------------------------------------------------------
+
+
+def test_a_late_browser_gets_hello_what_was_and_what_comes(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    model.publish(5)
+    with edge.browser("/ws/scans/demo", subprotocols=[SUBPROTOCOL]) as browser:
+        assert browser.subprotocol == SUBPROTOCOL
+        workers.joined(CHANNEL)
+        assert answer_one(workers, model) == HeadRequest(1, CHANNEL, None)
+        hello = told(browser)
+        assert (hello["type"], hello["scan_id"], hello["epoch"], hello["seq"], hello["resumed"]) == (
+            "hello",
+            "demo",
+            1,
+            5,
+            None,
+        )
+        assert isinstance(answer_one(workers, model), PageRequest)
+        assert batch(browser) == (1, 1, 5)
+        publish(workers, model, 3)
+        assert batch(browser) == (1, 6, 8)
+        assert workers.unasked() == []
+    workers.left(CHANNEL)
+
+
+def test_a_gap_is_asked_for_once_for_all_browsers(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    with ExitStack() as stack:
+        browsers = [stack.enter_context(edge.browser("/ws/scans/demo")) for _ in range(20)]
+        for _ in browsers:
+            assert isinstance(answer_one(workers, model), HeadRequest)
+        assert [told(browser)["type"] for browser in browsers] == ["hello"] * 20
+        publish(workers, model, 2)
+        publish(workers, model, 3, lost=True)
+        publish(workers, model, 1)
+        assert [batch(browser) for browser in browsers] == [(1, 1, 2)] * 20
+        request = answer_one(workers, model)
+        assert isinstance(request, PageRequest)
+        assert (request.epoch, request.first) == (1, 3)
+        assert [batch(browser) for browser in browsers] == [(1, 3, 6)] * 20
+        publish(workers, model, 1)
+        assert [batch(browser) for browser in browsers] == [(1, 7, 7)] * 20
+        assert workers.unasked() == []
+    assert edge.stop()["pages"] == 1
+
+
+def test_a_lost_tail_is_found_by_a_beacon(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    with edge.browser("/ws/scans/demo") as browser:
+        answer_one(workers, model)
+        told(browser)
+        publish(workers, model, 2, lost=True)
+        workers.beacon(0, [Head(CHANNEL, 1, 2, False)])
+        answer_one(workers, model)
+        assert batch(browser) == (1, 1, 2)
+
+
+def test_a_returning_browser_goes_on_where_it_was(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    model.publish(10)
+    with edge.browser("/ws/scans/demo?since=1:7") as browser:
+        assert answer_one(workers, model) == HeadRequest(1, CHANNEL, 1)
+        assert told(browser)["resumed"] is True
+        answer_one(workers, model)
+        assert batch(browser) == (1, 8, 10)
+    with edge.browser("/ws/scans/demo?since=1:11") as browser:
+        answer_one(workers, model)
+        assert told(browser)["resumed"] is False
+        answer_one(workers, model)
+        assert batch(browser) == (1, 1, 10)
+
+
+def test_what_is_not_held_any_more_is_told(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    model.publish(10)
+    with edge.browser("/ws/scans/demo?since=1:2") as browser:
+        answer_one(workers, model)
+        told(browser)
+        model.trim(6)
+        answer_one(workers, model)
+        assert told(browser) == {
+            "type": "lag",
+            "scanId": "demo",
+            "skippedMessages": 4,
+            "from": 3,
+            "to": 6,
+            "reason": "no_longer_held",
+        }
+        assert batch(browser) == (1, 7, 10)
+
+
+def test_a_new_life_is_told_by_reset_behind_the_old_ones_end(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    with edge.browser("/ws/scans/demo") as browser:
+        answer_one(workers, model)
+        told(browser)
+        publish(workers, model, 2)
+        assert batch(browser) == (1, 1, 2)
+        publish(workers, model, 3, lost=True)
+        model.begin()
+        publish(workers, model, 1)
+        answer_one(workers, model)
+        assert batch(browser) == (1, 3, 5)
+        answer_one(workers, model)
+        assert told(browser) == {"type": "reset", "scan_id": "demo", "epoch": 2, "reason": "restarted"}
+        assert batch(browser) == (2, 1, 1)
+
+
+def test_a_worker_that_forgot_everything_is_not_asked_without_end(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    with edge.browser("/ws/scans/demo") as browser:
+        answer_one(workers, model)
+        told(browser)
+        publish(workers, model, 2)
+        assert batch(browser) == (1, 1, 2)
+        publish(workers, model, 3, lost=True)
+        publish(workers, model, 1)
+        model.restart()
+        answer_one(workers, model)
+        edge.get("/healthz")
+        edge.get("/healthz")  # by now the edge would have asked again
+        assert workers.unasked() == []
+        publish(workers, model, 1)
+        answer_one(workers, model)
+        assert told(browser) == {"type": "reset", "scan_id": "demo", "epoch": 2, "reason": "forgotten"}
+        assert batch(browser) == (2, 1, 1)
+
+
+def test_a_browser_may_come_before_the_scan(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    with edge.browser("/ws/scans/demo") as browser:
+        answer_one(workers, model)
+        hello = told(browser)
+        assert (hello["epoch"], hello["seq"]) == (None, 0)
+        publish(workers, model, 1)
+        assert batch(browser) == (1, 1, 1)
+
+
+def test_a_worker_that_answers_late_is_asked_again_and_answers_once(start: Start) -> None:
+    edge, workers = start("[upstream]\nanswer_timeout_s = 0.05\n")
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as browser:
+        questions = [workers.question() for _ in range(3)]
+        assert len({request.id for *_, request in questions}) == 1
+        shard, peer, request = questions[0]
+        assert isinstance(request, HeadRequest)
+        for _ in range(2):
+            workers.answer(shard, peer, encode(model.head(request)))
+        assert told(browser)["type"] == "hello"
+        publish(workers, model, 1)
+        assert batch(browser) == (1, 1, 1)
+    assert edge.stop()["questions_repeated"] >= 2
+
+
+def test_what_no_worker_sends_is_counted_and_disturbs_nobody(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    with edge.browser("/ws/scans/demo") as browser:
+        shard, peer, request = workers.question()
+        for rubbish in (
+            b"",
+            b"{",
+            b"\xff",
+            b"null",
+            b'{"type":"page","id":1}',
+            b'{"type":"head","id":99,"channel":"scan/x"}',
+        ):
+            workers.answer(shard, peer, rubbish)
+        assert isinstance(request, HeadRequest)
+        workers.answer(shard, peer, encode(model.head(request)))
+        told(browser)
+        for rubbish in (
+            b"F|scan/demo|",
+            b"F|scan/demo|{}\n[]",
+            b"F|scan/demo|\xff\n[]",
+            b"F|scan/demo|null\n",
+            b"H|",
+            b"H|{",
+        ):
+            workers.events[0].send(rubbish)
+        workers.events[0].send_multipart([b"H|{", b"a second part"])
+        publish(workers, model, 2)
+        assert batch(browser) == (1, 1, 2)
+    counted = edge.stop()
+    assert counted["malformed{socket=history}"] == 5
+    assert counted["malformed{socket=events}"] == 7
+
+
+# --- refusals and closes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ws/scans/stats",
+        "/ws/scans/.hidden",
+        "/ws/scans/a%2Fb",
+        "/ws/scans/%00",
+        "/ws/scans/" + "a" * 65,
+        "/ws/scans/demo?since=",
+        "/ws/scans/demo?since=1",
+        "/ws/scans/demo?since=1:x",
+        "/ws/scans/demo?since=-1:2",
+        "/ws/scans/demo?since=%ff",
+        "/api/ws/scans/stats?token=x",
+        "/api/ws/reports/.",
+    ],
+)
+def test_a_bad_request_is_closed_4400(start: Start, path: str) -> None:
+    edge, workers = start()
+    with edge.browser(path) as browser:
+        assert closed(browser) == ([], 4400, "bad request")
+    assert workers.unasked() == []
+    assert edge.stop()["refused{reason=4400}"] == 1
+
+
+def test_another_subprotocol_is_closed_4406(start: Start) -> None:
+    edge, _ = start()
+    with edge.raw("/ws/scans/demo", {"Sec-WebSocket-Protocol": "graphql-ws, mqtt"}) as browser:
+        assert browser.until_close() == ([], 4406, "unsupported protocol")
+    with edge.browser("/ws/scans/demo", subprotocols=["mqtt", SUBPROTOCOL]) as browser:
+        assert browser.subprotocol == SUBPROTOCOL
+
+
+@pytest.mark.parametrize("path", ["/ws/scans/demo", "/api/ws/scans/demo?token=x", "/api/ws/reports/r"])
+@pytest.mark.parametrize("origin", ["http://evil.com", "null", "http://localhost:{port}", "http://[::1"])
+def test_a_page_elsewhere_is_closed_4403_and_gets_no_other_byte(start: Start, path: str, origin: str) -> None:
+    edge, workers = start()
+    with edge.raw(path, {"Origin": origin.format(port=edge.port)}) as browser:
+        assert browser.status == 101
+        assert browser.until_close() == ([], 4403, "origin not allowed")
+        assert browser.after_close() == b""
+    assert workers.unasked() == []
+    assert edge.stop()["refused{reason=4403}"] == 1
+
+
+def test_our_own_page_is_served(start: Start) -> None:
+    edge, workers = start()
+    with edge.browser("/ws/scans/demo", origin=f"http://127.0.0.1:{edge.port}") as browser:
+        answer_one(workers, Worker())
+        assert told(browser)["type"] == "hello"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.com"},
+        {"Host": "127.0.0.1.evil.com"},
+        {"Host": "127.0.0.\xb2"},
+        {"Host": "[::1]evil.com"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"X-Real-IP": "127.0.0.1"},
+        {"Forwarded": "for=127.0.0.1"},
+    ],
+)
+def test_a_foreign_host_or_a_proxy_is_refused_before_the_upgrade(
+    start: Start, headers: dict[str, str]
+) -> None:
+    edge, _ = start()
+    with edge.raw("/ws/scans/demo", headers) as browser:
+        assert browser.status in {400, 403}
+    assert edge.get("/healthz")[0] == 200
+
+
+def test_past_the_connections_there_may_be_a_further_one_is_closed_4029(start: Start) -> None:
+    edge, workers = start("[limits]\nmax_connections = 2\n")
+    model = Worker()
+    with edge.browser("/ws/scans/a") as one, edge.browser("/ws/scans/b"):
+        with edge.browser("/ws/scans/c") as third:
+            assert closed(third) == ([], 4029, "too many connections")
+        answer_one(workers, model)
+        answer_one(workers, model)
+        one.close()
+        edge.process.wait_for("disconnected", channel="scan/a")
+        with edge.browser("/ws/scans/c") as third:
+            answer_one(workers, model)
+            assert told(third)["type"] == "hello"
+
+
+def test_only_so_many_of_one_address_wait_and_not_for_ever(start: Start) -> None:
+    edge, workers = start(QUICK + "[limits]\nmax_waiting = 1\nwaiting_s = 0.3\n")
+    model = Worker()
+    with edge.browser("/ws/scans/early") as first:
+        answer_one(workers, model)
+        assert told(first)["type"] == "hello"
+        with edge.browser("/ws/scans/earlier") as second:
+            answer_one(workers, model)
+            messages, code, reason = closed(second)
+            assert [message["type"] for message in messages] == ["hello", "closing"]
+            assert (code, reason) == (4029, "too many connections")
+            assert messages[1]["reconnect"] is True
+        messages, code, reason = closed(first)
+        assert messages == [
+            {"type": "closing", "code": 4404, "reason": "no such scan", "reconnect": False, "retry_ms": 0}
+        ]
+        assert (code, reason) == (4404, "no such scan")
+    with edge.browser("/ws/scans/late") as third:  # nobody waits any more
+        answer_one(workers, model)
+        assert told(third)["type"] == "hello"
+
+
+def test_a_scan_that_begins_ends_the_waiting(start: Start) -> None:
+    edge, workers = start(QUICK + "[limits]\nmax_waiting = 1\nwaiting_s = 0.3\n")
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as first:
+        answer_one(workers, model)
+        told(first)
+        publish(workers, model, 1)
+        assert batch(first) == (1, 1, 1)
+        with edge.browser("/ws/scans/other") as second:  # there is room to wait again
+            answer_one(workers, Worker())
+            assert told(second)["type"] == "hello"
+            assert closed(second)[1] == 4404
+        publish(workers, model, 1)  # the first is still there
+        assert batch(first) == (1, 2, 2)
+
+
+# --- heartbeat and slow browsers ----------------------------------------------------------------------
+
+
+def test_a_browser_that_never_pongs_is_closed_4009_and_one_that_does_is_not(start: Start) -> None:
+    edge, workers = start(QUICK)
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as alive, edge.raw("/ws/scans/demo") as dead:
+        answer_one(workers, model)
+        answer_one(workers, model)
+        told(alive)
+        before, code, reason = dead.until_close()
+        assert (code, reason) == (4009, "no pong")
+        assert [opcode for opcode, _ in before].count(0x9) >= 2, "it was pinged"
+        texts = [json.loads(payload) for opcode, payload in before if opcode == 0x1]
+        assert [message["type"] for message in texts] == ["hello", "closing"]
+        assert (texts[1]["code"], texts[1]["reconnect"]) == (4009, True)
+        publish(workers, model, 1)
+        assert batch(alive) == (1, 1, 1)
+    assert edge.process.wait_for("disconnected", code=4009)["messages"] == 2
+    assert edge.stop()["closed{code=4009}"] == 1
+
+
+@pytest.mark.parametrize("opcode", [0x1, 0x2, 0x9, 0xA])
+def test_any_frame_is_a_sign_of_life(start: Start, opcode: int) -> None:
+    edge, workers = start(QUICK)
+    with edge.raw("/ws/scans/demo") as browser:
+        answer_one(workers, Worker())
+        pings = 0
+        while pings < 12:  # of 50 ms each: three times as long as a silent browser is kept
+            frame = browser.frame()
+            assert frame is not None
+            assert frame[0] != 0x8, frame
+            pings += frame[0] == 0x9
+            browser.send(opcode, b"x")
+
+
+def test_a_browser_that_does_not_answer_its_close_keeps_no_other_from_being_pinged(start: Start) -> None:
+    edge, workers = start(QUICK + "[limits]\nwaiting_s = 0.1\n")
+    model = Worker()
+    with edge.raw("/ws/scans/none") as rude:
+        answer_one(workers, model)
+        while True:
+            frame = rude.frame()
+            assert frame is not None
+            rude.send(0xA, b"")
+            if frame[0] == 0x8:
+                assert int.from_bytes(frame[1][:2], "big") == 4404
+                break
+        with edge.raw("/ws/scans/demo") as dead:
+            model.publish(1)
+            answer_one(workers, model)
+            answer_one(workers, model)
+            assert dead.until_close()[1] == 4009
+        rest = rude.frame()
+        while rest is not None:
+            assert rest[0] == 0x8, "something follows the close frame"
+            rest = rude.frame()
+
+
+def test_one_that_never_reads_is_closed_4008_and_another_gets_everything(start: Start) -> None:
+    edge, workers = start(
+        "[heartbeat]\ninterval_s = 0.05\nclient_timeout_s = 60.0\n"
+        "[limits]\nstalled_s = 0.3\nclient_buffer_bytes = 16384\nkernel_buffer_bytes = 16384\n"
+    )
+
+    body = b'{"type":"x","pad":"' + b"." * 30_000 + b'"}'
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as good, edge.raw("/ws/scans/demo", receive_buffer=4_096) as bad:
+        answer_one(workers, model)
+        answer_one(workers, model)
+        told(good)
+        for seq in range(1, 101):
+            workers.publish(CHANNEL, encode_frame(Frame(CHANNEL, 1, seq, seq, (body,))))
+        for seq in range(1, 101):
+            assert told(good)["seq"] == [seq, seq]
+        edge.process.wait_for("disconnected", code=4008)
+        texts = 0
+        while True:
+            try:
+                frame = bad.frame()
+            except (AssertionError, ConnectionError):
+                break  # it was cut off inside a frame
+            if frame is None or frame[0] == 0x8:
+                break
+            texts += frame[0] == 0x1
+        assert texts < 90, "what waits for it is bounded"
+        workers.publish(CHANNEL, encode_frame(Frame(CHANNEL, 1, 101, 101, (body,))))
+        assert told(good)["seq"] == [101, 101]
+    assert edge.stop()["closed{code=4008}"] == 1
+
+
+def test_one_that_pauses_is_given_what_it_missed(start: Start) -> None:
+    edge, workers = start(
+        "[limits]\nclient_buffer_bytes = 16384\nkernel_buffer_bytes = 16384\n[ring]\nmax_frames = 5\n"
+    )
+
+    pad = b"." * 30_000
+    events = {seq: b'{"type":"x","n":%d,"pad":"%b"}' % (seq, pad) for seq in range(1, 101)}
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as good, edge.raw("/ws/scans/demo", receive_buffer=4_096) as slow:
+        answer_one(workers, model)
+        answer_one(workers, model)
+        told(good)
+        for seq, raw in events.items():
+            workers.publish(CHANNEL, encode_frame(Frame(CHANNEL, 1, seq, seq, (raw,))))
+        for seq in events:
+            assert told(good)["seq"] == [seq, seq]
+        next_seq, pages = 1, 0
+        while next_seq <= 100:
+            if workers.history[0].poll(0):
+                shard, peer, request = workers.question()
+                assert isinstance(request, PageRequest)
+                last = min(100, request.first + 7)
+                header = PageHeader(request.id, CHANNEL, 1, request.first, last, 100, True, 1)
+                workers.answer(
+                    shard, peer, encode_page(header, [events[seq] for seq in range(request.first, last + 1)])
+                )
+                pages += 1
+            if not slow.arrived():
+                continue
+            frame = slow.frame()
+            assert frame is not None
+            message = json.loads(frame[1]) if frame[0] == 0x1 else {}
+            if message.get("type") == "batch":
+                first, last = message["seq"]
+                assert first == next_seq
+                assert [each["n"] for each in message["events"]] == list(range(first, last + 1))
+                next_seq = last + 1
+        assert pages > 0
+
+
+def test_an_inbound_message_over_the_limit_closes_only_its_sender(start: Start) -> None:
+    edge, workers = start()
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as good, edge.browser("/ws/scans/demo") as large:
+        answer_one(workers, model)
+        answer_one(workers, model)
+        told(good)
+        told(large)
+        large.send("x" * 16_384)
+        publish(workers, model, 1)
+        assert batch(large) == (1, 1, 1), "so much is allowed"
+        large.send("x" * 16_385)
+        with pytest.raises(ConnectionClosed):
+            told(large)
+        publish(workers, model, 1)
+        assert [batch(good), batch(good)] == [(1, 1, 1), (1, 2, 2)]
+    assert edge.stop()["inbound_messages"] == 1
+
+
+@pytest.mark.parametrize("rubbish", [b"\xff\xff\xff\xff", b"\x81\x05hello", b"GET / HTTP/1.1\r\n\r\n"])
+def test_what_is_no_websocket_frame_ends_only_its_connection(start: Start, rubbish: bytes) -> None:
+    edge, workers = start()
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as good, edge.raw("/ws/scans/demo") as bad:
+        answer_one(workers, model)
+        answer_one(workers, model)
+        told(good)
+        bad.socket.sendall(rubbish)
+        edge.process.wait_for("disconnected")
+        publish(workers, model, 1)
+        assert batch(good) == (1, 1, 1)
+
+
+# --- ends ---------------------------------------------------------------------------------------------
+
+
+def test_each_connection_is_accounted_for_when_it_ends(start: Start) -> None:
+    edge, workers = start()
+    model = Worker()
+    with edge.raw("/ws/scans/demo") as browser:
+        answer_one(workers, model)
+        received = 0
+        for _ in range(3):
+            publish(workers, model, 2)
+        for _ in range(4):  # hello and three batches
+            frame = browser.frame()
+            assert frame is not None
+            received += len(frame[1]) + (2 if len(frame[1]) < 126 else 4)
+        browser.send(0x8, (1000).to_bytes(2, "big"))
+        line = edge.process.wait_for("disconnected")
+    assert (line["channel"], line["wire"], line["code"], line["messages"]) == (CHANNEL, "native", 1000, 4)
+    assert line["bytes"] == received
+    assert isinstance(line["duration_s"], float)
+    counted = edge.stop()
+    assert (counted["messages_sent"], counted["bytes_sent"]) == (4, received)
+    assert (counted["connections{wire=native}"], counted["closed{code=1000}"]) == (1, 1)
+
+
+def test_an_edge_that_stops_says_so_and_says_to_come_back(start: Start) -> None:
+    edge, workers = start()
+    with edge.browser("/ws/scans/demo") as browser, edge.browser("/ws/scans/demo") as unanswered:
+        answer_one(workers, Worker())
+        told(browser)
+        edge.process.popen.terminate()
+        messages, code, reason = closed(browser)
+        assert (code, reason) == (1001, "shutdown")
+        assert [message["type"] for message in messages] == ["closing"]
+        assert messages[0]["reconnect"] is True
+        assert 0 <= messages[0]["retry_ms"] < 2_000
+        assert closed(unanswered)[1] == 1001
+        assert edge.process.wait() == 0
+
+
+def test_an_answer_that_comes_after_the_close_is_not_sent(start: Start) -> None:
+    edge, workers = start()
+    with edge.raw("/ws/scans/demo") as browser:
+        shard, peer, request = workers.question()
+        assert isinstance(request, HeadRequest)
+        edge.process.popen.terminate()
+        before, code, _ = browser.until_close()
+        assert ([json.loads(payload)["type"] for _, payload in before], code) == (["closing"], 1001)
+        workers.answer(shard, peer, encode(Worker().head(request)))
+        assert edge.process.wait() == 0
+        assert browser.frame() is None
+
+
+def test_a_channel_that_is_cleaned_up_closes_its_browsers(start: Start) -> None:
+    edge, workers = start()
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as browser:
+        answer_one(workers, model)
+        told(browser)
+        publish(workers, model, 1)
+        assert batch(browser) == (1, 1, 1)
+        workers.beacon(0, gone=[(CHANNEL, 0)])  # an older life: nothing to this browser
+        publish(workers, model, 1)
+        assert batch(browser) == (1, 2, 2)
+        workers.beacon(0, gone=[(CHANNEL, 1)])
+        messages, code, reason = closed(browser)
+        assert (code, reason) == (1000, "Scan completed")
+        assert messages[0]["reconnect"] is False
+    for socket in workers.events:
+        receive(socket, lambda raw: raw == b"\x00F|scan/demo|")
+    with edge.request("/api/scans") as sent:
+        workers.answer_channels([])
+        assert answer(sent) == (200, {"scans": [], "complete": True})

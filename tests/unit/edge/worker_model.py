@@ -1,0 +1,246 @@
+"""A worker as far as an edge can see it: lives of one channel, what is held of each, what it answers.
+
+And readers that check whatever a session gives them against it. The log is never forgotten here, so that
+every event a reader gets can be compared with what was published under its number.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from pipeline.edge.session import Deliver, Say, Session
+from pipeline.frame import Frame
+from pipeline.wire import (
+    FrameMessage,
+    HeadReply,
+    HeadRequest,
+    Page,
+    PageHeader,
+    PageRequest,
+    decode_frame,
+    decode_history_reply,
+    encode_frame,
+    encode_page,
+)
+
+CHANNEL = "scan/demo"
+
+
+def event(epoch: int, seq: int) -> bytes:
+    """The event a worker has published as `epoch:seq`: it says so itself."""
+    return b'{"type":"note","epoch":%d,"n":%d}' % (epoch, seq)
+
+
+@dataclass
+class Life:
+    """One life of the channel.
+
+    Attributes:
+        head: the last event published.
+        held: the oldest one that can still be given.
+    """
+
+    epoch: int
+    head: int = 0
+    held: int = 1
+
+
+@dataclass
+class Worker:
+    """One channel's worker, across its restarts."""
+
+    page_events: int = 3
+    current: int | None = None
+    lives: dict[int, Life] = field(default_factory=dict)
+    ends: dict[int, int] = field(default_factory=dict)
+    last_epoch: int = 0
+
+    def begin(self) -> None:
+        """A new life; the one before stays readable."""
+        self.last_epoch += 1
+        self.current = self.last_epoch
+        self.lives[self.current] = Life(self.current)
+
+    def publish(self, count: int, merged: int = 0) -> FrameMessage:
+        """Publish a frame over `count` events, of which the first `merged` are left out."""
+        if self.current is None:
+            self.begin()
+        assert self.current is not None
+        life = self.lives[self.current]
+        first, last = life.head + 1, life.head + count
+        life.head = self.ends[life.epoch] = last
+        kept = range(first + merged, last + 1)
+        frame = Frame(
+            CHANNEL,
+            life.epoch,
+            first,
+            last,
+            tuple(event(life.epoch, seq) for seq in kept),
+            merged=merged,
+            at=tuple(seq - first for seq in kept) if merged else (),
+        )
+        return decode_frame(encode_frame(frame))
+
+    def trim(self, count: int) -> None:
+        """Let go of the oldest events of the present life."""
+        if self.current is not None:
+            life = self.lives[self.current]
+            life.held = min(life.held + count, life.head + 1)
+
+    def forget(self, epoch: int) -> None:
+        """Free a life, as cleanup does."""
+        self.lives.pop(epoch, None)
+        if self.current == epoch:
+            self.current = None
+
+    def restart(self) -> None:
+        """Lose everything, as a kill does while history is in memory."""
+        self.lives.clear()
+        self.current = None
+
+    def head(self, request: HeadRequest) -> HeadReply:
+        if self.current is None:
+            return HeadReply(request.id, request.channel)
+        life = self.lives[self.current]
+        asked = self.lives.get(request.epoch) if request.epoch is not None else None
+        return HeadReply(
+            request.id,
+            request.channel,
+            life.epoch,
+            life.head,
+            life.held,
+            False,
+            asked.head if asked else 0,
+            asked.held if asked else None,
+        )
+
+    def page(self, request: PageRequest) -> Page:
+        life = self.lives.get(request.epoch)
+        first = max(request.first, life.held) if life else request.first
+        last = min(first + self.page_events - 1, life.head) if life else first - 1
+        last = max(last, first - 1)
+        header = PageHeader(
+            request.id,
+            request.channel,
+            request.epoch,
+            first,
+            last,
+            life.head if life else 0,
+            life is not None,
+            self.current,
+        )
+        reply = decode_history_reply(
+            encode_page(header, [event(request.epoch, seq) for seq in range(first, last + 1)])
+        )
+        assert isinstance(reply, Page)
+        return reply
+
+
+@dataclass
+class Reader:
+    """What one browser has been given, checked as it comes.
+
+    Attributes:
+        epoch: the life it is in; None before the first event or reset.
+        next: the event it must get, or be told of, next; None when it may begin anywhere.
+        told_not_given: events it was told it is not given.
+        told_since: how many of these since it was last given some.
+    """
+
+    worker: Worker
+    session: Session
+    epoch: int | None = None
+    next: int | None = 1
+    told_not_given: int = 0
+    told_since: int = 0
+    hello: dict[str, object] | None = None
+    not_found: bool = False
+
+    def on_head(self, head: HeadReply) -> None:
+        """Note from where on this reader is to get everything."""
+        self.epoch = head.epoch
+        self.next = 1 if head.epoch is None else head.held
+        if self.session.wire == "heroforge":
+            self.next = head.seq + 1 if head.epoch is not None else 1
+
+    def take(self, action: Deliver | Say) -> None:
+        if isinstance(action, Deliver):
+            self._events(action)
+        else:
+            self._said(json.loads(action.message))
+
+    def _events(self, action: Deliver) -> None:
+        delivery = action.delivery
+        if self.session.wire == "heroforge":
+            raw, count = delivery.heroforge()
+            events = [json.loads(payload) for payload in text_payloads(raw)]
+            assert len(events) == count
+            offsets = list(delivery.at) or list(range(count))
+            if delivery.epoch != self.epoch:  # HeroForge's wire has no word for a new life
+                assert self.epoch is None or delivery.epoch > self.epoch
+                assert delivery.first - 1 <= self.told_since
+                self.epoch, self.next = delivery.epoch, delivery.first
+            self.told_since = 0
+            epoch, first, last, merged = delivery.epoch, delivery.first, delivery.last, delivery.merged
+        else:
+            (payload,) = text_payloads(delivery.native())
+            batch = json.loads(payload)
+            assert batch["type"] == "batch"
+            epoch, (first, last), merged = batch["epoch"], batch["seq"], batch["merged"]
+            events = batch["events"]
+            offsets = batch.get("at", list(range(len(events))))
+            self.epoch = epoch if self.epoch is None else self.epoch
+        assert epoch == self.epoch, f"events of life {epoch} in life {self.epoch}"
+        assert first == self.next, f"event {first} came where {self.next} was due"
+        assert len(events) + merged == last - first + 1
+        assert [json.loads(event(epoch, first + offset)) for offset in offsets] == events
+        self.next = last + 1
+
+    def _said(self, message: dict[str, object]) -> None:
+        if message["type"] == "hello":
+            assert self.hello is None
+            self.hello = message
+            if message["resumed"]:
+                since = self.session.since
+                assert isinstance(since, tuple)
+                self.epoch, self.next = since.epoch, since.seq + 1
+        elif message["type"] == "lag":
+            skipped = message["skippedMessages"]
+            assert isinstance(skipped, int)
+            assert skipped > 0
+            assert self.next is not None
+            if self.session.wire == "native":
+                assert message["from"] == self.next
+                assert message["to"] == self.next + skipped - 1
+            self.next += skipped
+            self.told_not_given += skipped
+            self.told_since += skipped
+        elif message["type"] == "reset":
+            epoch = message["epoch"]
+            assert isinstance(epoch, int)
+            assert self.session.wire == "native"
+            assert self.epoch is None or epoch > self.epoch
+            if message["reason"] == "restarted":
+                assert self.epoch is not None
+                assert self.next == self.worker.ends.get(self.epoch, 0) + 1, "reset before the old life's end"
+            self.epoch, self.next = epoch, 1
+        else:
+            assert message["message"] == "Scan channel not found"
+            self.not_found = True
+
+
+def text_payloads(data: bytes) -> list[bytes]:
+    """Take whole unmasked text frames apart (RFC 6455, 5.2)."""
+    payloads = []
+    while data:
+        assert data[0] == 0x81
+        size, start = data[1], 2
+        if size == 126:
+            size, start = int.from_bytes(data[2:4], "big"), 4
+        elif size == 127:
+            size, start = int.from_bytes(data[2:10], "big"), 10
+        assert len(data) >= start + size
+        payloads.append(data[start : start + size])
+        data = data[start + size :]
+    return payloads

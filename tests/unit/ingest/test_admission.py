@@ -1,0 +1,284 @@
+"""What becomes of a producer's message: good events go on, bad ones are named, whatever is beside them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import RejectReason
+from pipeline.event import MAX_EVENT_BYTES
+from pipeline.ingest.admission import Admission, admit
+from pipeline.wire import (
+    MAX_ENVELOPE_EVENTS,
+    MAX_MESSAGE_BYTES,
+    Envelope,
+    EnvelopeHeader,
+    Nack,
+    decode_envelope,
+    encode_envelope,
+)
+
+GOOD = b'{"type":"hostDiscovered","ip":"10.0.0.5"}'
+FOREIGN = b'{"type":"hostDiscovered","ip":"10.0.0.5","scan_id":"demo"}'
+HEADER = EnvelopeHeader("scan/demo", "p1", 3, 5, 2)
+
+BAD = {
+    "not JSON": (b"{", RejectReason.JSON),
+    "empty": (b"", RejectReason.JSON),
+    "half an object": (GOOD[:-5], RejectReason.JSON),
+    "two objects": (GOOD + GOOD, RejectReason.JSON),
+    "not an object": (b"[1]", RejectReason.SCHEMA),
+    "no type": (b'{"ip":"10.0.0.5"}', RejectReason.SCHEMA),
+    "empty type": (b'{"type":""}', RejectReason.SCHEMA),
+    "a field is missing": (b'{"type":"hostDiscovered"}', RejectReason.SCHEMA),
+    "a field of another type": (b'{"type":"hostDiscovered","ip":5}', RejectReason.SCHEMA),
+    "a port too many": (
+        b'{"type":"portFound","ip":"a","port":65536,"protocol":"TCP","state":"Open"}',
+        RejectReason.SCHEMA,
+    ),
+    "invalid UTF-8": (b'{"type":"x","a":"\xff"}', RejectReason.UTF8),
+    "half a character": (b'{"type":"x","a":"\xe2\x82"}', RejectReason.UTF8),
+    "nested too deeply": (b'{"type":"x","a":' + b"[" * 20_000 + b"]" * 20_000 + b"}", RejectReason.JSON),
+    "a byte too large": (
+        b'{"type":"x","a":"' + b"." * (MAX_EVENT_BYTES - 18) + b'"}',
+        RejectReason.TOO_LARGE,
+    ),
+}
+
+
+def routed(admission: Admission) -> list[tuple[str, Envelope]]:
+    """What goes on: each envelope decodes, and holds as many events as it is counted for."""
+    envelopes = [(channel, decode_envelope(raw), count) for channel, raw, count in admission.routed]
+    for channel, envelope, count in envelopes:
+        assert envelope.header.channel == channel
+        assert len(envelope.events) == count
+    return [(channel, envelope) for channel, envelope, _ in envelopes]
+
+
+def reasons(admission: Admission) -> list[RejectReason]:
+    return [rejection.reason for rejection in admission.rejections]
+
+
+# --- numbered producers -------------------------------------------------------------------------------
+
+
+def test_a_good_envelope_goes_on_byte_for_byte() -> None:
+    message = encode_envelope(HEADER, [GOOD, b' {"type" : "x"}'])
+    assert admit(message) == Admission([("scan/demo", message, 2)], [])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_event_leaves_its_number_behind_and_is_nacked(name: str) -> None:
+    bad, reason = BAD[name]
+    admission = admit(encode_envelope(HEADER, [GOOD, bad, GOOD]))
+    ((_, envelope),) = routed(admission)
+    assert envelope.events == [GOOD, GOOD]
+    assert envelope.header == EnvelopeHeader("scan/demo", "p1", 3, 5, 2, ((1, reason),))
+    (rejection,) = admission.rejections
+    assert rejection.nack == Nack("p1", 3, "scan/demo", 6, reason, rejection.message)
+    assert rejection.message
+    assert "\n" not in rejection.message
+
+
+def test_what_was_rejected_before_keeps_its_number() -> None:
+    header = EnvelopeHeader("scan/demo", "p1", 3, 5, 2, ((0, "json"), (2, "utf8")))
+    admission = admit(encode_envelope(header, [GOOD, b"{", GOOD]))
+    ((_, envelope),) = routed(admission)
+    assert envelope.header.rejected == ((0, "json"), (2, "utf8"), (3, "json"))
+    assert [nack.pseq for rejection in admission.rejections if (nack := rejection.nack)] == [8]
+
+
+def test_an_envelope_of_nothing_but_rejected_events_still_goes_on() -> None:
+    admission = admit(encode_envelope(HEADER, [b"{", b"["]))
+    ((_, envelope),) = routed(admission)
+    assert (envelope.events, [offset for offset, _ in envelope.header.rejected]) == ([], [0, 1])
+
+
+@given(st.lists(st.sampled_from([GOOD, *(bad for bad, _ in BAD.values())]), min_size=1, max_size=30))
+def test_every_number_is_either_an_event_or_a_rejection(events: list[bytes]) -> None:
+    if events == [b""]:
+        return  # an envelope of one empty line is an envelope of none
+    admission = admit(encode_envelope(HEADER, events))
+    ((_, envelope),) = routed(admission)
+    assert envelope.events == [raw for raw in events if raw == GOOD]
+    bad = [offset for offset, raw in enumerate(events) if raw != GOOD]
+    assert [offset for offset, _ in envelope.header.rejected] == bad
+    nacks = [rejection.nack for rejection in admission.rejections]
+    assert [nack and nack.pseq for nack in nacks] == [5 + offset for offset in bad]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b'{"channel":"scan/demo"',
+        b'{"channel":5}',
+        b'{"channel":"demo"}',
+        b'{"channel":"scan/.."}',
+        b'{"channel":"scan/stats"}',
+        b'{"channel":"host/demo"}',
+        b'{"channel":"scan/a","pid":"p","pseq":0,"una":0}',
+        b'{"channel":"scan/a","pid":"p","pseq":1,"una":2}',
+        b'{"channel":"scan/a","pid":"p","pseq":9007199254740992,"una":1}',
+        b'{"channel":"scan/a","pid":"p","pseq":1,"una":1,"inc":-1}',
+        b'{"channel":"scan/a","pid":"' + b"p" * 65 + b'","pseq":1,"una":1}',
+        b'{"channel":"scan/a","pid":"p","pseq":1,"una":1,"rejected":[[2,"json"]]}',
+        b'{"channel":"scan/a","pid":"p","pseq":1,"una":1,"rejected":[[1,"a"],[0,"b"]]}',
+        b'{"channel":"scan/a","pid":"p","pseq":1,"una":1,"rejected":[[0,"a"],[0,"b"]]}',
+        b'{"channel":"scan/a","rejected":[[7,"json"]]}',
+        b'{"channel":"scan/a","rejected":[[0,"a"],[0,"b"]]}',
+        b"\xff",
+    ],
+)
+def test_an_envelope_that_makes_no_sense_is_rejected_whole(header: bytes) -> None:
+    admission = admit(b"\x01" + header + b"\n" + GOOD)
+    assert (admission.routed, reasons(admission)) == ([], [RejectReason.SCHEMA])
+
+
+def test_an_envelope_holds_so_many_events_and_at_least_one() -> None:
+    most = encode_envelope(HEADER, [b'{"type":"x"}'] * MAX_ENVELOPE_EVENTS)
+    assert reasons(admit(most)) == []
+    assert reasons(admit(most + b'\n{"type":"x"}')) == [RejectReason.SCHEMA]
+    assert reasons(admit(encode_envelope(HEADER, []))) == [RejectReason.SCHEMA]
+
+
+def test_an_envelope_without_a_producer_is_not_nacked() -> None:
+    admission = admit(encode_envelope(EnvelopeHeader("scan/demo"), [GOOD, b"{"]))
+    ((_, envelope),) = routed(admission)
+    assert (envelope.events, envelope.header.rejected) == ([GOOD], ())
+    assert [rejection.nack for rejection in admission.rejections] == [None]
+    assert admit(encode_envelope(EnvelopeHeader("scan/demo"), [b"{"])).routed == []
+
+
+# --- foreign producers --------------------------------------------------------------------------------
+
+
+def test_one_object() -> None:
+    assert routed(admit(FOREIGN)) == [("scan/demo", Envelope(EnvelopeHeader("scan/demo"), [FOREIGN]))]
+
+
+def test_an_object_over_several_lines_is_folded() -> None:
+    pretty = json.dumps(json.loads(FOREIGN), indent=2).encode()
+    ((_, envelope),) = routed(admit(b"\n  " + pretty + b"\n\n"))
+    assert [json.loads(raw) for raw in envelope.events] == [json.loads(FOREIGN)]
+    assert b"\n" not in envelope.events[0]
+
+
+def test_lines_go_to_the_channel_each_names_in_their_order() -> None:
+    lines = [
+        b'{"type":"x","n":%d,"%s":"%s"}' % (number, key, name)
+        for number, (key, name) in enumerate(
+            [(b"scan_id", b"a"), (b"scan_id", b"b"), (b"report_id", b"a"), (b"scan_id", b"a")]
+        )
+    ]
+    admission = admit(b"\r\n".join([*lines, b"", b"   "]))
+    assert {channel: envelope.events for channel, envelope in routed(admission)} == {
+        "scan/a": [lines[0], lines[3]],
+        "scan/b": [lines[1]],
+        "report/a": [lines[2]],
+    }
+    assert admission.rejections == []
+
+
+def test_a_report_event_of_a_scan_goes_to_the_scan() -> None:
+    raw = b'{"type":"reportPhase","report_id":"r","phase":"p","progress":0.5,"scan_id":"a"}'
+    assert [channel for channel, _ in routed(admit(raw))] == ["scan/a"]
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name not in {"empty", "not an object"}])
+def test_a_bad_line_is_rejected_and_its_neighbours_are_not(name: str) -> None:
+    bad, reason = BAD[name]
+    admission = admit(b"\n".join([FOREIGN, bad, FOREIGN]))
+    assert [envelope.events for _, envelope in routed(admission)] == [[FOREIGN, FOREIGN]]
+    assert [(rejection.reason, rejection.nack) for rejection in admission.rejections] == [(reason, None)]
+
+
+@pytest.mark.parametrize(
+    "scan_id", [None, "", ".", "..", "a/b", "stats", "a" * 65, "ä", "a b", "a|b", "a\\nb"]
+)
+def test_a_foreign_event_needs_a_scan_id(scan_id: str | None) -> None:
+    raw = json.dumps({"type": "x"} if scan_id is None else {"type": "x", "scan_id": scan_id}).encode()
+    assert reasons(admit(raw)) == [RejectReason.BAD_SCAN_ID]
+    report = json.dumps({"type": "x", "report_id": scan_id or "."}).encode()
+    assert reasons(admit(report)) == [RejectReason.BAD_SCAN_ID]
+
+
+def test_more_lines_than_an_envelope_holds_are_several_envelopes() -> None:
+    line = b'{"type":"x","scan_id":"a"}'
+    envelopes = routed(admit(b"\n".join([line] * (MAX_ENVELOPE_EVENTS + 1))))
+    assert [len(envelope.events) for _, envelope in envelopes] == [MAX_ENVELOPE_EVENTS, 1]
+
+
+# --- neither ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b" ", b"\n\n", b"\x00", b"[]", b"x", b"\xef\xbb\xbf{}", b"GET / HTTP/1.1"]
+)
+def test_what_is_no_message_is_json_that_cannot_be_read(message: bytes) -> None:
+    admission = admit(message)
+    assert (admission.routed, reasons(admission)) == ([], [RejectReason.JSON])
+
+
+def test_a_message_is_at_most_a_mebibyte() -> None:
+    lines = b"\n".join([FOREIGN] * (MAX_MESSAGE_BYTES // (len(FOREIGN) + 1)))
+    whole = lines + b" " * (MAX_MESSAGE_BYTES - len(lines))
+    assert admit(whole).rejections == []
+    admission = admit(whole + b" ")
+    assert (admission.routed, reasons(admission)) == ([], [RejectReason.TOO_LARGE])
+    assert f"{MAX_MESSAGE_BYTES + 1} bytes" in admission.rejections[0].message
+
+
+# --- whatever comes -----------------------------------------------------------------------------------
+
+SEEDS = [
+    FOREIGN,
+    b"\n".join([FOREIGN, GOOD, FOREIGN]),
+    encode_envelope(HEADER, [GOOD, GOOD]),
+    b'{"type":"x","scan_id":"a","v":[1,-2.5e3,true,null,"\\u00e9\xc3\xa9\\"",{"k":[]}]}',
+]
+
+
+def check_admitted(message: bytes) -> None:
+    """Nothing raises, and what goes on is JSON to any reader: an object of one line, in valid UTF-8."""
+    admission = admit(message)
+    for _, envelope in routed(admission):
+        for raw in envelope.events:
+            assert isinstance(json.loads(raw.decode()), dict)
+            assert b"\n" not in raw
+            assert len(raw) <= MAX_EVENT_BYTES
+    assert admission.routed or admission.rejections
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_truncated_at_every_byte(seed: bytes) -> None:
+    for cut in range(len(seed)):
+        check_admitted(seed[:cut])
+
+
+@given(st.sampled_from(SEEDS), st.binary(min_size=1, max_size=40))
+def test_with_rubbish_behind(seed: bytes, rubbish: bytes) -> None:
+    check_admitted(seed + rubbish)
+
+
+@given(st.sampled_from(SEEDS), st.data())
+def test_with_bytes_changed(seed: bytes, data: st.DataObject) -> None:
+    message = bytearray(seed)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(message) - 1))
+        message[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+        message = message or bytearray(b" ")
+    check_admitted(bytes(message))
+
+
+@given(st.binary(max_size=200))
+def test_with_nothing_but_rubbish(message: bytes) -> None:
+    check_admitted(message)
+    check_admitted(b"\x01" + message)
+    check_admitted(b"{" + message)
