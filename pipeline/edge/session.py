@@ -113,7 +113,8 @@ class Session:
         self._joined = True
         self._epoch = head.epoch
         if self.wire == "heroforge":
-            if head.epoch is None:
+            if head.epoch is None or not head.live:
+                self._epoch = None  # it speaks of what runs; a new life is given from its first event on
                 return [Say(heroforge_not_found(self.channel))]
             self._next = head.seq + 1  # live only, as its source behaves
             return []

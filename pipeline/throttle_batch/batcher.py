@@ -46,6 +46,7 @@ from pipeline.frame import Frame
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.history import Chunk
+from pipeline.throttle_batch.records import Checkpoint, LifeRecord, Recovered
 from pipeline.wire import Ack, Envelope, EnvelopeHeader, Feedback, Nack, Retry
 
 RETRY_INTERVAL_S = 0.05
@@ -53,6 +54,9 @@ RETRY_INTERVAL_S = 0.05
 
 _CLEANUP_GRAIN_S = 0.01
 """Something that is pending when cleanup is due is waited for in steps of this."""
+
+CHECKPOINT_EVENTS = 256
+"""A channel's state is kept again after so many events; a restart folds at most about as many."""
 
 _STARTS = frozenset({"scanStarted", "reportStarted"})
 
@@ -74,11 +78,16 @@ class Commit:
 
     Attributes:
         chunks: the new events, per channel.
-        acks: how far each producer that was heard is, once this is durable.
+        acks: how far each producer is that has got further.
+        checkpoints: states to keep: of channels long not kept, and of those whose memory was freed.
     """
 
     chunks: list[Chunk]
     acks: list[Ack]
+    checkpoints: list[Checkpoint]
+
+    def __bool__(self) -> bool:
+        return bool(self.chunks or self.acks or self.checkpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,7 @@ class _Wakeup:
     retries: list[Retry] = field(default_factory=list)
     nacks: list[Nack] = field(default_factory=list)
     channels: dict[tuple[str, int], Channel] = field(default_factory=dict)
+    checkpoints: dict[tuple[str, int], Checkpoint] = field(default_factory=dict)
 
 
 class _Deadlines:
@@ -161,6 +171,7 @@ class Batcher:
         self._boot_now = now
         self._current: dict[str, Channel] = {}
         self._lives: dict[tuple[str, int], Channel] = {}
+        self._past: dict[str, LifeRecord] = {}
         self._producers: OrderedDict[tuple[str, str], _Producer] = OrderedDict()
         self._wakeup = _Wakeup()
         self._owed: dict[tuple[str, int], Channel] = {}
@@ -168,6 +179,21 @@ class Batcher:
         self._cleanup_deadlines = _Deadlines()
         self._gone: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter()
+
+    def restore(self, recovered: Recovered, now: float) -> None:
+        """Take in what a journal knows; call it once, before anything else.
+
+        Lives whose cleanup is not due are in memory again; of the others only the end is kept in mind.
+        """
+        for record in recovered.lives:  # by ascending epoch: the last of a channel is its present life
+            channel = self._open(record.channel, record.epoch, now)
+            channel.restore(record, self._catalogue, now, self._wall_ms(now))
+            if channel.expired(now):
+                self._retire(channel)
+            else:
+                self._schedule(channel, now)
+        for known in recovered.producers:
+            self._remember(known.pid, known.channel, _Producer(known.inc, known.committed, known.committed))
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -181,10 +207,7 @@ class Batcher:
         producer = self._producers.get(key)
         if producer is None or header.inc > producer.inc:
             producer = _Producer(header.inc, header.una - 1, header.una - 1)
-            self._producers[key] = producer
-            if len(self._producers) > self._config.limits.max_producers:
-                self._producers.popitem(last=False)
-                self.counters["producers_forgotten"] += 1
+            self._remember(header.pid, header.channel, producer)
         elif header.inc < producer.inc:
             self._nack(header, header.pseq, RejectReason.FENCED, "a later process uses the same producer id")
             return
@@ -267,23 +290,48 @@ class Batcher:
         self._wakeup.channels[channel.name, channel.epoch] = channel
         self.counters["events"] += 1
 
+    def _remember(self, pid: str, channel: str, producer: _Producer) -> None:
+        self._producers[pid, channel] = producer
+        if len(self._producers) > self._config.limits.max_producers:
+            self._producers.popitem(last=False)
+            self.counters["producers_forgotten"] += 1
+
     def _channel_for(self, name: str, event: AnyEvent, now: float) -> Channel | None:
         """Return the channel's present life; a start after the end begins a new one; None at the limit."""
         channel = self._current.get(name)
-        if channel is not None and not (channel.terminal_accepted and event_type(event) in _STARTS):
+        past = self._past.get(name)
+        starts = event_type(event) in _STARTS
+        if channel is not None and not (channel.terminal_accepted and starts):
             return channel
         if len(self._lives) >= self._config.limits.max_channels:
             return None
-        epoch = self._boot_ms + int((now - self._boot_now) * 1000)
+        if past is not None and not (past.ended and starts):
+            channel = self._open(name, past.epoch, now)
+            channel.restore(past, self._catalogue, now, self._wall_ms(now))
+            channel.keep_from(now)
+            return channel
+        epoch = self._wall_ms(now)
         if channel is not None:
             epoch = max(epoch, channel.epoch + 1)
             self._wakeup.channels[name, channel.epoch] = channel  # to be closed, ahead of the new life
+        elif past is not None:
+            epoch = max(epoch, past.epoch + 1)
+        return self._open(name, epoch, now)
+
+    def _open(self, name: str, epoch: int, now: float) -> Channel:
+        """Make a life the channel's present one."""
         cleanup = self._config.cleanup
         after_s = cleanup.report_cleanup_after_s if name.startswith("report/") else cleanup.cleanup_after_s
-        channel = Channel(name, epoch, self._config.batch, after_s, cleanup.idle_cleanup_s, now)
+        channel = Channel(
+            name, epoch, self._config.batch, after_s, cleanup.idle_cleanup_s, now, self._wall_ms(now)
+        )
+        self._past.pop(name, None)
         self._current[name] = channel
         self._lives[name, epoch] = channel
         return channel
+
+    def _wall_ms(self, now: float) -> int:
+        return self._boot_ms + int((now - self._boot_now) * 1000)
 
     def _retry(self, header: EnvelopeHeader, producer: _Producer, reason: str, now: float) -> None:
         self.counters[f"not_taken{{reason={reason}}}"] += 1
@@ -313,15 +361,24 @@ class Batcher:
                     channel, raw, event, self._catalogue.treatment(event, raw), channel.last_event_at
                 )
         chunks = []
-        for channel in self._wakeup.channels.values():
-            first, events = channel.uncommitted()
-            if events:
-                chunks.append(Chunk(channel.name, channel.epoch, first, events))
+        for life, channel in self._wakeup.channels.items():
+            checkpoint = channel.checkpoint(CHECKPOINT_EVENTS)
+            if checkpoint is not None:
+                self._wakeup.checkpoints[life] = checkpoint
+            chunk = channel.uncommitted()
+            if chunk is not None:
+                chunks.append(chunk)
         acks = [
             Ack(pid, producer.inc, channel_name, producer.taken)
             for (pid, channel_name), producer in self._wakeup.acks.items()
+            if producer.committed < producer.taken
         ]
-        return Commit(chunks, acks)
+        return Commit(chunks, acks, list(self._wakeup.checkpoints.values()))
+
+    def last_commit(self) -> Commit:
+        """Return the states that are not kept yet: for the journal, when the worker stops."""
+        checkpoints = [channel.checkpoint(1) for channel in self._lives.values()]
+        return Commit([], [], [checkpoint for checkpoint in checkpoints if checkpoint is not None])
 
     def committed(self, now: float) -> Release:
         """Take notice that what `uncommitted` returned is durable.
@@ -372,13 +429,34 @@ class Batcher:
         self._cleanup_deadlines.set(max(channel.cleanup_at(), now + _CLEANUP_GRAIN_S), channel)
 
     def _free(self, channel: Channel) -> None:
-        del self._lives[channel.name, channel.epoch]
-        if self._current.get(channel.name) is channel:
-            del self._current[channel.name]
-        self._owed.pop((channel.name, channel.epoch), None)
-        self._frame_deadlines.drop(channel)
+        checkpoint = channel.checkpoint(1)
+        if checkpoint is not None:
+            self._wakeup.checkpoints[channel.name, channel.epoch] = checkpoint
+        self._retire(channel)
         self._gone.append((channel.name, channel.epoch))
         self.counters["channels_cleaned_up"] += 1
+
+    def _retire(self, channel: Channel) -> None:
+        """Take a life out of memory; of the present one its end is kept in mind."""
+        del self._lives[channel.name, channel.epoch]
+        self._owed.pop((channel.name, channel.epoch), None)
+        self._frame_deadlines.drop(channel)
+        if self._current.get(channel.name) is channel:
+            del self._current[channel.name]
+            self._past[channel.name] = LifeRecord(
+                channel.name,
+                channel.epoch,
+                channel.head_seq,
+                channel.terminal_accepted,
+                self._wall_ms(channel.last_event_at),
+                channel.snapshot(),
+            )
+
+    def forget(self, name: str, epoch: int) -> None:
+        """Take notice that a life whose memory was freed is nowhere any more."""
+        past = self._past.get(name)
+        if past is not None and past.epoch == epoch:
+            del self._past[name]
 
     def take_gone(self) -> list[tuple[str, int]]:
         """Return (channel, epoch) of the lives freed since the last call."""
@@ -394,6 +472,10 @@ class Batcher:
     def life(self, name: str, epoch: int) -> Channel | None:
         """Return one life of a channel, while its memory is kept."""
         return self._lives.get((name, epoch))
+
+    def past(self, name: str) -> LifeRecord | None:
+        """Return the end of a channel whose memory was freed, while the journal has it."""
+        return self._past.get(name)
 
     def channels(self) -> list[Channel]:
         """Return the present life of every channel."""

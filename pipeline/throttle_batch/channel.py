@@ -18,10 +18,12 @@ nothing pending             nothing; no deadline but cleanup
 
 from __future__ import annotations
 
-from pipeline.event import AnyEvent, EventClass, Treatment
+from pipeline.event import AnyEvent, Catalogue, EventClass, Treatment, read_event
 from pipeline.frame import Frame
 from pipeline.throttle_batch.config import BatchSection
+from pipeline.throttle_batch.history import Chunk
 from pipeline.throttle_batch.pending import Entry, PendingBatch
+from pipeline.throttle_batch.records import Checkpoint, LifeRecord, LifeState
 from pipeline.throttle_batch.scan_state import ScanState
 from pipeline.throttle_batch.token_bucket import TokenBucket
 
@@ -34,10 +36,12 @@ class Channel:
     cleanup_after_s: how long after its terminal event the channel is kept.
     idle_cleanup_s: how long after its last event a channel without one is kept.
     now: monotonic seconds.
+    created_ms: the wall clock at `now`, epoch milliseconds; for showing.
     """
 
     __slots__ = (
         "_batch",
+        "_checkpointed",
         "_cleanup_after_s",
         "_critical_bucket",
         "_critical_due",
@@ -49,6 +53,7 @@ class Channel:
         "_uncommitted_bytes",
         "best_effort",
         "created_at",
+        "created_ms",
         "epoch",
         "frames",
         "last_event_at",
@@ -69,6 +74,7 @@ class Channel:
         cleanup_after_s: float,
         idle_cleanup_s: float,
         now: float,
+        created_ms: int = 0,
     ) -> None:
         self.name = name
         self.epoch = epoch
@@ -84,6 +90,8 @@ class Channel:
         self._next_seq = 1
         self.last_event_at = now
         self.created_at = now
+        self.created_ms = created_ms
+        self._checkpointed = 0
         self.state = ScanState()
         self.published_seq = 0
         self.frames = 0
@@ -92,6 +100,65 @@ class Channel:
         self.best_effort = False
         self.terminal_accepted = False
         self.terminal_at: float | None = None
+
+    def restore(self, record: LifeRecord, catalogue: Catalogue, now: float, now_ms: int) -> None:
+        """Go on where a journal left off: what was committed counts as published; readers ask for it.
+
+        Args:
+            record: the journal's record of this life.
+            catalogue: how each event type is treated.
+            now: monotonic seconds.
+            now_ms: the wall clock at `now`; what was noted by it is placed in time as well as it tells.
+        """
+        state = record.state
+        self._next_seq = record.head + 1
+        self.published_seq = record.head
+        self.created_ms = state.created_ms
+        self.created_at = now - max(0, now_ms - state.created_ms) / 1000
+        self.last_event_at = now - max(0, now_ms - record.updated_ms) / 1000
+        self.frames = state.frames
+        self.merged = state.merged
+        self.best_effort = state.best_effort
+        self.state.restore(state)
+        self._checkpointed = state.folded
+        for raw in record.tail:
+            event = read_event(raw)
+            self.state.fold(event, catalogue.treatment(event, raw))
+        if record.ended:
+            self.terminal_accepted = True
+            self.terminal_at = self.last_event_at
+
+    def keep_from(self, now: float) -> None:
+        """Count the time until cleanup from `now`: something is asked of a life that had been freed."""
+        self.last_event_at = now
+        if self.terminal_at is not None:
+            self.terminal_at = now
+
+    @property
+    def committed_seq(self) -> int:
+        """The last event committed, and folded into the state."""
+        return self._uncommitted[0][0].seq - 1 if self._uncommitted else self._next_seq - 1
+
+    def snapshot(self) -> LifeState:
+        """Return the state as it is now: folded up to the last event committed."""
+        return LifeState(
+            folded=self.committed_seq,
+            created_ms=self.created_ms,
+            frames=self.frames,
+            merged=self.merged,
+            best_effort=self.best_effort,
+            status=self.state.status,
+            phase=self.state.phase,
+            progress=self.state.progress,
+            counts=dict(self.state.counts),
+        )
+
+    def checkpoint(self, least_events: int) -> Checkpoint | None:
+        """Return the state for the journal; None while less than `least_events` came since the last one."""
+        if self.committed_seq - self._checkpointed < least_events:
+            return None
+        self._checkpointed = self.committed_seq
+        return Checkpoint(self.name, self.epoch, self.snapshot())
 
     @property
     def waiting_bytes(self) -> int:
@@ -124,10 +191,17 @@ class Channel:
             self.terminal_accepted = True
         return seq
 
-    def uncommitted(self) -> tuple[int, list[bytes]]:
-        """Return (seq of the first, the JSON of each) event that is not committed; empty when all are."""
-        first = self._uncommitted[0][0].seq if self._uncommitted else self._next_seq
-        return first, [entry.raw for entry, _ in self._uncommitted]
+    def uncommitted(self) -> Chunk | None:
+        """Return the events that are not committed; None when all are."""
+        if not self._uncommitted:
+            return None
+        return Chunk(
+            self.name,
+            self.epoch,
+            self._uncommitted[0][0].seq,
+            [entry.raw for entry, _ in self._uncommitted],
+            any(entry.treatment.terminal for entry, _ in self._uncommitted),
+        )
 
     def committed(self, now: float) -> list[Frame]:
         """Take notice that all `uncommitted` returned is durable.

@@ -19,7 +19,12 @@ from pipeline.throttle_batch.config import ThrottleBatchConfig
     help="The shards this process owns, such as 0,1; all of them if not given.",
     callback=lambda _context, _option, value: _numbers(value),
 )
-def throttle_batch(data_dir: str | None, own: list[int] | None, **given: Any) -> None:
+@click.option(
+    "--recover",
+    is_flag=True,
+    help="Set a damaged journal aside and begin anew: its scans get new epochs, and their events are lost.",
+)
+def throttle_batch(data_dir: str | None, own: list[int] | None, recover: bool, **given: Any) -> None:
     """Number each channel's events, keep them, and publish them as frames within the channel's budget.
 
     Several processes share the shards: give each the ones it owns.
@@ -29,7 +34,7 @@ def throttle_batch(data_dir: str | None, own: list[int] | None, **given: Any) ->
     from pipeline.throttle_batch.stage import run
 
     name = "-".join(["throttle-batch", *(str(shard) for shard in config.pipeline.own)])
-    run(config, open_log(name, config))
+    run(config, open_log(name, config), recover=recover)
 
 
 def _numbers(text: str | None) -> list[int] | None:

@@ -117,28 +117,71 @@ class CleanupSection(msgspec.Struct, frozen=True, kw_only=True):
     ] = 86_400.0
 
 
-class HistorySection(msgspec.Struct, frozen=True, kw_only=True):
-    """What late and returning readers can still be given."""
+class JournalSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What outlives the process, and what late and returning readers can still be given."""
 
+    kind: Annotated[
+        Literal["sqlite", "memory"],
+        msgspec.Meta(
+            description="sqlite: every accepted event is on disk before it is acked, one file a shard in the "
+            "data directory. memory: nothing outlives the process."
+        ),
+    ] = "sqlite"
+    fsync: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Wait for the disk at every commit, so that a loss of power loses nothing acked. "
+            "Without it a crash of the process loses nothing, a loss of power the last moments."
+        ),
+    ] = False
     max_channel_bytes: Annotated[
         int,
         msgspec.Meta(
             ge=65_536,
             le=17_179_869_184,
-            description="The most event bytes held of one channel; beyond it its oldest events go.",
+            description="The most event bytes kept of one channel; beyond it its oldest events go. In "
+            "memory, 16 MiB at most.",
             extra={"unit": "bytes"},
         ),
-    ] = 16_777_216
+    ] = 1_073_741_824
+    max_channel_events: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1_000,
+            le=10_000_000_000,
+            description="The most events kept of one channel.",
+            extra={"unit": "events"},
+        ),
+    ] = 10_000_000
     max_total_bytes: Annotated[
         int,
         msgspec.Meta(
             ge=1_048_576,
             le=1_099_511_627_776,
-            description="The most event bytes held of all channels of a shard; beyond it the oldest events "
-            "of the channel that holds most go.",
+            description="The most event bytes kept of all channels of a shard; beyond it the oldest events "
+            "of the channel that holds most go. In memory, 256 MiB at most.",
             extra={"unit": "bytes"},
         ),
-    ] = 268_435_456
+    ] = 8_589_934_592
+    retention_age_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=60,
+            le=315_360_000,
+            description="How long a channel is kept after its last event.",
+            extra={"unit": "s"},
+        ),
+    ] = 604_800.0
+    min_free_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=1_099_511_627_776,
+            description="Less free disk than this, and nothing is committed, so nothing is acked; history is "
+            "still served, and trimming goes on.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 67_108_864
 
 
 class PublishSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,7 +255,7 @@ class ThrottleBatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: WorkerPlaceSection = WorkerPlaceSection()
     batch: BatchSection = BatchSection()
     cleanup: CleanupSection = CleanupSection()
-    history: HistorySection = HistorySection()
+    journal: JournalSection = JournalSection()
     publish: PublishSection = PublishSection()
     limits: LimitsSection = LimitsSection()
     log: LogSection = LogSection()

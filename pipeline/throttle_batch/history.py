@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive events of one channel's life, as one commit took them."""
+    """Consecutive events of one channel's life, as one commit takes them; `ends`: one of them ends it."""
 
     channel: str
     epoch: int
     first: int
     events: list[bytes]
+    ends: bool = False
 
 
 _BLOCK_EVENTS = 256
@@ -92,6 +93,11 @@ class History:
         """Return the oldest seq held; the next seq when none is; None when the life is unknown."""
         log = self._logs.get((channel, epoch))
         return None if log is None else log.held
+
+    def head(self, channel: str, epoch: int) -> int | None:
+        """Return the last seq of a life; None when the life is unknown."""
+        log = self._logs.get((channel, epoch))
+        return None if log is None else log.next_seq - 1
 
     def read(
         self, channel: str, epoch: int, first: int, upto: int, max_bytes: int

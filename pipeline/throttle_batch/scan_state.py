@@ -16,6 +16,7 @@ from pipeline.event import (
     Treatment,
     event_type,
 )
+from pipeline.throttle_batch.records import LifeState
 
 
 class ScanState:
@@ -35,6 +36,13 @@ class ScanState:
         self.phase: str | None = None
         self.progress: float | None = None
         self.counts: dict[str, int] = {}
+
+    def restore(self, state: LifeState) -> None:
+        """Go on from a checkpoint."""
+        self.status = state.status
+        self.phase = state.phase
+        self.progress = state.progress
+        self.counts = dict(state.counts)
 
     def fold(self, event: AnyEvent, treatment: Treatment) -> None:
         """Take in the next event."""

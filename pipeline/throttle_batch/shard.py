@@ -14,13 +14,14 @@ from pipeline.errors import MessageMalformed
 from pipeline.event import Catalogue
 from pipeline.frame import Frame
 from pipeline.log import LimitedLog, Log
+from pipeline.runtime import wall_ms
 from pipeline.shards import HASH_NAME
 from pipeline.sockets import Binder, drain, drain_router, shard_events, shard_history, shard_in
-from pipeline.throttle_batch.batcher import Batcher
+from pipeline.throttle_batch.batcher import Batcher, Commit
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.heads import REPEATS, HeadRotation
-from pipeline.throttle_batch.history import History
+from pipeline.throttle_batch.journal import Journal, JournalError
 from pipeline.wire import (
     FRAME_TOPIC,
     MAX_PAGE_BYTES,
@@ -52,6 +53,7 @@ class Shard:
     number: which shard.
     config: what the worker can be told.
     catalogue: how each event type is treated.
+    journal: where what is accepted is kept; not yet loaded.
     binder: makes the sockets.
     log: where lines go.
     boot: names this run of the worker.
@@ -69,6 +71,7 @@ class Shard:
         number: int,
         config: ThrottleBatchConfig,
         catalogue: Catalogue,
+        journal: Journal,
         binder: Binder,
         log: Log,
         boot: str,
@@ -82,7 +85,9 @@ class Shard:
         self._boot = boot
         self._counters: Counter[str] = Counter()
         self._batcher = Batcher(config, catalogue, boot_ms, now)
-        self._history = History(config.history.max_channel_bytes, config.history.max_total_bytes)
+        self._journal = journal
+        self._journal_failing = False
+        self._batcher.restore(journal.load(), now)
         self._rotation = HeadRotation(config.publish.beacon_interval_s)
         self._gone: deque[list[tuple[str, int]]] = deque([[]], maxlen=REPEATS)
         self.inbox = binder.bind(zmq.PULL, shard_in(number), high_water_mark=1_000)
@@ -91,8 +96,13 @@ class Shard:
         )
         self.questions = binder.bind(zmq.ROUTER, shard_history(number), high_water_mark=1_000)
 
+    @property
+    def taking(self) -> bool:
+        """Whether `take_in` may be called: not while the journal cannot be written."""
+        return not self._journal_failing
+
     def next_deadline(self) -> float | None:
-        """Return when `release` has something to do."""
+        """Return when `release` has something to do, while the journal can be written."""
         return self._batcher.next_deadline()
 
     def take_in(self, now: float) -> None:
@@ -105,22 +115,53 @@ class Shard:
                 self._limited_log.warning("malformed envelope", now, problem=error)
 
     def release(self, now: float) -> None:
-        """Commit what was taken, tell its producers, publish what is due."""
-        due = self._batcher.handle_timeout(now)
+        """Publish what is due; commit what was taken, and only then ack and publish it."""
+        for frame in self._batcher.handle_timeout(now):
+            self._publish(frame)
         for channel, epoch in self._batcher.take_gone():
-            self._history.drop(channel, epoch)
+            if self._journal.free(channel, epoch):
+                self._batcher.forget(channel, epoch)
             self._gone[-1].append((channel, epoch))
             self._log.info("channel cleaned up", channel=channel, epoch=epoch)
-        for frame in due:
-            self._publish(frame)
-        for chunk in self._batcher.uncommitted().chunks:
-            self._history.append(chunk)
+        commit = self._batcher.uncommitted()
+        if commit and not self._commit(commit):
+            return
         released = self._batcher.committed(now)
         feedback = released.feedback
         if feedback.acks or feedback.retries or feedback.nacks:
             self.events.send(encode_feedback(feedback), zmq.NOBLOCK)
         for frame in released.frames:
             self._publish(frame)
+
+    def _commit(self, commit: Commit) -> bool:
+        try:
+            self._journal.commit(commit, wall_ms())
+        except JournalError as error:
+            if not self._journal_failing:
+                self._log.error("journal cannot be written; nothing is acked until it can", problem=error)
+            self._journal_failing = True
+            return False
+        if self._journal_failing:
+            self._log.info("journal can be written again")
+        self._journal_failing = False
+        return True
+
+    def trim(self) -> None:
+        """Let the journal go of a little of what is beyond its bounds."""
+        try:
+            gone = self._journal.trim(wall_ms())
+        except JournalError as error:
+            self._log.error("journal cannot be trimmed", problem=error)
+            return
+        for channel, epoch in gone:
+            self._batcher.forget(channel, epoch)
+
+    def close(self) -> None:
+        """Keep the last states, and let go of the journal."""
+        commit = self._batcher.last_commit()
+        if commit:
+            self._commit(commit)
+        self._journal.close()
 
     def _publish(self, frame: Frame) -> None:
         message = encode_frame(frame)
@@ -172,6 +213,8 @@ class Shard:
                 if isinstance(request, PageRequest):
                     pages += 1
                     reply = self._page(request)
+                    if not reply:
+                        break  # the reader asks again
                 elif isinstance(request, HeadRequest):
                     reply = encode(self._head(request))
                 elif isinstance(request, ChannelsRequest):
@@ -185,44 +228,60 @@ class Shard:
                 return
 
     def _head(self, request: HeadRequest) -> HeadReply:
-        channel = self._batcher.current(request.channel)
-        if channel is None:
-            return HeadReply(request.id, request.channel)
-        asked = self._batcher.life(request.channel, request.epoch) if request.epoch is not None else None
+        name = request.channel
+        asked = self._ends(name, request.epoch) if request.epoch is not None else None
+        asked_held, asked_seq = asked if asked is not None else (None, 0)
+        channel = self._batcher.current(name)
+        past = self._batcher.past(name)
+        epoch = channel.epoch if channel is not None else past.epoch if past is not None else None
+        ends = self._ends(name, epoch) if epoch is not None else None
+        if epoch is None or ends is None:
+            return HeadReply(request.id, name, asked_seq=asked_seq, asked_held=asked_held)
+        ended = channel.terminal_at is not None if channel is not None else past is not None and past.ended
+        held, seq = ends
         return HeadReply(
-            request.id,
-            channel.name,
-            channel.epoch,
-            channel.published_seq,
-            self._held(channel),
-            channel.terminal_at is not None,
-            asked.published_seq if asked is not None else 0,
-            self._held(asked) if asked is not None else None,
+            request.id, name, epoch, seq, held, ended, asked_seq, asked_held, channel is not None
         )
 
-    def _held(self, channel: Channel) -> int:
-        """The oldest seq that can be given; one past the head when there is none yet."""
-        held = self._history.held(channel.name, channel.epoch)
-        return channel.published_seq + 1 if held is None else min(held, channel.published_seq + 1)
+    def _ends(self, name: str, epoch: int) -> tuple[int, int] | None:
+        """Return (the oldest seq that can be given, the last one) of a life; None when it is unknown.
+
+        What is in memory ends with its last published frame; what is in the journal only, with its log.
+        """
+        life = self._batcher.life(name, epoch)
+        head = life.published_seq if life is not None else self._journal.head(name, epoch)
+        if head is None:
+            return None
+        held = self._journal.held(name, epoch)
+        return (head + 1 if held is None else min(held, head + 1)), head
 
     def _page(self, request: PageRequest) -> bytes:
-        current = self._batcher.current(request.channel)
-        life = self._batcher.life(request.channel, request.epoch)
-        head = life.published_seq if life is not None else 0
-        first, events = self._history.read(
-            request.channel, request.epoch, max(1, request.first), head, MAX_PAGE_BYTES
-        )
+        name = request.channel
+        ends = self._ends(name, request.epoch)
+        head = ends[1] if ends is not None else 0
+        try:
+            first, events = self._journal.read(
+                name, request.epoch, max(1, request.first), head, MAX_PAGE_BYTES
+            )
+        except JournalError as error:
+            self._counters["history_failed"] += 1
+            self._log.error("history cannot be read", problem=error)
+            return b""
         last = first + len(events) - 1
+        life = self._batcher.life(name, request.epoch)
+        current, past = self._batcher.current(name), self._batcher.past(name)
+        present = current or past
+        ended = life.terminal_at is not None if life is not None else past is not None and past.ended
         header = PageHeader(
             request.id,
-            request.channel,
+            name,
             request.epoch,
             first,
             last,
             head,
-            life is not None,
-            current.epoch if current is not None else None,
-            life is not None and life.terminal_at is not None and last >= head,
+            ends is not None,
+            present.epoch if present is not None else None,
+            ended and last >= head,
         )
         self._counters["pages"] += 1
         return encode_page(header, events)
@@ -235,7 +294,7 @@ class Shard:
             status=channel.state.status,
             phase=channel.state.phase,
             progress=channel.state.progress,
-            started_ms=channel.epoch,
+            started_ms=channel.created_ms,
             elapsed_s=round(channel.elapsed_s(now), 3),
             frames=channel.frames,
             events=channel.head_seq,
@@ -247,7 +306,6 @@ class Shard:
     def counters(self) -> dict[str, float]:
         """Return everything this shard counts: name -> value."""
         counted: dict[str, float] = {**self._counters, **self._batcher.counters}
-        counted["history_bytes"] = self._history.size_bytes
-        counted["history_trimmed_events"] = self._history.trimmed_events
+        counted.update(self._journal.counters())
         counted["channels"] = len(self._batcher.channels())
         return counted

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import zmq
 
@@ -17,39 +18,70 @@ from pipeline.places import claim_layout, data_dir, run_dir
 from pipeline.runtime import Signals, die_with_parent, wall_ms
 from pipeline.sockets import Binder, poll_ms
 from pipeline.throttle_batch.config import ThrottleBatchConfig
+from pipeline.throttle_batch.history import History
+from pipeline.throttle_batch.journal import (
+    MEMORY_CHANNEL_BYTES,
+    MEMORY_TOTAL_BYTES,
+    Journal,
+    MemoryJournal,
+)
 from pipeline.throttle_batch.shard import Shard
+from pipeline.throttle_batch.sqlite_journal import SqliteJournal, os_boot_id
 
 
 class ThrottleBatchStage:
     """Args:
     config: what it can be told.
     log: where its lines go.
+    recover: set a damaged journal aside and begin anew.
 
     Raises:
+        JournalDamaged: a journal is damaged, and `recover` is not given.
         LayoutError: the data directory was made with another number of shards.
         EndpointError: a directory or socket cannot be used; another worker owns one of the shards.
     """
 
-    def __init__(self, config: ThrottleBatchConfig, log: Log) -> None:
+    def __init__(self, config: ThrottleBatchConfig, log: Log, *, recover: bool = False) -> None:
         self._config = config
         self._log = log
         place = config.pipeline
         self._run_dir = run_dir(place.run_dir, os.environ)
-        claim_layout(data_dir(place.data_dir, os.environ), place.shards)
+        data = data_dir(place.data_dir, os.environ)
+        claim_layout(data, place.shards)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._binder = Binder(self._context, self._run_dir)
         catalogue = Catalogue(config.catalogue_overrides())
         boot_ms = wall_ms()
         boot = f"{boot_ms:x}-{os.getpid():x}"
         now = time.monotonic()
+        self._shards: list[Shard] = []
         try:
-            self._shards = [
-                Shard(number, config, catalogue, self._binder, log, boot, boot_ms, now)
-                for number in (sorted(set(place.own)) or range(place.shards))
-            ]
+            for number in sorted(set(place.own)) or range(place.shards):
+                journal = self._open_journal(number, data, recover=recover)
+                self._shards.append(
+                    Shard(number, config, catalogue, journal, self._binder, log, boot, boot_ms, now)
+                )
         except BaseException:
             self.close()
             raise
+
+    def _open_journal(self, shard: int, data: Path, *, recover: bool) -> Journal:
+        settings = self._config.journal
+        if settings.kind == "memory":
+            return MemoryJournal(
+                History(
+                    min(settings.max_channel_bytes, MEMORY_CHANNEL_BYTES),
+                    min(settings.max_total_bytes, MEMORY_TOTAL_BYTES),
+                )
+            )
+        journal = SqliteJournal(data / f"shard-{shard}.sqlite3", settings, os_boot_id(), recover=recover)
+        if journal.set_aside is not None:
+            self._log.error(
+                "journal was damaged: begun anew, with new epochs; what it held is lost to readers",
+                shard=shard,
+                set_aside=journal.set_aside,
+            )
+        return journal
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT."""
@@ -65,7 +97,11 @@ class ThrottleBatchStage:
         next_beacon = time.monotonic()
         try:
             while True:
-                deadlines = [shard.next_deadline() for shard in self._shards]
+                for shard in self._shards:
+                    # A shard that cannot write takes nothing: its ingests keep it, and then its producers.
+                    if shard.taking != (shard.inbox in poller):
+                        poller.register(shard.inbox, zmq.POLLIN if shard.taking else 0)
+                deadlines = [shard.next_deadline() for shard in self._shards if shard.taking]
                 deadline = min([next_beacon, *(due for due in deadlines if due is not None)])
                 ready = dict(poller.poll(poll_ms(deadline, time.monotonic())))
                 now = time.monotonic()
@@ -80,6 +116,7 @@ class ThrottleBatchStage:
                 if now >= next_beacon:
                     for shard in self._shards:
                         shard.send_beacon()
+                        shard.trim()
                     next_beacon = now + self._config.publish.beacon_interval_s
                 if signals.socket.fileno() in ready and signals.read():
                     break
@@ -89,15 +126,17 @@ class ThrottleBatchStage:
                 self._log.info("stopped", shard=shard.number, **shard.counters())
 
     def close(self) -> None:
-        """Close the sockets."""
+        """Close the sockets and the journals."""
+        for shard in self._shards:
+            shard.close()
         self._binder.close()
         self._context.term()
 
 
-def run(config: ThrottleBatchConfig, log: Log) -> None:
+def run(config: ThrottleBatchConfig, log: Log, *, recover: bool = False) -> None:
     """Run one throttle-batch process until it is told to stop."""
     die_with_parent()
-    stage = ThrottleBatchStage(config, log)
+    stage = ThrottleBatchStage(config, log, recover=recover)
     try:
         stage.run()
     finally:

@@ -1,0 +1,112 @@
+"""What outlives a wake-up: the interface the stage writes to, and its form without a disk. Shell.
+
+The stage calls `commit` once a wake-up, with everything it took, and acks only afterwards; readers are given
+pages of it. `sqlite_journal` is the form that outlives the process. A shared engine could stand in behind
+the same few methods.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pipeline.errors import OperatorError
+from pipeline.throttle_batch.batcher import Commit
+from pipeline.throttle_batch.history import History
+from pipeline.throttle_batch.records import Recovered
+
+MEMORY_CHANNEL_BYTES = 16_777_216
+MEMORY_TOTAL_BYTES = 268_435_456
+
+
+class JournalError(OperatorError):
+    """The journal cannot be used, or not be written now."""
+
+
+class JournalDamaged(JournalError):
+    """The journal's file is damaged; `--recover` sets it aside and begins anew."""
+
+
+class Journal(Protocol):
+    """What the stage needs of a journal."""
+
+    def load(self) -> Recovered:
+        """Return everything a worker has to know when it starts."""
+
+    def commit(self, commit: Commit, now_ms: int) -> None:
+        """Make a wake-up's work durable, all of it or nothing.
+
+        Raises:
+            JournalError: it is not; the same commit may be tried again.
+        """
+
+    def read(
+        self, channel: str, epoch: int, first: int, upto: int, max_bytes: int
+    ) -> tuple[int, list[bytes]]:
+        """Return events of a life from `first` on, as `history.History.read` does."""
+
+    def held(self, channel: str, epoch: int) -> int | None:
+        """Return the oldest seq held of a life; the next seq when none is; None when it is unknown."""
+
+    def head(self, channel: str, epoch: int) -> int | None:
+        """Return the last seq committed of a life; None when it is unknown."""
+
+    def free(self, channel: str, epoch: int) -> bool:
+        """Take notice that a life's memory was freed.
+
+        Returns:
+            Whether the life is gone for readers too.
+        """
+
+    def trim(self, now_ms: int) -> list[tuple[str, int]]:
+        """Let go of a little of what is beyond the bounds; call it often.
+
+        Returns:
+            (channel, epoch) of the lives that are gone altogether.
+        """
+
+    def counters(self) -> dict[str, float]:
+        """Return what it counts."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class MemoryJournal:
+    """`journal.kind = "memory"`: nothing outlives the process; what readers are given is bounded memory."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def load(self) -> Recovered:
+        return Recovered([], [])
+
+    def commit(self, commit: Commit, now_ms: int) -> None:  # noqa: ARG002  # memory has no age
+        for chunk in commit.chunks:
+            self._history.append(chunk)
+
+    def read(
+        self, channel: str, epoch: int, first: int, upto: int, max_bytes: int
+    ) -> tuple[int, list[bytes]]:
+        return self._history.read(channel, epoch, first, upto, max_bytes)
+
+    def held(self, channel: str, epoch: int) -> int | None:
+        return self._history.held(channel, epoch)
+
+    def head(self, channel: str, epoch: int) -> int | None:
+        return self._history.head(channel, epoch)
+
+    def free(self, channel: str, epoch: int) -> bool:
+        self._history.drop(channel, epoch)
+        return True
+
+    def trim(self, now_ms: int) -> list[tuple[str, int]]:  # noqa: ARG002  # its bounds are kept by `commit`
+        return []
+
+    def counters(self) -> dict[str, float]:
+        return {
+            "journal_bytes": self._history.size_bytes,
+            "journal_trimmed_events": self._history.trimmed_events,
+        }
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,105 @@
+"""What a journal keeps of a channel's life and of a producer: as the batcher wants it back. Pure.
+
+A life's state is written now and then, as a checkpoint: the events after it are folded again when a worker
+starts, so that the state is then the same as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+
+class LifeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The state of one life of a channel, folded up to `folded`.
+
+    Attributes:
+        folded: the seq of the last event in it.
+        created_ms: wall clock at the first event, epoch milliseconds.
+        frames: frames published.
+        merged: state events that were left out of them.
+        best_effort: some of it came from producers that do not number their events.
+        status: `running`, `completed` or `failed`.
+        phase: the phase last named.
+        progress: percent.
+        counts: type -> events.
+    """
+
+    folded: int
+    created_ms: int
+    frames: int = 0
+    merged: int = 0
+    best_effort: bool = False
+    status: str = "running"
+    phase: str | None = None
+    progress: float | None = None
+    counts: dict[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A life's state, to be kept."""
+
+    channel: str
+    epoch: int
+    state: LifeState
+
+
+@dataclass(frozen=True, slots=True)
+class LifeRecord:
+    """One life of a channel, as it was when it was last committed.
+
+    Attributes:
+        channel: `kind/id`.
+        epoch: the life.
+        head: the seq of its last event.
+        ended: whether its terminal event is in it.
+        updated_ms: wall clock of its last event, epoch milliseconds.
+        state: its last checkpoint.
+        tail: the JSON of the events after the checkpoint, `state.folded + 1` to `head`.
+    """
+
+    channel: str
+    epoch: int
+    head: int
+    ended: bool
+    updated_ms: int
+    state: LifeState
+    tail: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerRecord:
+    """How far one (producer, channel) is."""
+
+    pid: str
+    channel: str
+    inc: int
+    committed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a worker has to know when it starts: lives by ascending epoch, producers oldest first."""
+
+    lives: list[LifeRecord]
+    producers: list[ProducerRecord]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(LifeState).decode
+
+
+def encode_state(state: LifeState) -> bytes:
+    """Return a state as the journal keeps it."""
+    return _encode(state)
+
+
+def decode_state(raw: bytes) -> LifeState:
+    """Read what `encode_state` wrote.
+
+    Raises:
+        ValueError: it is nothing of the kind.
+    """
+    return _decode(raw)
