@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import enum
 import re
+import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, TypeAlias
 
@@ -342,33 +343,28 @@ class Catalogue:
             event: the checked event.
             raw: its JSON, read only for the merge key of a state type that is not in the default catalogue.
         """
-        entry = self._entries.get(event_type(event), _FACT)
+        name = event_type(event)
+        entry = self._entries.get(name, _FACT)
         if entry.event_class is EventClass.FACT:
             return _TREAT_FACT
         if entry.event_class is EventClass.STATE:
-            name = entry.key or ""
-            value = getattr(event, name, None)
-            if value is None and name:
-                value = _field(raw, name)
-            return Treatment(EventClass.STATE, key=f"{event_type(event)}:{value}")
+            value = getattr(event, entry.key or "", None)
+            if value is None and entry.key:
+                value = msgspec.json.decode(raw, type=dict[str, object]).get(entry.key)
+            return Treatment(EventClass.STATE, f"{name}:{value}")
         if entry.terminal and not (isinstance(event, Error) and not event.fatal):
             return _TREAT_TERMINAL
         return _TREAT_CRITICAL
 
 
-def _field(raw: bytes, name: str) -> object:
-    """Return one field of a checked event; None when it has none, or holds what Python will not read."""
-    try:
-        return msgspec.json.decode(raw, type=dict[str, object]).get(name)
-    except (msgspec.DecodeError, RecursionError):  # integers beyond 4,300 digits are JSON all the same
-        return None
+_TYPE_OF: Mapping[type, str] = {
+    known: str(known.__struct_config__.tag) for known in typing.get_args(KnownEvent)
+}
 
 
 def event_type(event: AnyEvent) -> str:
     """Return the type of a checked event, as it stands in its JSON."""
-    if isinstance(event, UnknownEvent):
-        return event.type
-    return str(event.__struct_config__.tag)
+    return _TYPE_OF.get(type(event)) or event.type  # type: ignore[union-attr]  # only UnknownEvent gets there
 
 
 def check_event(raw: bytes) -> AnyEvent:

@@ -237,23 +237,29 @@ class Batcher:
                 fresh.append((number, raw))
         read = [(number, raw, self._read(raw) if raw is not None else None) for number, raw in fresh]
         critical = any(item is not None and item[1].event_class is EventClass.CRITICAL for _, _, item in read)
+        channel: Channel | None = None
         forced: Channel | None = None
+        accepted = 0
         for number, raw, item in read:
             if raw is None or item is None:
                 producer.taken = number  # a tombstone: its sender was told why
                 continue
             event, treatment = item
-            channel = self._channel_for(header.channel, event, now)
+            if channel is None or treatment.event_class is EventClass.CRITICAL:
+                channel = self._channel_for(header.channel, event, now)
             if channel is not None and critical and channel.has_room(0):
                 forced = channel
             if channel is None or not (channel is forced or channel.has_room(len(raw))):
                 self._retry(header, producer, "full", now)
-                return
+                break
             if treatment.terminal and channel.terminal_accepted:
                 self._nack(header, number, RejectReason.AFTER_TERMINAL, f"{header.channel} has already ended")
             else:
-                self._accept(channel, raw, event, treatment, now)
+                channel.accept(raw, event, treatment, now)
+                self._wakeup.channels[channel.name, channel.epoch] = channel
+                accepted += 1
             producer.taken = number
+        self.counters["events"] += accepted
 
     def _receive_foreign(self, envelope: Envelope, now: float) -> None:
         for raw in envelope.events:

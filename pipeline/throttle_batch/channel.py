@@ -172,7 +172,8 @@ class Channel:
 
     def has_room(self, size_bytes: int) -> bool:
         """Say whether so many bytes more stay within `max_pending_bytes`."""
-        return self.waiting_bytes + size_bytes <= self._batch.max_pending_bytes
+        waiting = self._pending.size_bytes + self._uncommitted_bytes
+        return waiting + size_bytes <= self._batch.max_pending_bytes
 
     def accept(self, raw: bytes, event: AnyEvent, treatment: Treatment, now: float) -> int:
         """Number an event and keep it until it is committed.

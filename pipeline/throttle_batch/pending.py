@@ -8,14 +8,13 @@ the log: each covers a contiguous range, and what merging leaves out of it is co
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.event import EventClass, Treatment
 from pipeline.frame import Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One numbered event, how it is treated, and when it was received (monotonic seconds)."""
 
     seq: int
