@@ -350,11 +350,19 @@ class Catalogue:
         if entry.event_class is EventClass.STATE:
             value = getattr(event, entry.key or "", None)
             if value is None and entry.key:
-                value = msgspec.json.decode(raw, type=dict[str, object]).get(entry.key)
+                value = _field(raw, entry.key)
             return Treatment(EventClass.STATE, f"{name}:{value}")
         if entry.terminal and not (isinstance(event, Error) and not event.fatal):
             return _TREAT_TERMINAL
         return _TREAT_CRITICAL
+
+
+def _field(raw: bytes, name: str) -> object:
+    """Return one field of a checked event; None when it has none, or holds what Python will not read."""
+    try:
+        return msgspec.json.decode(raw, type=dict[str, object]).get(name)
+    except (msgspec.DecodeError, RecursionError):  # integers beyond 4,300 digits are JSON all the same
+        return None
 
 
 _TYPE_OF: Mapping[type, str] = {

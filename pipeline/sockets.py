@@ -31,6 +31,9 @@ from pipeline.places import socket_path
 MAX_WIRE_BYTES = 16_777_216
 """A peer that sends a larger message is cut off by libzmq before it is read into memory."""
 
+MAX_DRAINED_BYTES = 8_388_608
+"""What one wake-up takes from a socket at most: it bounds what waits for one commit."""
+
 
 def ingest_data(index: int) -> str:
     """Return the socket name of an ingest's data socket."""
@@ -142,11 +145,14 @@ class Binder:
         self._locks.clear()
 
 
-def drain(socket: zmq.Socket[bytes], limit: int) -> Iterator[bytes]:
-    """Yield what a socket has received, without waiting, up to `limit` messages.
+def drain(
+    socket: zmq.Socket[bytes], limit: int, max_bytes: int = MAX_DRAINED_BYTES
+) -> Iterator[bytes]:
+    """Yield what a socket has received, without waiting, up to `limit` messages or about `max_bytes`.
 
     The first part of a multipart message is yielded; nobody here sends the others, and they are dropped.
     """
+    size = 0
     for _ in range(limit):
         try:
             message = socket.recv(zmq.NOBLOCK)
@@ -155,6 +161,9 @@ def drain(socket: zmq.Socket[bytes], limit: int) -> Iterator[bytes]:
         if socket.rcvmore:
             _skip_parts(socket)
         yield message
+        size += len(message)
+        if size >= max_bytes:
+            return
 
 
 def drain_router(socket: zmq.Socket[bytes], limit: int) -> Iterator[tuple[bytes, bytes]]:
