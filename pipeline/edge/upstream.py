@@ -114,9 +114,7 @@ class Upstream:
 
     def _drain_events(self) -> None:
         frames: list[FrameMessage] = []
-        count = 0
         for message in drain(self._events, self._settings.drain_messages):
-            count += 1
             try:
                 if not message.startswith(BEACON_TOPIC):
                     frames.append(decode_frame(message))
@@ -132,7 +130,7 @@ class Upstream:
             self._take_beacon(beacon)
         if frames:
             self._on_frames(frames)
-        if count == self._settings.drain_messages:
+        if self._events.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             self._loop.call_soon(self._drain_events)
 
     def _take_beacon(self, beacon: Beacon) -> None:
@@ -219,9 +217,7 @@ class Upstream:
         self._loop.call_soon(self._drain_answers, shard)
 
     def _drain_answers(self, shard: int) -> None:
-        count = 0
         for message in drain(self._questions[shard], self._settings.drain_messages):
-            count += 1
             try:
                 reply = decode_history_reply(message)
             except MessageMalformed as error:
@@ -232,5 +228,5 @@ class Upstream:
             future = self._asked.get(number)
             if future is not None and not future.done():
                 future.set_result(reply)
-        if count == self._settings.drain_messages:
+        if self._questions[shard].getsockopt(zmq.EVENTS) & zmq.POLLIN:
             self._loop.call_soon(self._drain_answers, shard)
