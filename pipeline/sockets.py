@@ -166,6 +166,11 @@ def drain(
             return
 
 
+def has_more(socket: zmq.Socket[bytes]) -> bool:
+    """Say whether a socket has something to be received: its file descriptor tells of changes only."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
 def drain_router(socket: zmq.Socket[bytes], limit: int) -> Iterator[tuple[bytes, bytes]]:
     """Yield (peer, message) of what a ROUTER socket has received, without waiting, up to `limit` messages."""
     for _ in range(limit):

@@ -75,6 +75,29 @@ class Greeting:
     features: tuple[str, ...] = ("since", "lag", "reset")
 
 
+def read_since(text: str | None) -> Since:
+    """Read where a reader wants to go on from: `epoch:seq`, `start`, or nothing.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text is None:
+        return None
+    return "start" if text == "start" else Position.parse(text)
+
+
+def resume_at(since: Position | None, head: HeadReply) -> tuple[int, int] | None:
+    """Return (epoch, seq) of the event after a position a reader holds; None when that is not held any more.
+
+    Args:
+        since: the position.
+        head: the answer to a question that named the position's epoch.
+    """
+    if since is None or head.asked_held is None or not head.asked_held - 1 <= since.seq <= head.asked_seq:
+        return None
+    return since.epoch, since.seq + 1
+
+
 class Session:
     """Args:
     channel: `kind/id`.
@@ -113,15 +136,17 @@ class Session:
         self._joined = True
         self._epoch = head.epoch
         if self.wire == "heroforge":
-            if head.epoch is None or not head.live:
-                self._epoch = None  # it speaks of what runs; a new life is given from its first event on
-                return [Say(heroforge_not_found(self.channel))]
             self._next = head.seq + 1  # live only, as its source behaves
-            return []
+            known = head.epoch is not None and not head.cleaned_up
+            return [] if known else [Say(heroforge_not_found(self.channel))]
         resumed: bool | None = None
+        start: tuple[int, int] | None = None
         if isinstance(self.since, Position):
-            resumed = self._resume(self.since, head)
-        if not resumed and head.epoch is not None:
+            start = resume_at(self.since, head)
+            resumed = start is not None
+        if start is not None:
+            self._epoch, self._next = start
+        elif head.epoch is not None:
             self._epoch, self._next = head.epoch, head.held
         hello = BrowserHello(
             scan_id=self._channel_id,
@@ -135,13 +160,6 @@ class Session:
             features=self._greeting.features,
         )
         return [Say(encode(hello))]
-
-    def _resume(self, since: Position, head: HeadReply) -> bool:
-        """Set the cursor behind a position the browser holds; False when that is not held any more."""
-        if head.asked_held is None or not head.asked_held - 1 <= since.seq <= head.asked_seq:
-            return False
-        self._epoch, self._next = since.epoch, since.seq + 1
-        return True
 
     def step(self, feed: Feed) -> Action | None:
         """Return what to do next, or None until something changes.

@@ -18,6 +18,7 @@ from tornado.web import Application, RequestHandler
 
 from pipeline.edge.config import EdgeConfig
 from pipeline.edge.handlers.rest import (
+    Events,
     Health,
     NotFound,
     Page,
@@ -52,6 +53,7 @@ def application(service: Service) -> Application:
             (r"/api/scans/stats", Statistics, shared),
             (r"/api/scans", ScanList, shared),
             (rf"/api/scans/{_ID}", Scan, shared),
+            (rf"/api/scans/{_ID}/events", Events, shared),
             (r"/healthz", Health, shared),
             (r"/readyz", Readiness, shared),
             (r"/()", Page, {**static, "default_filename": "index.html"}),

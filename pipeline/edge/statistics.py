@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pipeline.wire import ChannelSummary, split_channel
+import msgspec
+
+from pipeline.frame import Position
+from pipeline.wire import ChannelSummary, Page, split_channel, split_events
 
 
 def scan_statistics(summaries: list[ChannelSummary], *, complete: bool) -> dict[str, object]:
@@ -72,6 +75,52 @@ def scan_entry(scan: ChannelSummary) -> dict[str, object]:
         "counts": scan.counts,
         "best_effort": scan.best_effort,
     }
+
+
+MAX_EVENTS = 10_000
+
+
+def read_limit(text: str | None) -> int:
+    """Read the `limit` of a question for events; 1,000 when none is given.
+
+    Raises:
+        ValueError: it is no whole number from 1 to `MAX_EVENTS`.
+    """
+    if text is None:
+        return 1_000
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_EVENTS):
+        raise ValueError(f"limit={text[:40]!r}: a whole number from 1 to {MAX_EVENTS} is needed")
+    return int(text)
+
+
+def rest_events(scan_id: str, page: Page, resumed: bool | None, limit: int) -> bytes:
+    """Compose the answer of `GET /api/scans/ID/events`.
+
+    Args:
+        page: what history gave.
+        resumed: whether it goes on from the position asked for; None when none was.
+        limit: the most events given; the page may hold fewer.
+
+    Returns:
+        JSON: `seq` is [first, last] of the events given, null when there are none; `next` the position to
+        ask with for what follows; `head` the last event there is; `complete` whether that is reached and the
+        scan has ended.
+    """
+    header = page.header
+    body, last = page.body, header.last
+    if last - header.first + 1 > limit:
+        last = header.first + limit - 1
+        body = b"[" + b",".join(split_events(body)[:limit]) + b"]"
+    about = {
+        "scan_id": scan_id,
+        "epoch": header.epoch,
+        "seq": [header.first, last] if last >= header.first else None,
+        "head": header.head,
+        "next": str(Position(header.epoch, last)),
+        "resumed": resumed,
+        "complete": header.terminal and last == header.last,
+    }
+    return msgspec.json.encode(about)[:-1] + b',"events":' + body + b"}"
 
 
 def _scans(summaries: list[ChannelSummary]) -> list[ChannelSummary]:

@@ -19,7 +19,7 @@ from pipeline.edge.config import EdgeConfig
 from pipeline.errors import LayoutError, MessageMalformed
 from pipeline.log import Log
 from pipeline.shards import HASH_NAME, shard_of
-from pipeline.sockets import Binder, drain, shard_events, shard_history
+from pipeline.sockets import Binder, drain, has_more, shard_events, shard_history
 from pipeline.wire import (
     BEACON_TOPIC,
     Beacon,
@@ -130,7 +130,7 @@ class Upstream:
             self._take_beacon(beacon)
         if frames:
             self._on_frames(frames)
-        if self._events.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if has_more(self._events):
             self._loop.call_soon(self._drain_events)
 
     def _take_beacon(self, beacon: Beacon) -> None:
@@ -228,5 +228,5 @@ class Upstream:
             future = self._asked.get(number)
             if future is not None and not future.done():
                 future.set_result(reply)
-        if self._questions[shard].getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        if has_more(self._questions[shard]):
             self._loop.call_soon(self._drain_answers, shard)

@@ -240,7 +240,7 @@ class Shard:
         ended = channel.terminal_at is not None if channel is not None else past is not None and past.ended
         held, seq = ends
         return HeadReply(
-            request.id, name, epoch, seq, held, ended, asked_seq, asked_held, channel is not None
+            request.id, name, epoch, seq, held, ended, asked_seq, asked_held, channel is None
         )
 
     def _ends(self, name: str, epoch: int) -> tuple[int, int] | None:

@@ -200,7 +200,7 @@ class HeadReply(msgspec.Struct, frozen=True, tag="head"):
         terminal: its terminal event is committed.
         asked_seq: the last event of a published frame in the life that was asked for.
         asked_held: the oldest seq still held in that life; None when that life is forgotten.
-        live: the channel is in memory: not cleaned up since its end.
+        cleaned_up: its memory was freed; what it was stands in the journal.
     """
 
     id: int
@@ -211,7 +211,7 @@ class HeadReply(msgspec.Struct, frozen=True, tag="head"):
     terminal: bool = False
     asked_seq: int = 0
     asked_held: int | None = None
-    live: bool = False
+    cleaned_up: bool = False
 
 
 class PageHeader(msgspec.Struct, frozen=True, tag="page", omit_defaults=True):

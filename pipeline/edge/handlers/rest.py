@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import msgspec
@@ -9,8 +10,13 @@ from tornado.web import RequestHandler, StaticFileHandler
 
 from pipeline.edge.access import refused_host, refused_origin
 from pipeline.edge.service import Service
-from pipeline.edge.statistics import scan_entry, scan_list, scan_statistics
+from pipeline.edge.session import read_since, resume_at
+from pipeline.edge.statistics import read_limit, rest_events, scan_entry, scan_list, scan_statistics
+from pipeline.event import is_scan_id
+from pipeline.frame import Position
 from pipeline.wire import channel_name
+
+ANSWER_TIMEOUT_S = 5.0
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -81,6 +87,38 @@ class Scan(Guarded):
             self.answer({"error": "no such scan"}, 404)
         else:
             self.answer({"error": "a worker does not answer; the scan may be there"}, 503)
+
+
+class Events(Guarded):
+    """`GET /api/scans/ID/events?since=EPOCH:SEQ&limit=N`: what is kept, a part at a time."""
+
+    async def get(self, scan_id: str) -> None:
+        try:
+            since = read_since(self.get_query_argument("since", None))
+            limit = read_limit(self.get_query_argument("limit", None))
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
+        if not is_scan_id(scan_id):
+            self.answer({"error": "no such scan"}, 404)
+            return
+        channel = channel_name("scan", scan_id)
+        position = since if isinstance(since, Position) else None
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                head = await self.service.upstream.head(channel, position.epoch if position else None)
+                if head.epoch is None:
+                    self.answer({"error": "no such scan"}, 404)
+                    return
+                start = resume_at(position, head)
+                epoch, first = start if start is not None else (head.epoch, head.held)
+                page = await self.service.upstream.page(channel, epoch, first)
+        except TimeoutError:
+            self.answer({"error": "the scan's worker does not answer"}, 503)
+            return
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        resumed = None if position is None else start is not None
+        self.finish(rest_events(scan_id, page, resumed, limit))
 
 
 class Health(Guarded):

@@ -25,7 +25,7 @@ from pipeline.edge.close_codes import (
 )
 from pipeline.edge.hub import Delivery, Feed
 from pipeline.edge.service import Service
-from pipeline.edge.session import Action, Deliver, Fetch, Say, Session, Since, Wire
+from pipeline.edge.session import Action, Deliver, Fetch, Say, Session, Since, Wire, read_since
 from pipeline.edge.transmit import Transmitter
 from pipeline.edge.ws_frame import text_frame
 from pipeline.event import is_scan_id
@@ -115,10 +115,7 @@ class ScanSocket(WebSocketHandler):
         return None
 
     def _since(self) -> Since:
-        text = self.get_query_argument("since", None) if self._wire == "native" else None
-        if text is None or text == "start":
-            return "start" if text else None
-        return Position.parse(text)
+        return read_since(self.get_query_argument("since", None)) if self._wire == "native" else None
 
     async def _join(self, session: Session) -> None:
         since = session.since
