@@ -3,7 +3,7 @@
 Every event passes the whole pipeline, each stage a process of its own: emitter, ingest, throttle-batch,
 edge, client. The busy half plays HeroForge's reference scan (250 events/s) into the same scan. Before each
 event the yardstick is measured: the same bytes, ZeroMQ PUSH to another process and PUSH back, nothing else.
-Takes about 25 s.
+Takes about 35 s.
 """
 
 from __future__ import annotations

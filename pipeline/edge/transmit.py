@@ -52,8 +52,8 @@ class Transmitter:
         self.bytes_sent = 0
         if stream.socket is not None:
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel_buffer_bytes)
-        # A browser that has just answered a ping delays its acks by 40 ms, and Nagle's algorithm holds a frame
-        # back for as long (benchmarks/critical_latency.py: max 48 ms before, 5 s apart).
+        # A browser that has just answered a ping delays its acks by 40 ms, and Nagle's algorithm would hold
+        # frames back for as long: every 5 s a critical one took 48 ms (benchmarks/critical_latency.py).
         stream.set_nodelay(True)
 
     @property

@@ -7,7 +7,7 @@ import socket
 import socketserver
 import subprocess
 import threading
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -75,7 +75,7 @@ def _greeter(line: bytes) -> type[_Greeter]:
 def _reported(report: Path) -> dict[int, tuple[str, str, str]]:
     """Return port -> (protocol, state, service) of nmap's own XML."""
     ports = {}
-    for port in ElementTree.parse(report).iter("port"):
+    for port in ET.parse(report).iter("port"):
         state, service = port.find("state"), port.find("service")
         assert state is not None
         name = service.get("name", "") if service is not None else ""
@@ -106,8 +106,10 @@ def test_nmap_piped_into_emit_shows_everywhere(pipeline: Pipeline, tmp_path: Pat
 
         nmap = stack.enter_context(
             subprocess.Popen(
-                ["nmap", "-sT", "-sV", "-p", ",".join(map(str, ports)), "127.0.0.1", "-oX", "-"]
-                + ["--stats-every", "1s"],
+                [
+                    *("nmap", "-sT", "-sV", "-p", ",".join(map(str, ports)), "127.0.0.1"),
+                    *("-oX", "-", "--stats-every", "1s"),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
             )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import zmq
 
 from pipeline import Emitter
+from pipeline.shards import shard_of
 from tests.e2e.watching import Watchers
 from tests.faults.crashing import events_of, parts, scan_of_worker, stopped
 from tests.harness import Pipeline
 
+SHORT_QUEUES = """
+[ingest]
+shard_high_water_mark = 10
+"""
 SMALL_BUFFERS = """
 [limits]
 client_buffer_bytes = 4096
@@ -19,16 +25,18 @@ kernel_buffer_bytes = 4096
 
 
 def test_one_of_two_workers_hangs_the_scans_of_the_other_go_on(pipeline: Pipeline) -> None:
-    pipeline.start(workers=2)
+    pipeline.start(workers=2, config={"ingest": SHORT_QUEUES})
     hung, fine = (scan_of_worker(pipeline, worker, workers=2) for worker in (0, 1))
     sent = {scan_id: events_of(1, scan_id) for scan_id in (hung, fine)}
     run_dir = str(pipeline.run_dir)
     with Watchers() as watchers, Emitter(hung, run_dir=run_dir) as one, Emitter(fine, run_dir=run_dir) as two:
         readers = {scan_id: watchers.native(pipeline.ws(f"/ws/scans/{scan_id}")) for scan_id in sent}
-        one.emit(sent[hung][0])
-        readers[hung].wait_for(lambda reader: reader.seq == 1)
+        for event in sent[hung][:5_000]:
+            one.emit(event)
+        readers[hung].wait_for(lambda reader: reader.seq == 5_000)
         with stopped(pipeline, "throttle-batch-0"):
-            for event in sent[hung][1:]:
+            _fill_queue(pipeline, hung)
+            for event in sent[hung][5_000:]:
                 one.emit(event)
             for event in sent[fine]:
                 two.emit(event)
@@ -37,12 +45,33 @@ def test_one_of_two_workers_hangs_the_scans_of_the_other_go_on(pipeline: Pipelin
             # A list that lacks a worker's scans says so.
             _, listed = pipeline.get("/api/scans")
             assert ([scan["scan_id"] for scan in listed["scans"]], listed["complete"]) == ([fine], False)
-            assert one.unacked > 0
+            assert one.unacked == len(sent[hung]) - 5_000
         one.flush(60)
         readers[hung].wait_for(lambda reader: reader.seq == len(sent[hung]))
         for scan_id, reader in readers.items():
             reader.check(sent[scan_id])
             assert len(reader.hellos) == 1
+    assert pipeline.stop()["ingest-0"]["dropped{reason=shard_full}"] > 0
+
+
+def _fill_queue(pipeline: Pipeline, scan_id: str) -> None:
+    """Send more to a scan's shard than fits between the ingest and a worker that does not read.
+
+    By a foreign producer, to another scan of the shard: it does not wait for acks.
+    """
+    shard = shard_of(f"scan/{scan_id}", pipeline.shards)
+    noise = next(
+        name
+        for name in map("noise-{}".format, itertools.count())
+        if shard_of(f"scan/{name}", pipeline.shards) == shard
+    )
+    event = b'{"type":"note","scan_id":"%b","text":"%b"}' % (noise.encode(), b"x" * 50_000)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context.socket(zmq.PUSH) as push:
+        push.connect(f"ipc://{pipeline.run_dir / 'ingest-0.data'}")
+        for _ in range(100):
+            push.send(event)
+    context.term()
 
 
 def test_one_of_two_edges_hangs_the_readers_of_the_other_go_on(pipeline: Pipeline) -> None:

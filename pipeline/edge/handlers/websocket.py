@@ -6,11 +6,13 @@ Shell: it opens, closes and moves bytes; what a browser gets next is `session`'s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from typing import Any
 
-from tornado.websocket import WebSocketHandler
+from tornado.web import HTTPError
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from pipeline.edge.access import refused_host, refused_origin
 from pipeline.edge.close_codes import (
@@ -110,7 +112,7 @@ class ScanSocket(WebSocketHandler):
             return BAD_REQUEST
         try:
             self._since()
-        except ValueError:
+        except (ValueError, HTTPError):  # no position, or not even UTF-8
             return BAD_REQUEST
         return None
 
@@ -149,6 +151,8 @@ class ScanSocket(WebSocketHandler):
 
     def _do(self, action: Action) -> None:
         assert self._transmitter is not None
+        if self._ended is not None:
+            return  # an answer that came after the close frame: nothing may follow that
         match action:
             case Deliver(delivery):
                 if self._wire == "native":
@@ -197,6 +201,8 @@ class ScanSocket(WebSocketHandler):
         """Ping the browser; close it when it is gone, takes nothing, or has waited too long."""
         config = self._service.config
         assert self._transmitter is not None
+        if self._ended is not None:
+            return  # Tornado waits a few seconds for its answer to the close frame
         if now - self._heard_at > config.heartbeat.client_timeout_s:
             self.end(NO_PONG)
         elif self._transmitter.stalled_s(now) > config.limits.stalled_s:
@@ -204,7 +210,8 @@ class ScanSocket(WebSocketHandler):
         elif self._waits and now - self._opened_at > config.limits.waiting_s:
             self.end(NOT_FOUND)
         elif self._transmitter.ready:
-            self.ping(b"")
+            with contextlib.suppress(WebSocketClosedError):  # it has just closed; on_close comes
+                self.ping(b"")
 
     # --- ending -----------------------------------------------------------------------------------
 

@@ -1,0 +1,317 @@
+"""REST, the dashboard's files and health: one edge, its workers played by the test."""
+
+from __future__ import annotations
+
+import socket as tcp
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pipeline.shards import shard_of
+from pipeline.wire import ChannelsReply, ChannelsRequest, ChannelSummary, encode
+from tests.harness import Process
+from tests.sockets.peers import Edge, Peers, PlayedWorkers, answer
+
+Start = Callable[..., tuple[Edge, PlayedWorkers]]
+
+SUMMARY = ChannelSummary(
+    channel="scan/a",
+    epoch=1_700_000_000_000,
+    seq=3,
+    status="completed",
+    phase="done",
+    progress=100.0,
+    started_ms=1_700_000_000_000,
+    elapsed_s=2.5,
+    frames=2,
+    events=3,
+    merged=0,
+    counts={"portFound": 1},
+    best_effort=False,
+)
+OTHERS = [
+    msgspec.structs.replace(SUMMARY, channel="scan/b", status="running", elapsed_s=1.5, frames=7),
+    msgspec.structs.replace(SUMMARY, channel="report/r"),
+]
+ALL = [SUMMARY, *OTHERS]
+
+
+@pytest.fixture
+def start(run_dir: Path) -> Iterator[Start]:
+    """Give a function that starts an edge whose workers the test plays."""
+    edges: list[Edge] = []
+    with Peers(run_dir) as peers:
+
+        def begin(toml: str = "", shards: int = 2) -> tuple[Edge, PlayedWorkers]:
+            edges.append(Edge(run_dir, toml, shards))
+            return edges[-1], PlayedWorkers(peers, shards)
+
+        try:
+            yield begin
+        finally:
+            for edge in edges:
+                edge.close()
+
+
+def test_statistics_in_heroforges_shape(start: Start) -> None:
+    edge, workers = start()
+    with edge.request("/api/scans/stats") as sent:
+        workers.answer_channels(ALL)
+        status, statistics = answer(sent)
+    assert status == 200
+    assert statistics.pop("complete") is True
+    assert (statistics.pop("total_events"), statistics.pop("total_merged")) == (6, 0)
+    scans = {scan["scan_id"]: scan for scan in statistics.pop("scans")}
+    assert statistics == {
+        "total_scans": 2,
+        "running_scans": 1,
+        "completed_scans": 1,
+        "total_messages": 9,
+        "average_elapsed_time": 2.0,
+    }
+    assert scans == {
+        "a": {"scan_id": "a", "message_count": 2, "elapsed_time": 2.5, "is_completed": True},
+        "b": {"scan_id": "b", "message_count": 7, "elapsed_time": 1.5, "is_completed": False},
+    }
+
+
+def test_one_scan(start: Start) -> None:
+    edge, workers = start()
+    with edge.request("/api/scans/a") as sent:
+        workers.answer_channels(ALL)
+        status, scan = answer(sent)
+    assert (status, scan["scan_id"], scan["status"], scan["counts"]) == (
+        200,
+        "a",
+        "completed",
+        {"portFound": 1},
+    )
+
+
+def test_the_list(start: Start) -> None:
+    edge, workers = start()
+    with edge.request("/api/scans") as sent:
+        workers.answer_channels(ALL)
+        status, listed = answer(sent)
+    assert (status, listed["complete"]) == (200, True)
+    assert [scan["scan_id"] for scan in listed["scans"]] == ["a", "b"]
+
+
+def test_pages_that_poll_together_cost_one_question(start: Start) -> None:
+    edge, workers = start()
+    with ExitStack() as stack:
+        paths = ("/api/scans", "/api/scans/stats", "/api/scans/b")
+        pages = [stack.enter_context(edge.request(path)) for path in paths]
+        asked = [workers.question() for _ in range(workers.shards)]
+        edge.get("/healthz")
+        assert workers.unasked() == []
+        for shard, peer, request in asked:
+            assert isinstance(request, ChannelsRequest)
+            mine = [each for each in ALL if shard_of(each.channel, 2) == shard]
+            workers.answer(shard, peer, encode(ChannelsReply(request.id, shard, mine)))
+        assert [answer(page)[0] for page in pages] == [200, 200, 200]
+
+
+def test_a_scan_that_is_not_there(start: Start) -> None:
+    edge, workers = start()
+    with edge.request("/api/scans/none") as sent:
+        workers.answer_channels(ALL)
+        assert answer(sent) == (404, {"error": "no such scan"})
+
+
+def test_a_worker_that_does_not_answer_makes_the_answer_incomplete_not_late(start: Start) -> None:
+    edge, workers = start()
+    with edge.request("/api/scans") as sent:
+        for _ in range(2):
+            shard, peer, request = workers.question()
+            if shard == 0:
+                workers.answer(shard, peer, encode(ChannelsReply(request.id, shard, [])))
+        assert answer(sent) == (200, {"scans": [], "complete": False})
+    with edge.request("/api/scans/a") as sent:
+        status, problem = answer(sent)
+    assert (status, list(problem)) == (503, ["error"])
+
+
+def test_ready_once_every_shard_is_heard_and_not_when_one_falls_silent(start: Start) -> None:
+    edge, workers = start("[upstream]\nsilent_s = 0.2\n")
+    status, body = edge.get("/readyz")
+    assert (status, body["silent_shards"]) == (503, [0, 1])
+    assert edge.get("/healthz") == (200, {"status": "alive"})
+    workers.beacon(0)
+    status, body = edge.get("/readyz")
+    while status == 200 or body["silent_shards"] != [0, 1]:  # one shard is not enough, and it is forgotten
+        assert status == 503
+        assert body["silent_shards"] in ([1], [0, 1])
+        status, body = edge.get("/readyz")
+    workers.beacon(0)
+    workers.beacon(1)
+    with edge.browser("/ws/scans/a"):
+        workers.joined("scan/a")
+        while edge.get("/readyz")[0] != 200:
+            workers.beacon(0)
+            workers.beacon(1)
+        assert edge.get("/readyz") == (200, {"status": "ready", "connections": 1})
+
+
+PATHS = [
+    "/",
+    "/static/app.js",
+    "/api/scans",
+    "/api/scans/stats",
+    "/api/scans/a",
+    "/healthz",
+    "/readyz",
+    "/no",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_is_for_this_machine_only(start: Start, path: str) -> None:
+    edge, workers = start()
+    for headers in (
+        {"Host": "evil.com"},
+        {"Host": f"evil.com:{edge.port}"},
+        {"Host": "127.0.0.1.evil.com"},
+        {"X-Forwarded-For": "10.0.0.1"},
+        {"X-Real-IP": "127.0.0.1"},
+    ):
+        status, body = edge.get(path, headers)
+        assert status == 403
+        assert "scans" not in body
+    assert workers.unasked() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/scans", "/api/scans/stats", "/api/scans/a", "/healthz", "/readyz", "/no"]
+)
+@pytest.mark.parametrize("origin", ["http://evil.com", "null", "http://[::1", "http://localhost:1"])
+def test_no_page_elsewhere_reaches_what_is_said_of_scans(start: Start, path: str, origin: str) -> None:
+    edge, workers = start()
+    status, body = edge.get(path, {"Origin": origin})
+    assert (status, list(body)) == (403, ["error"])
+    assert workers.unasked() == []
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]"])
+def test_this_machine_has_many_names(start: Start, name: str) -> None:
+    edge, _ = start()
+    host = f"{name}:{edge.port}"
+    assert edge.get("/healthz", {"Host": host, "Origin": f"http://{host}"})[0] == 200
+
+
+def test_a_request_without_a_host_is_refused(start: Start) -> None:
+    edge, _ = start()
+    for request in (b"GET /healthz HTTP/1.0\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n"):
+        with tcp.create_connection(("127.0.0.1", edge.port), timeout=10) as raw:
+            raw.sendall(request)
+            assert int(raw.recv(65_536).split(b" ")[1]) in {400, 403}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_page_can_embed_or_misread_an_answer(start: Start, path: str) -> None:
+    edge, workers = start()
+    with edge.request(path) as sent:
+        if path.startswith("/api/"):
+            workers.answer_channels(ALL)
+        response = sent.getresponse()
+        response.read()
+    assert response.getheader("X-Content-Type-Options") == "nosniff"
+    assert "default-src 'none'" in (response.getheader("Content-Security-Policy") or "")
+    assert "frame-ancestors 'none'" in (response.getheader("Content-Security-Policy") or "")
+    assert response.getheader("Access-Control-Allow-Origin") is None
+    assert response.getheader("Server") is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/../config.py", "/static/%2e%2e/config.py", "/static//etc/passwd", "/static/none", "/static/"],
+)
+def test_only_the_dashboards_files_are_served(start: Start, path: str) -> None:
+    edge, _ = start()
+    status, _ = edge.get(path)
+    assert status in {403, 404}
+
+
+def test_other_methods_are_refused_in_json(start: Start) -> None:
+    edge, _ = start()
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        with edge.request("/api/scans", method) as sent:
+            status, body = answer(sent)
+        assert (status, list(body)) == (405, ["error"])
+
+
+def test_rubbish_on_the_port_disturbs_nobody(start: Start) -> None:
+    edge, _ = start()
+    for rubbish in (
+        b"\x00\xff\n\n",
+        b"GET\r\n\r\n",
+        b"A" * 70_000,
+        b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20_000,
+    ):
+        with tcp.create_connection(("127.0.0.1", edge.port), timeout=10) as raw:
+            try:
+                raw.sendall(rubbish)
+                raw.recv(65_536)
+            except ConnectionError:
+                pass  # it may have hung up in the middle
+        assert edge.get("/healthz")[0] == 200
+    assert not any("traceback" in line for line in edge.process.lines)
+
+
+def test_a_port_in_use_is_an_error_of_one_line(start: Start, run_dir: Path) -> None:
+    edge, _ = start()
+    for share in ("--share-port", "--own-port"):
+        process = Process("edge", "--run-dir", str(run_dir), "--port", str(edge.port), share)
+        try:
+            assert process.wait() == 1
+            assert process.errors == (
+                f"error: cannot listen on 127.0.0.1:{edge.port}: Address already in use; "
+                f"choose another with --port"
+            )
+        finally:
+            process.close()
+
+
+def test_edges_that_share_a_port(start: Start, run_dir: Path) -> None:
+    shared = Edge(run_dir, shards=2, args=("--port", "0", "--share-port"))
+    try:
+        second = Edge(run_dir, shards=2, args=("--port", str(shared.port), "--share-port"))
+        try:
+            assert second.port == shared.port
+            assert shared.process.terminate() == 0
+            assert second.get("/healthz")[0] == 200
+        finally:
+            second.close()
+    finally:
+        shared.close()
+
+
+def test_another_number_of_shards_ends_the_edge_with_78(run_dir: Path) -> None:
+    edge = Edge(run_dir, shards=1)
+    try:
+        with Peers(run_dir) as peers:
+            workers = PlayedWorkers(peers, 1)
+            workers.shards = 4
+            workers.beacon(0)
+            assert edge.process.wait() == 78
+        assert edge.process.errors == (
+            "error: shard 0 is one of 4, spread by 'rendezvous-blake2b64'; "
+            "this edge is set to 1 shards, spread by 'rendezvous-blake2b64'"
+        )
+    finally:
+        edge.close()
+
+
+def test_an_address_others_can_reach_is_refused_with_78(run_dir: Path) -> None:
+    config = run_dir / "edge.toml"
+    config.write_text('[http]\naddress = "0.0.0.0"\n')
+    process = Process("edge", "--run-dir", str(run_dir), "-c", str(config))
+    try:
+        assert process.wait() == 78
+        assert "must be a loopback address" in process.errors
+        assert "\n" not in process.errors
+    finally:
+        process.close()
