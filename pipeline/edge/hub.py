@@ -11,7 +11,9 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from pipeline.edge.config import RingSection
+from pipeline.edge.sse_event import chunk, sse_event
 from pipeline.edge.ws_frame import text_frame
+from pipeline.frame import Position
 from pipeline.wire import FrameMessage, Page, browser_batch, split_channel, split_events
 
 if TYPE_CHECKING:
@@ -31,7 +33,18 @@ class Delivery:
         at: each event's offset from `first`; empty when nothing was left out.
     """
 
-    __slots__ = ("_body", "_heroforge", "_native", "at", "channel", "epoch", "first", "last", "merged")
+    __slots__ = (
+        "_body",
+        "_heroforge",
+        "_native",
+        "_sse",
+        "at",
+        "channel",
+        "epoch",
+        "first",
+        "last",
+        "merged",
+    )
 
     def __init__(
         self,
@@ -51,6 +64,7 @@ class Delivery:
         self.at = at
         self._body = body
         self._native: bytes | None = None
+        self._sse: dict[bool, bytes] = {}
         self._heroforge: tuple[bytes, int] | None = None
 
     @classmethod
@@ -80,6 +94,20 @@ class Delivery:
                 browser_batch(channel_id, self.epoch, self.first, self.last, self.merged, self.at, self._body)
             )
         return self._native
+
+    def sse(self, *, chunked: bool) -> bytes:
+        """Return the server-sent event of the `batch` message; `chunked` as HTTP/1.1 frames a part."""
+        known = self._sse.get(chunked)
+        if known is None:
+            channel_id = split_channel(self.channel)[1]
+            batch = browser_batch(
+                channel_id, self.epoch, self.first, self.last, self.merged, self.at, self._body
+            )
+            known = sse_event(batch, Position(self.epoch, self.last))
+            if chunked:
+                known = chunk(known)
+            self._sse[chunked] = known
+        return known
 
     def heroforge(self) -> tuple[bytes, int]:
         """Return HeroForge's wire, one WebSocket frame an event, and how many they are."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pipeline import __version__
-from pipeline.edge.close_codes import LIMIT, NOT_FOUND, SHUTDOWN, CloseCode
+from pipeline.edge.close_codes import LIMIT, SHUTDOWN, CloseCode
 from pipeline.edge.config import EdgeConfig
 from pipeline.edge.heartbeat import Wheel
 from pipeline.edge.hub import Feed, Hub
@@ -25,11 +25,21 @@ LIST_AGE_S = 0.25
 LIST_TIMEOUT_S = 1.0
 
 
-class Connection(Protocol):
-    """One browser, as the service sees it."""
+class Driver(Protocol):
+    """What sends to one reader."""
 
     def drive(self) -> None:
         """Send what is due."""
+
+    def completed(self) -> None:
+        """Close the connection: the channel was cleaned up."""
+
+    def degraded(self, is_so: bool) -> None:
+        """Tell that the channel's worker is silent, or there again."""
+
+
+class Connection(Protocol):
+    """One browser, as the service sees it."""
 
     def beat(self, now: float) -> None:
         """Ping it, or close it when it is gone."""
@@ -63,7 +73,9 @@ class Service:
         self.empty = asyncio.Event()
         self._wheel: Wheel[Connection] = Wheel(config.heartbeat.interval_s)
         self._slots: dict[Connection, int] = {}
-        self._drivers: dict[object, Connection] = {}
+        self._drivers: dict[object, Driver] = {}
+        self._silent: set[int] = set()
+        self._started_at = time.monotonic()
         self._waiting: Counter[str] = Counter()
         self._list: asyncio.Task[tuple[list[ChannelSummary], bool]] | None = None
         self._list_at = float("-inf")
@@ -87,12 +99,12 @@ class Service:
         if self.draining and not self._slots:
             self.empty.set()
 
-    def drive_with(self, session: object, connection: Connection | None) -> None:
-        """Say which connection sends what is due to a session; None when it is gone."""
-        if connection is None:
+    def drive_with(self, session: object, driver: Driver | None) -> None:
+        """Say what sends what is due to a session; None when it is gone."""
+        if driver is None:
             self._drivers.pop(session, None)
         else:
-            self._drivers[session] = connection
+            self._drivers[session] = driver
 
     def may_wait(self, address: str) -> bool:
         """Count a connection that waits for a scan that does not exist; False past the limit."""
@@ -117,8 +129,32 @@ class Service:
         while True:
             await asyncio.sleep(self._wheel.tick_s)
             now = time.monotonic()
+            self._watch_shards(now)
             for connection in self._wheel.turn():
                 connection.beat(now)
+
+    def is_degraded(self, channel: str) -> bool:
+        """Say whether a channel's worker is silent."""
+        return self.upstream.shard_of(channel) in self._silent
+
+    def _watch_shards(self, now: float) -> None:
+        if now - self._started_at < self.config.upstream.silent_s:
+            return  # nobody can have been silent for so long
+        silent = set(self.upstream.silent_shards(now))
+        changed = silent ^ self._silent
+        if not changed:
+            return
+        self._silent = silent
+        for shard in sorted(changed):
+            if shard in silent:
+                self.log.error("shard is silent", shard=shard)
+            else:
+                self.log.info("shard is heard", shard=shard)
+        for feed in self.hub.feeds():
+            shard = self.upstream.shard_of(feed.channel)
+            if shard in changed:
+                for session in tuple(feed.sessions):
+                    self._drivers[session].degraded(shard in silent)
 
     def drain(self) -> None:
         """Take no more connections, and close those there are."""
@@ -137,6 +173,8 @@ class Service:
                 self.drive(feed)
 
     def _on_beacon(self, beacon: Beacon) -> None:
+        if beacon.shard in self._silent:
+            self._watch_shards(time.monotonic())
         for head in beacon.heads:
             feed = self.hub.feed(head.channel)
             if feed is not None and feed.learn(head.epoch, head.seq):
@@ -153,7 +191,7 @@ class Service:
 
     def _end(self, feed: Feed) -> None:
         for session in tuple(feed.sessions):
-            self._drivers[session].end(session.completed() if not session.waiting else NOT_FOUND)
+            self._drivers[session].completed()
         feed.forget()
 
     # --- lists ------------------------------------------------------------------------------------

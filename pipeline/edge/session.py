@@ -25,6 +25,7 @@ from pipeline.edge.close_codes import REPORT_COMPLETED, SCAN_COMPLETED, CloseCod
 from pipeline.edge.hub import Delivery, Feed
 from pipeline.frame import Position
 from pipeline.wire import (
+    BrowserDegraded,
     BrowserHello,
     BrowserLag,
     BrowserReset,
@@ -230,6 +231,13 @@ class Session:
             scan_id=self._channel_id, skipped=count, from_=first, to=upto - 1, reason="no_longer_held"
         )
         return Say(encode(lag))
+
+    def degraded(self, is_so: bool) -> list[Action]:
+        """Return what to say when the channel's worker falls silent, or is there again."""
+        if self.wire == "heroforge":
+            return []
+        reason = "worker_silent" if is_so else "worker_back"
+        return [Say(encode(BrowserDegraded(scan_id=self._channel_id, degraded=is_so, reason=reason)))]
 
     def completed(self) -> CloseCode:
         """Return the code to close with when the channel is cleaned up."""

@@ -27,6 +27,7 @@ from pipeline.edge.handlers.rest import (
     ScanList,
     Statistics,
 )
+from pipeline.edge.handlers.sse import ScanEvents
 from pipeline.edge.handlers.websocket import ScanSocket
 from pipeline.edge.service import Service
 from pipeline.errors import EndpointError, LayoutError
@@ -50,6 +51,7 @@ def application(service: Service) -> Application:
             (rf"/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "native", "kind": "scan"}),
             (rf"/api/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "scan"}),
             (rf"/api/ws/reports/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "report"}),
+            (rf"/sse/scans/{_ID}", ScanEvents, shared),
             (r"/api/scans/stats", Statistics, shared),
             (r"/api/scans", ScanList, shared),
             (rf"/api/scans/{_ID}", Scan, shared),

@@ -3,7 +3,7 @@
 The only file that touches Tornado's insides; tests/sockets/test_transmit.py pins them to the installed
 version:
 
-- `WebSocketHandler.ws_connection.stream`: the connection's `IOStream`
+- `WebSocketHandler.ws_connection.stream` and `HTTP1Connection.stream`: the connection's `IOStream`
 - `IOStream._total_write_index`, `IOStream._total_write_done_index`: bytes given to it, bytes the kernel took
 
 A frame goes to the stream as it was composed; `write_message` would compose it anew for each browser, at
@@ -16,36 +16,45 @@ import socket
 from asyncio import Future
 from collections.abc import Callable
 
+from tornado.http1connection import HTTP1Connection
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
+
+
+def websocket_stream(handler: WebSocketHandler) -> IOStream:
+    """Return the connection of a WebSocket that is open."""
+    connection = handler.ws_connection
+    assert connection is not None
+    stream = connection.stream
+    assert isinstance(stream, IOStream)
+    return stream
+
+
+def http_stream(handler: RequestHandler) -> IOStream:
+    """Return the connection of a request whose answer has begun."""
+    connection = handler.request.connection
+    assert isinstance(connection, HTTP1Connection)
+    assert isinstance(connection.stream, IOStream)
+    return connection.stream
 
 
 class Transmitter:
     """Args:
-    handler: the browser's WebSocket, open.
+    stream: the browser's connection, from `websocket_stream` or `http_stream`.
     buffer_bytes: bytes that may wait in the process; past it `ready` turns false.
     kernel_buffer_bytes: the socket's SO_SNDBUF.
-    on_room: called when `ready` turns true again.
 
     Attributes:
-        messages: WebSocket messages written.
+        on_room: called when `ready` turns true again.
+        messages: messages written.
         bytes_sent: bytes written, framing included.
     """
 
-    def __init__(
-        self,
-        handler: WebSocketHandler,
-        buffer_bytes: int,
-        kernel_buffer_bytes: int,
-        on_room: Callable[[], None],
-    ) -> None:
-        connection = handler.ws_connection
-        assert connection is not None
-        stream = connection.stream
-        assert isinstance(stream, IOStream)
+    def __init__(self, stream: IOStream, buffer_bytes: int, kernel_buffer_bytes: int) -> None:
         self._stream = stream
         self._buffer_bytes = buffer_bytes
-        self._on_room = on_room
+        self.on_room: Callable[[], None] = lambda: None
         self._taken_before = 0
         self._taken_at = 0.0
         self.messages = 0
@@ -67,7 +76,7 @@ class Transmitter:
         return total
 
     def write(self, frames: bytes, messages: int = 1) -> None:
-        """Write whole WebSocket frames, composed before; a closed connection takes them nowhere."""
+        """Write whole messages, framed before; a closed connection takes them nowhere."""
         try:
             future: Future[None] = self._stream.write(frames)
         except StreamClosedError:
@@ -94,4 +103,4 @@ class Transmitter:
         if future.cancelled() or future.exception() is not None:
             return  # closed; the handler's on_close tells
         if self.ready:
-            self._on_room()
+            self.on_room()

@@ -104,6 +104,10 @@ class Upstream:
         self._events.setsockopt(zmq.UNSUBSCRIBE, frame_topic(channel))
         self._loop.call_soon(self._drain_events)
 
+    def shard_of(self, channel: str) -> int:
+        """Return the shard that owns a channel."""
+        return shard_of(channel, self._shards)
+
     def silent_shards(self, now: float) -> list[int]:
         """Return the shards that have sent no beacon for `silent_s`."""
         return [

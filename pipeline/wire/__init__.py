@@ -16,6 +16,7 @@ from __future__ import annotations
 from pipeline.wire.browser import (
     SUBPROTOCOL,
     BrowserClosing,
+    BrowserDegraded,
     BrowserHello,
     BrowserLag,
     BrowserReset,
@@ -100,6 +101,7 @@ __all__ = [
     "Ack",
     "Beacon",
     "BrowserClosing",
+    "BrowserDegraded",
     "BrowserHello",
     "BrowserLag",
     "BrowserReset",

@@ -78,6 +78,14 @@ class BrowserLag(
     reason: str
 
 
+class BrowserDegraded(msgspec.Struct, frozen=True, kw_only=True, tag="degraded"):
+    """The scan's worker is silent, or (`degraded` false) there again: what is shown may be behind."""
+
+    scan_id: str
+    degraded: bool
+    reason: str
+
+
 class BrowserClosing(msgspec.Struct, frozen=True, kw_only=True, tag="closing"):
     """The last message before a close, with what the client should do next."""
 

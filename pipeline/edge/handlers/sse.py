@@ -1,0 +1,130 @@
+"""Server-sent events at `/sse/scans/ID`: what the WebSocket gives downstream, for whom it is out of reach.
+
+Shell. `id` is a position; a browser that comes back sends it as `Last-Event-ID` and goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+from tornado.iostream import StreamClosedError
+
+from pipeline.edge.close_codes import CloseCode
+from pipeline.edge.handlers.rest import Guarded
+from pipeline.edge.service import Service
+from pipeline.edge.session import Deliver, Say, Session, Since, read_since
+from pipeline.edge.sse_event import HEARTBEAT, chunk, sse_event
+from pipeline.edge.transmit import Transmitter, http_stream
+from pipeline.edge.watcher import Watcher, closing, tell_end
+from pipeline.event import is_scan_id
+from pipeline.wire import channel_name
+
+RETRY_AFTER_S = 5
+
+
+class ScanEvents(Guarded):
+    """One reader's stream."""
+
+    def initialize(self, service: Service) -> None:
+        super().initialize(service)
+        self._opened_at = time.monotonic()
+        self._over = asyncio.Event()
+        self._ended: CloseCode | None = None
+        self._transmitter: Transmitter | None = None
+        self._watcher: Watcher | None = None
+        self._chunked = self.request.version == "HTTP/1.1"
+        self.connection_id = secrets.token_hex(8)
+        self._facts = service.log.bind(connection=self.connection_id, wire="sse")
+
+    async def get(self, scan_id: str) -> None:
+        if not is_scan_id(scan_id):
+            self.answer({"error": "no such scan"}, 404)
+            return
+        try:
+            since = self._since()
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
+        code = self.service.admit(self)
+        if code is not None:
+            self.service.counters[f"refused{{reason={code.code}}}"] += 1
+            self.set_header("Retry-After", str(RETRY_AFTER_S))
+            self.answer({"error": code.reason}, 503)
+            return
+        session = Session(
+            channel_name("scan", scan_id), "native", self.connection_id, since, self.service.greeting
+        )
+        try:
+            await self._stream(session)
+        except StreamClosedError:
+            pass  # it left before the first byte
+        finally:
+            self.service.release(self)
+
+    def _since(self) -> Since:
+        """Return where to go on from; what the browser says it has seen beats the address."""
+        return read_since(self.request.headers.get("Last-Event-ID") or self.get_query_argument("since", None))
+
+    async def _stream(self, session: Session) -> None:
+        self._facts = self._facts.bind(channel=session.channel)
+        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
+        if not self._chunked:
+            self.set_header("Connection", "close")
+        await self.flush()
+        self.service.counters["connections{wire=sse}"] += 1
+        limits = self.service.config.limits
+        self._transmitter = Transmitter(
+            http_stream(self), limits.client_buffer_bytes, limits.kernel_buffer_bytes
+        )
+        self._watcher = Watcher(
+            self.service,
+            session,
+            self._transmitter,
+            self.request.remote_ip or "",
+            self._compose,
+            self.end,
+            self._fail,
+            self._opened_at,
+        )
+        try:
+            await self._over.wait()
+        finally:
+            self._watcher.leave()
+            code = self._ended.code if self._ended is not None else 1006
+            tell_end(self.service, self._facts, self._transmitter, session, self._opened_at, code)
+
+    def _compose(self, action: Deliver | Say) -> tuple[bytes, int]:
+        if isinstance(action, Deliver):
+            return action.delivery.sse(chunked=self._chunked), 1
+        return self._framed(sse_event(action.message)), 1
+
+    def _framed(self, part: bytes) -> bytes:
+        return chunk(part) if self._chunked else part
+
+    def beat(self, now: float) -> None:
+        """Send a comment; close the stream when the reader takes nothing, or has waited too long."""
+        if self._watcher is None or self._transmitter is None:
+            return
+        overdue = self._watcher.overdue(now)
+        if overdue is not None:
+            self.end(overdue)
+        elif self._transmitter.ready:
+            self._transmitter.write(self._framed(HEARTBEAT), 0)
+
+    def end(self, code: CloseCode) -> None:
+        """End the stream, telling the reader what to do next."""
+        if self._ended is None:
+            self._ended = code
+            if self._transmitter is not None and self._transmitter.ready:
+                self._transmitter.write(self._framed(sse_event(closing(code))))
+            self._over.set()
+
+    def on_connection_close(self) -> None:
+        self._over.set()
+
+    def _fail(self, error: BaseException) -> None:
+        self._facts.error("connection failed", problem=repr(error))
+        self._over.set()
