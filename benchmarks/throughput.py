@@ -29,7 +29,7 @@ from tests.harness import Pipeline, private_dir
 
 EVENT = (
     b'{"type":"portFound","ip":"10.0.0.5","port":443,"protocol":"TCP","state":"Open",'
-    b'"ts":1763879283.25,"note":"0123456789012"}'
+    b'"ts":1763879283.25,"note":"012345678901234567"}'
 )
 assert len(EVENT) == 126, len(EVENT)
 context = multiprocessing.get_context("spawn")
