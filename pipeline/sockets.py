@@ -63,7 +63,10 @@ def found(run_dir: Path, pattern: str) -> list[str]:
     Args:
         pattern: a glob with one number in it, such as `shard-*.events`.
     """
-    names = [path.name for path in run_dir.glob(pattern) if path.is_socket()]
+    numbered = re.compile(re.escape(pattern).replace(r"\*", "[0-9]+"))
+    names = [
+        path.name for path in run_dir.glob(pattern) if path.is_socket() and numbered.fullmatch(path.name)
+    ]
     return sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
 
 
@@ -92,7 +95,10 @@ class Binder:
             EndpointError: another process holds the name, or the path cannot be used.
         """
         path = socket_path(self._run_dir, name)
-        lock = path.with_name(name + ".lock").open("w")
+        try:
+            lock = path.with_name(name + ".lock").open("w")
+        except OSError as error:
+            raise EndpointError(f"{path}.lock: {error.strerror}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -210,6 +210,15 @@ def test_timeline(name: str) -> None:
         assert result == wanted, f"at {at}"
 
 
+def test_a_refusal_is_news_once_and_only_of_what_is_not_acked() -> None:
+    box = outbox(3)
+    send_all(box)
+    assert [box.refused(pseq) for pseq in (2, 2, 0, 4, 3)] == [True, False, False, False, True]
+    assert len(box) == 3, "it is acked like the others"
+    box.acked(2, 0.0)
+    assert [box.refused(pseq) for pseq in (2, 3)] == [False, False]
+
+
 class Link:
     """An outbox and a worker, with messages between them that a test lets through, loses or doubles."""
 

@@ -25,7 +25,7 @@ from pipeline.edge.close_codes import (
     UNSUPPORTED_PROTOCOL,
     CloseCode,
 )
-from pipeline.edge.hub import Delivery, Feed
+from pipeline.edge.hub import Feed
 from pipeline.edge.service import Service
 from pipeline.edge.session import Action, Deliver, Fetch, Say, Session, Since, Wire
 from pipeline.edge.transmit import Transmitter
@@ -61,8 +61,7 @@ class ScanSocket(WebSocketHandler):
     def prepare(self) -> None:
         problem = refused_host(self.request.headers)
         if problem is not None:
-            self._service.counters["refused{reason=host}"] += 1
-            self._facts.warning("refused", problem=problem)
+            self._service.refuse("host", problem=problem, path=self.request.path)
             self.set_status(403)
             self.finish(problem)
 
@@ -77,8 +76,13 @@ class ScanSocket(WebSocketHandler):
         self._session = None
         code = self._refused(channel_id) or self._service.admit(self)
         if code is not None:
-            self._service.counters[f"refused{{reason={code.code}}}"] += 1
-            self._facts.warning("refused", code=code.code, reason=code.reason)
+            self._service.refuse(
+                str(code.code),
+                code=code.code,
+                reason=code.reason,
+                connection=self.connection_id,
+                wire=self._wire,
+            )
             self.close(code.code, code.reason)
             return
         limits = self._service.config.limits
@@ -171,8 +175,7 @@ class ScanSocket(WebSocketHandler):
         session, feed = self._session, self._feed
         assert session is not None
         assert feed is not None
-        page = await self._service.upstream.page(session.channel, epoch, first)
-        delivery = Delivery.of_page(page) if page.header.last >= page.header.first else None
+        page, delivery = await self._service.upstream.page(session.channel, epoch, first)
         for action in session.on_page(page, delivery, feed):
             self._do(action)
         self.drive()
