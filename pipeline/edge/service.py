@@ -108,14 +108,16 @@ class Service:
         if not self._waiting[address]:
             del self._waiting[address]
 
-    def refuse(self, reason: str, **fields: object) -> None:
+    def refuse(self, reason: str, problem: str, **fields: object) -> None:
         """Count a refused request and log it; a page that asks on and on does not fill the log.
 
         Args:
             reason: `host`, `origin`, or a close code.
+            problem: what was wrong.
+            fields: who asked for what.
         """
         self.counters[f"refused{{reason={reason}}}"] += 1
-        self._limited_log.warning("refused", time.monotonic(), **fields)
+        self._limited_log.warning("refused", time.monotonic(), reason=reason, problem=problem, **fields)
 
     @property
     def connections(self) -> int:

@@ -251,16 +251,20 @@ def test_a_subscriber_sees_frames_that_follow_each_other(rig: Rig) -> None:
     assert got == sent
 
 
+def is_beacon(raw: bytes) -> bool:
+    return raw.startswith(b"H|")
+
+
 def test_who_joins_is_told_at_once_how_far_the_channel_is(run_dir: Path) -> None:
     with running(run_dir, "[publish]\nbeacon_interval_s = 10.0\n") as rig:
         rig.send(1, [event(1), END])
         rig.acked(2)
         joiner = rig.peers.connect(zmq.SUB, shard_events(0), subscribe=(b"H|", frame_topic("scan/a")))
-        while not (beacon := decode_beacon(receive(joiner))).heads:
+        while not (beacon := decode_beacon(receive(joiner, is_beacon))).heads:
             pass
         assert beacon.heads == [Head("scan/a", beacon.heads[0].epoch, 2, True)]
         again = rig.peers.connect(zmq.SUB, shard_events(0), subscribe=(b"H|", frame_topic("scan/a")))
-        while not decode_beacon(receive(again)).heads:
+        while not decode_beacon(receive(again, is_beacon)).heads:
             pass  # a second one is told as well
 
 

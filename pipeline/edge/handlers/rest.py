@@ -37,9 +37,9 @@ class Guarded(RequestHandler):
     def prepare(self) -> None:
         headers, path = self.request.headers, self.request.path
         if (problem := refused_host(headers)) is not None:
-            self.service.refuse("host", problem=problem, path=path)
+            self.service.refuse("host", problem, path=path)
         elif (problem := refused_origin(headers)) is not None:
-            self.service.refuse("origin", problem=problem, path=path)
+            self.service.refuse("origin", problem, path=path)
         if problem is not None:
             self.answer({"error": problem}, 403)
 
@@ -128,7 +128,7 @@ class Page(StaticFileHandler):
     def prepare(self) -> None:
         problem = refused_host(self.request.headers)
         if problem is not None:
-            self._service.refuse("host", problem=problem, path=self.request.path)
+            self._service.refuse("host", problem, path=self.request.path)
             self.set_status(403)
             self.finish(problem)
 

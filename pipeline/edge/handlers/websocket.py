@@ -61,7 +61,7 @@ class ScanSocket(WebSocketHandler):
     def prepare(self) -> None:
         problem = refused_host(self.request.headers)
         if problem is not None:
-            self._service.refuse("host", problem=problem, path=self.request.path)
+            self._refuse("host", problem)
             self.set_status(403)
             self.finish(problem)
 
@@ -76,13 +76,7 @@ class ScanSocket(WebSocketHandler):
         self._session = None
         code = self._refused(channel_id) or self._service.admit(self)
         if code is not None:
-            self._service.refuse(
-                str(code.code),
-                code=code.code,
-                reason=code.reason,
-                connection=self.connection_id,
-                wire=self._wire,
-            )
+            self._refuse(str(code.code), code.reason)
             self.close(code.code, code.reason)
             return
         limits = self._service.config.limits
@@ -105,6 +99,11 @@ class ScanSocket(WebSocketHandler):
         self._service.counters[f"connections{{wire={self._wire}}}"] += 1
         self._facts.debug("connected")
         self._start(self._join(session))
+
+    def _refuse(self, reason: str, problem: str) -> None:
+        self._service.refuse(
+            reason, problem, path=self.request.path, connection=self.connection_id, wire=self._wire
+        )
 
     def _refused(self, channel_id: str) -> CloseCode | None:
         problem = refused_origin(self.request.headers)
