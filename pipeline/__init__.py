@@ -15,12 +15,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.emitter import Emitter, EmitterFull, Rejected
+    from pipeline.emitter import Emitter, EmitterClosed, EmitterFull, Rejected
     from pipeline.errors import EventRejected, NotDelivered, PipelineError
 
 __version__ = "0.1.0"
 
-__all__ = ["Emitter", "EmitterFull", "EventRejected", "NotDelivered", "PipelineError", "Rejected"]
+__all__ = [
+    "Emitter",
+    "EmitterClosed",
+    "EmitterFull",
+    "EventRejected",
+    "NotDelivered",
+    "PipelineError",
+    "Rejected",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -33,6 +33,7 @@ from pipeline.errors import EventRejected, MessageMalformed, NotDelivered, Pipel
 from pipeline.event import MAX_EVENT_BYTES, Event, Lost, check_scan_id, encode_event
 from pipeline.outbox import Outbox
 from pipeline.places import run_dir as resolve_run_dir
+from pipeline.places import socket_path
 from pipeline.sockets import Binder, drain, found, ingest_control, ingest_data, poll_ms
 from pipeline.wire import (
     Feedback,
@@ -53,6 +54,10 @@ MAX_REJECTED_KEPT = 1_000
 
 class EmitterFull(PipelineError):
     """The emitter's buffer is full and `on_full` is `raise`."""
+
+
+class EmitterClosed(PipelineError):
+    """An event was given to an emitter that is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class Emitter:
         run_dir: the pipeline's run directory; empty for the default.
         on_full: what `emit` does while `max_buffered_bytes` are not acked: `block`; `drop` the event, count
             it and tell it by a `lost` event; or `raise` `EmitterFull`.
-        max_buffered_bytes: the most event bytes kept.
+        max_buffered_bytes: the most event bytes kept; a single event is kept whatever its size.
 
     Raises:
         EventRejected: `bad_scan_id`.
@@ -93,6 +98,7 @@ class Emitter:
     ) -> None:
         self._default_channel = channel_name("scan", check_scan_id(scan_id)) if scan_id is not None else None
         self._run_dir: Path = resolve_run_dir(run_dir, os.environ)
+        socket_path(self._run_dir, ingest_control(0))
         self._on_full = on_full
         self._max_buffered_bytes = max_buffered_bytes
         self._begin()
@@ -115,6 +121,12 @@ class Emitter:
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
 
+    def _begin_anew_after_fork(self) -> None:
+        if os.getpid() != self._os_pid:
+            self._wake_read.close()  # the child's copies
+            self._wake_write.close()
+            self._begin()
+
     # --- the caller's side ------------------------------------------------------------------------
 
     def emit(
@@ -135,8 +147,9 @@ class Emitter:
             Its number in its channel, from 1; 0 when it was dropped.
 
         Raises:
-            EventRejected: `schema`, `too_large` or `bad_scan_id`; nothing was queued.
+            EventRejected: `json`, `schema`, `too_large` or `bad_scan_id`; nothing was queued.
             EmitterFull: the buffer is full and `on_full` is `raise`.
+            EmitterClosed: the emitter is closed, or was while this waited for room.
         """
         raw = event if isinstance(event, bytes) else encode_event(event)
         if len(raw) > MAX_EVENT_BYTES:
@@ -144,6 +157,8 @@ class Emitter:
                 RejectReason.TOO_LARGE,
                 f"event of {len(raw)} bytes exceeds the limit of {MAX_EVENT_BYTES} bytes",
             )
+        if not raw:
+            raise EventRejected(RejectReason.JSON, "the event is empty; it must be one JSON object")
         if b"\n" in raw:
             raise EventRejected(
                 RejectReason.SCHEMA, "the event's JSON holds a line break; write it on one line"
@@ -154,10 +169,12 @@ class Emitter:
             channel = channel_name("scan", check_scan_id(scan_id))
         else:
             channel = self._default_channel
-        if os.getpid() != self._os_pid:
-            self._begin()
+        self._begin_anew_after_fork()
         with self._changed:
-            if not self._make_room(len(raw)):
+            room = self._closing or self._make_room(len(raw))
+            if self._closing:
+                raise EmitterClosed("the emitter is closed")
+            if not room:
                 self._dropped[channel] = self._dropped.get(channel, 0) + 1
                 return 0
             self._start_thread()
@@ -172,6 +189,7 @@ class Emitter:
         Raises:
             NotDelivered: some are not acked in time; they are kept and still sent.
         """
+        self._begin_anew_after_fork()
         with self._changed:
             if not self._changed.wait_for(lambda: self._unacked == 0, timeout_s):
                 raise NotDelivered(
@@ -189,6 +207,7 @@ class Emitter:
         Raises:
             NotDelivered: none does.
         """
+        self._begin_anew_after_fork()
         with self._changed:
             self._start_thread()
             if not self._changed.wait_for(lambda: self._welcomed, timeout_s):
@@ -200,6 +219,7 @@ class Emitter:
 
     def rejected(self) -> list[Rejected]:
         """Return the events refused since the last call; beyond 1,000 the oldest are left out."""
+        self._begin_anew_after_fork()
         with self._changed:
             rejected, self._rejected = self._rejected, []
             return rejected
@@ -210,16 +230,20 @@ class Emitter:
         return self._unacked
 
     def close(self, timeout_s: float | None = 30.0) -> None:
-        """Wait until everything is acked, then stop.
+        """Wait until everything is acked, then stop; a second call does nothing.
 
         Raises:
             NotDelivered: some are not acked within `timeout_s` seconds; they are given up.
         """
+        self._begin_anew_after_fork()
+        if self._closing:
+            return
         try:
             self.flush(timeout_s)
         finally:
             with self._changed:
                 self._closing = True
+                self._changed.notify_all()
                 self._wake()
             if self._thread is not None:
                 self._thread.join()
@@ -236,7 +260,7 @@ class Emitter:
 
     def _make_room(self, size: int) -> bool:
         """Say whether an event of so many bytes may be queued; hold the lock."""
-        if self._buffered_bytes + size <= self._max_buffered_bytes:
+        if self._has_room(size):
             return True
         if self._on_full == "drop":
             return False
@@ -245,21 +269,29 @@ class Emitter:
                 f"{self._buffered_bytes} event bytes are not acknowledged; "
                 f"the limit is {self._max_buffered_bytes}"
             )
-        self._changed.wait_for(lambda: self._buffered_bytes + size <= self._max_buffered_bytes)
+        self._changed.wait_for(lambda: self._closing or self._has_room(size))
         return True
 
+    def _has_room(self, size: int) -> bool:
+        # An event larger than the whole buffer goes alone: it would wait for ever.
+        return not self._unacked or self._buffered_bytes + size <= self._max_buffered_bytes
+
     def _queue(self, channel: str, raw: bytes) -> int:
-        outbox = self._outboxes.get(channel)
-        if outbox is None:
-            outbox = self._outboxes[channel] = Outbox(channel, self.pid, self._inc)
-        dropped = self._dropped.pop(channel, 0)
-        if dropped:
-            self._add(outbox, encode_event(Lost(count=dropped, reason="emitter_full")))
-        pseq = self._add(outbox, raw)
+        self._tell_dropped()
+        pseq = self._add(channel, raw)
         self._wake()
         return pseq
 
-    def _add(self, outbox: Outbox, raw: bytes) -> int:
+    def _tell_dropped(self) -> None:
+        """Say in each channel how many of its events were dropped, now that there is room; hold the lock."""
+        for channel, count in self._dropped.items():
+            self._add(channel, encode_event(Lost(count=count, reason="emitter_full")))
+        self._dropped.clear()
+
+    def _add(self, channel: str, raw: bytes) -> int:
+        outbox = self._outboxes.get(channel)
+        if outbox is None:
+            outbox = self._outboxes[channel] = Outbox(channel, self.pid, self._inc)
         self._buffered_bytes += len(raw)
         self._unacked += 1
         return outbox.add(raw)
@@ -308,6 +340,7 @@ class Emitter:
         heard_at = now
         next_hello = now
         with self._changed:
+            self._welcomed = False
             for outbox in self._outboxes.values():
                 outbox.go_back(now)
         while not self._closing:
@@ -339,8 +372,13 @@ class Emitter:
             control.send(encode(Hello(self.pid, self._inc)), zmq.NOBLOCK)
 
     def _send_due(self, data: zmq.Socket[bytes], now: float) -> tuple[bool, float | None]:
-        """Send what the windows allow; return (whether the socket is full, the next deadline)."""
+        """Send what the windows allow; return (whether the socket is full, the next deadline).
+
+        Nothing before the ingest's welcome: it could not tell us what it rejects.
+        """
         deadline: float | None = None
+        if not self._welcomed:
+            return False, None
         for outbox in self._outboxes.values():
             outbox.handle_timeout(now)
             while (message := outbox.next_message(now)) is not None:
@@ -365,14 +403,18 @@ class Emitter:
                 self._welcomed = True
             elif isinstance(message, Feedback):
                 for nack in message.nacks:
-                    self._rejected.append(Rejected(nack.channel, nack.pseq, nack.reason, nack.message))
-                    del self._rejected[:-MAX_REJECTED_KEPT]
+                    outbox = self._outboxes.get(nack.channel)
+                    if outbox is not None and outbox.refused(nack.pseq):
+                        self._rejected.append(Rejected(nack.channel, nack.pseq, nack.reason, nack.message))
+                        del self._rejected[:-MAX_REJECTED_KEPT]
                 for ack in message.acks:
                     outbox = self._outboxes.get(ack.channel)
                     if outbox is not None:
                         before = outbox.size_bytes
                         self._unacked -= outbox.acked(ack.committed, now)
                         self._buffered_bytes -= before - outbox.size_bytes
+                if message.acks:
+                    self._tell_dropped()
                 for retry in message.retries:
                     outbox = self._outboxes.get(retry.channel)
                     if outbox is not None:

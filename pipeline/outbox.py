@@ -8,6 +8,7 @@ when                            what happens
 =============================== ======================================================================
 an event is added               it is sent as soon as the window has room
 an ack comes                    what it covers is forgotten; the window grows by as much, to its maximum
+a nack comes                    its number is noted, so that it is told once
 a retry comes                   the window is halved; sending goes back to the oldest un-acked event
 a retry `full` comes            the same, after `FULL_PAUSE_S`
 no ack for the timeout          sending goes back; the timeout doubles, from 0.3 s to 3 s
@@ -50,6 +51,7 @@ class Outbox:
         self._timeout_s = TIMEOUT_S
         self._progress_at = 0.0
         self._paused_until = 0.0
+        self._refused: set[int] = set()
         self.size_bytes = 0
         self.resent = 0
 
@@ -113,11 +115,24 @@ class Outbox:
                 size = len(self._queued.popleft())  # acked although we were about to send it again
             self.size_bytes -= size
         self._una += count
+        if self._refused:
+            self._refused = {pseq for pseq in self._refused if pseq >= self._una}
         self._window = min(MAX_WINDOW_EVENTS, self._window + count)
         self._timeout_s = TIMEOUT_S
         self._progress_at = now
         self._paused_until = 0.0
         return count
+
+    def refused(self, pseq: int) -> bool:
+        """Take notice that a number is not taken, for good; it is acked like the others.
+
+        Returns:
+            Whether that is news: what is sent again is refused again.
+        """
+        if not self._una <= pseq < self._una + len(self) or pseq in self._refused:
+            return False
+        self._refused.add(pseq)
+        return True
 
     def retry(self, reason: str, now: float) -> None:
         """Take notice that the worker misses something, or (`full`) has no room."""

@@ -66,7 +66,10 @@ def found(run_dir: Path, pattern: str) -> list[str]:
     Args:
         pattern: a glob with one number in it, such as `shard-*.events`.
     """
-    names = [path.name for path in run_dir.glob(pattern) if path.is_socket()]
+    numbered = re.compile(re.escape(pattern).replace(r"\*", "[0-9]+"))
+    names = [
+        path.name for path in run_dir.glob(pattern) if path.is_socket() and numbered.fullmatch(path.name)
+    ]
     return sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
 
 
@@ -95,7 +98,10 @@ class Binder:
             EndpointError: another process holds the name, or the path cannot be used.
         """
         path = socket_path(self._run_dir, name)
-        lock = path.with_name(name + ".lock").open("w")
+        try:
+            lock = path.with_name(name + ".lock").open("w")
+        except OSError as error:
+            raise EndpointError(f"{path}.lock: {error.strerror}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -145,9 +151,7 @@ class Binder:
         self._locks.clear()
 
 
-def drain(
-    socket: zmq.Socket[bytes], limit: int, max_bytes: int = MAX_DRAINED_BYTES
-) -> Iterator[bytes]:
+def drain(socket: zmq.Socket[bytes], limit: int, max_bytes: int = MAX_DRAINED_BYTES) -> Iterator[bytes]:
     """Yield what a socket has received, without waiting, up to `limit` messages or about `max_bytes`.
 
     The first part of a multipart message is yielded; nobody here sends the others, and they are dropped.

@@ -156,7 +156,9 @@ class Pipeline:
         self.processes: dict[str, Process] = {}
         self.port = 0
 
-    def start(self, ingests: int = 1, workers: int = 1, edges: int = 1, *, config: dict[str, str] | None = None) -> None:
+    def start(
+        self, ingests: int = 1, workers: int = 1, edges: int = 1, *, config: dict[str, str] | None = None
+    ) -> None:
         """Start so many of each stage and wait until each is ready and the edges hear every shard.
 
         Args:

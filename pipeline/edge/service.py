@@ -16,7 +16,7 @@ from pipeline.edge.hub import Feed, Hub
 from pipeline.edge.session import Greeting
 from pipeline.edge.upstream import Upstream
 from pipeline.errors import LayoutError
-from pipeline.log import Log
+from pipeline.log import LimitedLog, Log
 from pipeline.sockets import Binder
 from pipeline.wire import Beacon, ChannelSummary, FrameMessage
 
@@ -65,6 +65,7 @@ class Service:
     ) -> None:
         self.config = config
         self.log = log
+        self._limited_log = LimitedLog(log)
         self.hub = Hub(config.ring)
         self.counters: Counter[str] = Counter()
         self.upstream = Upstream(config, binder, log, self._on_frames, self._on_beacon, on_fatal)
@@ -118,6 +119,17 @@ class Service:
         self._waiting[address] -= 1
         if not self._waiting[address]:
             del self._waiting[address]
+
+    def refuse(self, reason: str, problem: str, **fields: object) -> None:
+        """Count a refused request and log it; a page that asks on and on does not fill the log.
+
+        Args:
+            reason: `host`, `origin`, or a close code.
+            problem: what was wrong.
+            fields: who asked for what.
+        """
+        self.counters[f"refused{{reason={reason}}}"] += 1
+        self._limited_log.warning("refused", time.monotonic(), reason=reason, problem=problem, **fields)
 
     @property
     def connections(self) -> int:

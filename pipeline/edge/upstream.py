@@ -16,8 +16,9 @@ from collections.abc import Callable
 import zmq
 
 from pipeline.edge.config import EdgeConfig
+from pipeline.edge.hub import Delivery
 from pipeline.errors import LayoutError, MessageMalformed
-from pipeline.log import Log
+from pipeline.log import LimitedLog, Log
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import Binder, drain, has_more, shard_events, shard_history
 from pipeline.wire import (
@@ -62,14 +63,14 @@ class Upstream:
     ) -> None:
         self._shards = config.pipeline.shards
         self._settings = config.upstream
-        self._log = log
+        self._limited_log = LimitedLog(log)
         self._on_frames = on_frames
         self._on_beacon = on_beacon
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._asked: dict[int, asyncio.Future[HistoryReply]] = {}
-        self._pages: dict[tuple[str, int, int], asyncio.Task[Page]] = {}
+        self._pages: dict[tuple[str, int, int], asyncio.Task[tuple[Page, Delivery | None]]] = {}
         self._beacon_at: dict[int, float] = {}
         self.counters: Counter[str] = Counter()
         high_water_mark = self._settings.high_water_mark
@@ -126,7 +127,7 @@ class Upstream:
                 beacon = decode_beacon(message)
             except MessageMalformed as error:
                 self.counters["malformed{socket=events}"] += 1
-                self._log.warning("malformed message from a worker", problem=error)
+                self._limited_log.warning("malformed message from a worker", time.monotonic(), problem=error)
                 continue
             if frames:  # what a beacon says comes after the frames before it
                 self._on_frames(frames)
@@ -164,8 +165,14 @@ class Upstream:
         assert isinstance(reply, HeadReply)
         return reply
 
-    async def page(self, channel: str, epoch: int, first: int) -> Page:
-        """Ask for events, until the worker answers; all who want the same at one time share one question."""
+    async def page(self, channel: str, epoch: int, first: int) -> tuple[Page, Delivery | None]:
+        """Ask for events, until the worker answers.
+
+        All who want the same at one time share one question, and what is composed of its answer.
+
+        Returns:
+            (the page, its events; None when it has none).
+        """
         key = (channel, epoch, first)
         task = self._pages.get(key)
         if task is None:
@@ -174,13 +181,13 @@ class Upstream:
             task.add_done_callback(lambda _: self._pages.pop(key, None))
         return await asyncio.shield(task)
 
-    async def _fetch_page(self, channel: str, epoch: int, first: int) -> Page:
+    async def _fetch_page(self, channel: str, epoch: int, first: int) -> tuple[Page, Delivery | None]:
         reply = await self._ask(
             shard_of(channel, self._shards), lambda number: PageRequest(number, channel, epoch, first)
         )
         assert isinstance(reply, Page)
         self.counters["pages"] += 1
-        return reply
+        return reply, Delivery.of_page(reply) if reply.header.last >= reply.header.first else None
 
     async def channels(self, timeout_s: float) -> tuple[list[ChannelsReply], bool]:
         """Ask every shard for its channels.
@@ -226,7 +233,7 @@ class Upstream:
                 reply = decode_history_reply(message)
             except MessageMalformed as error:
                 self.counters["malformed{socket=history}"] += 1
-                self._log.warning("malformed answer from a worker", problem=error)
+                self._limited_log.warning("malformed answer from a worker", time.monotonic(), problem=error)
                 continue
             number = reply.header.id if isinstance(reply, Page) else reply.id
             future = self._asked.get(number)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from pipeline.edge.close_codes import LIMIT, NOT_FOUND, TOO_SLOW, CloseCode
-from pipeline.edge.hub import Delivery
 from pipeline.edge.service import Service
 from pipeline.edge.session import Action, Deliver, Fetch, Say, Session
 from pipeline.edge.transmit import Transmitter
@@ -140,8 +139,7 @@ class Watcher:
             self._transmitter.write(*self._compose(action))
 
     async def _fetch(self, wanted: Fetch) -> None:
-        page = await self._service.upstream.page(self._session.channel, wanted.epoch, wanted.first)
-        delivery = Delivery.of_page(page) if page.header.last >= page.header.first else None
+        page, delivery = await self._service.upstream.page(self._session.channel, wanted.epoch, wanted.first)
         for action in self._session.on_page(page, delivery, self._feed):
             self._do(action)
         self.drive()

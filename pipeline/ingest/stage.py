@@ -104,9 +104,9 @@ class IngestStage:
                 now = time.monotonic()
                 # Feedback first: a producer that hears of its acks has room to send.
                 if self._feedback in ready:
-                    self._pass_on_feedback(limit)
+                    self._pass_on_feedback(limit, now)
                 if self._control in ready:
-                    self._answer_control(limit)
+                    self._answer_control(limit, now)
                 if self._data in ready:
                     self._take_in(limit, now)
                 if signals.socket.fileno() in ready and signals.read():
@@ -144,7 +144,7 @@ class IngestStage:
         if nacks:
             self._tell(Feedback(nacks=nacks))
 
-    def _pass_on_feedback(self, limit: int) -> None:
+    def _pass_on_feedback(self, limit: int, now: float) -> None:
         for message in drain(self._feedback, limit):
             try:
                 if message.startswith(BEACON_TOPIC):
@@ -158,7 +158,7 @@ class IngestStage:
                     self._tell(decode_feedback(message))
             except MessageMalformed as error:
                 self._counters["malformed{socket=feedback}"] += 1
-                self._log.warning("malformed feedback", problem=error)
+                self._rejection_log.warning("malformed feedback", now, problem=error)
 
     def _tell(self, feedback: Feedback) -> None:
         """Send each producer that is known here its part of the feedback, in one message."""
@@ -172,13 +172,13 @@ class IngestStage:
             self._send_control(self._producers[producer], encode(part))
             self._counters["feedback_messages"] += 1
 
-    def _answer_control(self, limit: int) -> None:
+    def _answer_control(self, limit: int, now: float) -> None:
         for peer, message in drain_router(self._control, limit):
             try:
                 request = decode_producer_message(message)
             except MessageMalformed as error:
                 self._counters["malformed{socket=control}"] += 1
-                self._log.warning("malformed control message", problem=error)
+                self._rejection_log.warning("malformed control message", now, problem=error)
                 continue
             if isinstance(request, Hello):
                 producer = (request.pid, request.inc)

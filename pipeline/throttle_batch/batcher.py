@@ -15,7 +15,7 @@ the message                what happens
 ========================== ===========================================================================
 an incarnation we know not starts at its `una`: what is before, the producer no longer holds
 an older incarnation       nack `fenced`: a later process goes by the same pid
-all <= committed           acked again: the ack was lost
+all <= committed           acked again, its nacks told again: the feedback was lost
 all <= taken               ignored: the ack comes with the commit
 `una` beyond taken + 1     we have forgotten what was acked (our history was lost): jump there, count it
 starts beyond taken + 1    a gap: not taken, one retry until `taken` moves or 50 ms pass
@@ -58,6 +58,9 @@ _CLEANUP_GRAIN_S = 0.01
 CHECKPOINT_EVENTS = 256
 """A channel's state is kept again after so many events; a restart folds at most about as many."""
 
+MAX_NACKS_KEPT = 1_000
+"""Nacks kept of one (pid, channel), to tell them again; beyond it the oldest are told once only."""
+
 _STARTS = frozenset({"scanStarted", "reportStarted"})
 
 
@@ -70,6 +73,12 @@ class _Producer:
     committed: int
     retried: int = 0
     retried_at: float = float("-inf")
+    nacks: list[Nack] = field(default_factory=list)
+
+    def nacks_of(self, una: int, first: int, last: int) -> list[Nack]:
+        """Return the nacks of `first` to `last`; those before `una` the producer knows, and they go."""
+        self.nacks = [nack for nack in self.nacks if nack.pseq >= una]
+        return [nack for nack in self.nacks if first <= nack.pseq <= last]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +229,11 @@ class Batcher:
             self.counters["duplicates"] += last - header.pseq + 1
             if last <= producer.committed:
                 self._wakeup.acks[key] = producer
+                self._wakeup.nacks += producer.nacks_of(header.una, header.pseq, last)
         elif header.pseq > producer.taken + 1:
             self._retry(header, producer, "gap", now)
         else:
+            self._wakeup.nacks += producer.nacks_of(header.una, header.pseq, producer.taken)
             self._take(envelope, producer, now)
             self._wakeup.acks[key] = producer
 
@@ -254,6 +265,8 @@ class Batcher:
                 break
             if treatment.terminal and channel.terminal_accepted:
                 self._nack(header, number, RejectReason.AFTER_TERMINAL, f"{header.channel} has already ended")
+                producer.nacks.append(self._wakeup.nacks[-1])
+                del producer.nacks[:-MAX_NACKS_KEPT]
             else:
                 channel.accept(raw, event, treatment, now)
                 self._wakeup.channels[channel.name, channel.epoch] = channel

@@ -239,9 +239,7 @@ class Shard:
             return HeadReply(request.id, name, asked_seq=asked_seq, asked_held=asked_held)
         ended = channel.terminal_at is not None if channel is not None else past is not None and past.ended
         held, seq = ends
-        return HeadReply(
-            request.id, name, epoch, seq, held, ended, asked_seq, asked_held, channel is None
-        )
+        return HeadReply(request.id, name, epoch, seq, held, ended, asked_seq, asked_held, channel is None)
 
     def _ends(self, name: str, epoch: int) -> tuple[int, int] | None:
         """Return (the oldest seq that can be given, the last one) of a life; None when it is unknown.

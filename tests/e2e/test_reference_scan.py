@@ -16,8 +16,10 @@ import pytest
 
 from pipeline.producer.simulate import EVENTS, heroforge
 from tests.e2e.browsing import Dashboard, chromium
+from tests.e2e.heroforge import HeroForgeReader
+from tests.e2e.native import NativeReader
 from tests.e2e.tailing import Tail
-from tests.e2e.watching import HeroForgeReader, NativeReader, Watchers
+from tests.e2e.watching import Watchers
 from tests.harness import Pipeline, Process, private_dir
 
 SCAN = "reference"

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.shards import shard_of
 from pipeline.wire import ChannelsReply, ChannelsRequest, ChannelSummary, encode
-from tests.harness import Process
+from tests.harness import Process, private_dir
 from tests.sockets.peers import Edge, Peers, PlayedWorkers, answer
 
 Start = Callable[..., tuple[Edge, PlayedWorkers]]
@@ -37,6 +37,17 @@ OTHERS = [
     msgspec.structs.replace(SUMMARY, channel="report/r"),
 ]
 ALL = [SUMMARY, *OTHERS]
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[tuple[Edge, PlayedWorkers]]:
+    """Give an edge for tests that leave no trace in it; its workers are played by the test."""
+    with private_dir() as place, Peers(place) as peers:
+        edge = Edge(place, shards=2)
+        try:
+            yield edge, PlayedWorkers(peers, 2)
+        finally:
+            edge.close()
 
 
 @pytest.fixture
@@ -169,8 +180,8 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_path_is_for_this_machine_only(start: Start, path: str) -> None:
-    edge, workers = start()
+def test_every_path_is_for_this_machine_only(standing: tuple[Edge, PlayedWorkers], path: str) -> None:
+    edge, workers = standing
     for headers in (
         {"Host": "evil.com"},
         {"Host": f"evil.com:{edge.port}"},
@@ -188,22 +199,36 @@ def test_every_path_is_for_this_machine_only(start: Start, path: str) -> None:
     "path", ["/api/scans", "/api/scans/stats", "/api/scans/a", "/healthz", "/readyz", "/no"]
 )
 @pytest.mark.parametrize("origin", ["http://evil.com", "null", "http://[::1", "http://localhost:1"])
-def test_no_page_elsewhere_reaches_what_is_said_of_scans(start: Start, path: str, origin: str) -> None:
-    edge, workers = start()
+def test_no_page_elsewhere_reaches_what_is_said_of_scans(
+    standing: tuple[Edge, PlayedWorkers], path: str, origin: str
+) -> None:
+    edge, workers = standing
     status, body = edge.get(path, {"Origin": origin})
     assert (status, list(body)) == (403, ["error"])
     assert workers.unasked() == []
 
 
-@pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]"])
-def test_this_machine_has_many_names(start: Start, name: str) -> None:
+def test_refusals_are_counted_and_do_not_fill_the_log(start: Start) -> None:
     edge, _ = start()
+    for _ in range(200):
+        edge.get("/healthz", {"Host": "evil.com"})
+    edge.get("/healthz", {"Origin": "http://evil.com"})
+    counted = edge.stop()
+    assert (counted["refused{reason=host}"], counted["refused{reason=origin}"]) == (200, 1)
+    refused = [line for line in edge.process.lines if line.get("fact") == "refused"]
+    assert 1 <= len(refused) < 150
+    assert refused[0]["problem"] == "Host 'evil.com' is not a loopback name"
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]"])
+def test_this_machine_has_many_names(standing: tuple[Edge, PlayedWorkers], name: str) -> None:
+    edge, _ = standing
     host = f"{name}:{edge.port}"
     assert edge.get("/healthz", {"Host": host, "Origin": f"http://{host}"})[0] == 200
 
 
-def test_a_request_without_a_host_is_refused(start: Start) -> None:
-    edge, _ = start()
+def test_a_request_without_a_host_is_refused(standing: tuple[Edge, PlayedWorkers]) -> None:
+    edge, _ = standing
     for request in (b"GET /healthz HTTP/1.0\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n"):
         with tcp.create_connection(("127.0.0.1", edge.port), timeout=10) as raw:
             raw.sendall(request)
@@ -229,14 +254,14 @@ def test_no_page_can_embed_or_misread_an_answer(start: Start, path: str) -> None
     "path",
     ["/static/../config.py", "/static/%2e%2e/config.py", "/static//etc/passwd", "/static/none", "/static/"],
 )
-def test_only_the_dashboards_files_are_served(start: Start, path: str) -> None:
-    edge, _ = start()
+def test_only_the_dashboards_files_are_served(standing: tuple[Edge, PlayedWorkers], path: str) -> None:
+    edge, _ = standing
     status, _ = edge.get(path)
     assert status in {403, 404}
 
 
-def test_other_methods_are_refused_in_json(start: Start) -> None:
-    edge, _ = start()
+def test_other_methods_are_refused_in_json(standing: tuple[Edge, PlayedWorkers]) -> None:
+    edge, _ = standing
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         with edge.request("/api/scans", method) as sent:
             status, body = answer(sent)

@@ -23,7 +23,7 @@ from pipeline.wire import (
     encode_frame,
     encode_page,
 )
-from tests.harness import PATIENCE
+from tests.harness import PATIENCE, private_dir
 from tests.sockets.peers import WAIT_S, Edge, Peers, PlayedWorkers, answer, receive
 from tests.unit.edge.worker_model import CHANNEL, Worker, event
 
@@ -32,6 +32,17 @@ Start = Callable[..., tuple[Edge, PlayedWorkers]]
 QUICK = "[heartbeat]\ninterval_s = 0.05\nclient_timeout_s = 0.2\n"
 """Who is silent is closed at once; only for tests in which nobody has to answer in time."""
 PATIENT = "[heartbeat]\ninterval_s = 0.05\nclient_timeout_s = 60.0\n"
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[tuple[Edge, PlayedWorkers]]:
+    """Give an edge for tests that leave no trace in it; its workers are played by the test."""
+    with private_dir() as place, Peers(place) as peers:
+        edge = Edge(place)
+        try:
+            yield edge, PlayedWorkers(peers, 1)
+        finally:
+            edge.close()
 
 
 @pytest.fixture
@@ -318,12 +329,34 @@ def test_what_no_worker_sends_is_counted_and_disturbs_nobody(start: Start) -> No
         "/api/ws/reports/.",
     ],
 )
-def test_a_bad_request_is_closed_4400(start: Start, path: str) -> None:
-    edge, workers = start()
+def test_a_bad_request_is_closed_4400(standing: tuple[Edge, PlayedWorkers], path: str) -> None:
+    edge, workers = standing
     with edge.browser(path) as browser:
         assert closed(browser) == ([], 4400, "bad request")
     assert workers.unasked() == []
-    assert edge.stop()["refused{reason=4400}"] == 1
+
+
+def test_refusals_are_counted_by_their_code(start: Start) -> None:
+    edge, _ = start()
+    for path, headers, code in (
+        ("/ws/scans/stats", {}, 4400),
+        ("/api/ws/scans/.", {}, 4400),
+        ("/ws/scans/demo", {"Origin": "http://evil.com"}, 4403),
+        ("/ws/scans/demo", {"Sec-WebSocket-Protocol": "mqtt"}, 4406),
+    ):
+        with edge.raw(path, headers) as browser:
+            assert browser.until_close()[1] == code
+    with edge.raw("/ws/scans/demo", {"Host": "evil.com"}) as browser:
+        assert browser.status == 403
+    line = edge.process.wait_for("refused", reason="4403")
+    assert (line["path"], line["wire"]) == ("/ws/scans/demo", "native")
+    counted = edge.stop()
+    assert {name: count for name, count in counted.items() if name.startswith("refused")} == {
+        "refused{reason=4400}": 2,
+        "refused{reason=4403}": 1,
+        "refused{reason=4406}": 1,
+        "refused{reason=host}": 1,
+    }
 
 
 def test_another_subprotocol_is_closed_4406(start: Start) -> None:
@@ -336,18 +369,19 @@ def test_another_subprotocol_is_closed_4406(start: Start) -> None:
 
 @pytest.mark.parametrize("path", ["/ws/scans/demo", "/api/ws/scans/demo?token=x", "/api/ws/reports/r"])
 @pytest.mark.parametrize("origin", ["http://evil.com", "null", "http://localhost:{port}"])
-def test_a_page_elsewhere_is_closed_4403_and_gets_no_other_byte(start: Start, path: str, origin: str) -> None:
-    edge, workers = start()
+def test_a_page_elsewhere_is_closed_4403_and_gets_no_other_byte(
+    standing: tuple[Edge, PlayedWorkers], path: str, origin: str
+) -> None:
+    edge, workers = standing
     with edge.raw(path, {"Origin": origin.format(port=edge.port)}) as browser:
         assert browser.status == 101
         assert browser.until_close() == ([], 4403, "origin not allowed")
         assert browser.after_close() == b""
     assert workers.unasked() == []
-    assert edge.stop()["refused{reason=4403}"] == 1
 
 
-def test_an_origin_that_is_none_is_refused_before_the_upgrade(start: Start) -> None:
-    edge, _ = start()
+def test_an_origin_that_is_none_is_refused_before_the_upgrade(standing: tuple[Edge, PlayedWorkers]) -> None:
+    edge, _ = standing
     with edge.raw("/ws/scans/demo", {"Origin": "http://[::1"}) as browser:
         assert browser.status >= 400
     assert edge.get("/healthz")[0] == 200
@@ -373,9 +407,9 @@ def test_our_own_page_is_served(start: Start) -> None:
     ],
 )
 def test_a_foreign_host_or_a_proxy_is_refused_before_the_upgrade(
-    start: Start, headers: dict[str, str]
+    standing: tuple[Edge, PlayedWorkers], headers: dict[str, str]
 ) -> None:
-    edge, _ = start()
+    edge, _ = standing
     with edge.raw("/ws/scans/demo", headers) as browser:
         assert browser.status in {400, 403}
     assert edge.get("/healthz")[0] == 200

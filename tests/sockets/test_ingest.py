@@ -132,7 +132,7 @@ def test_foreign_json_and_ndjson_are_routed_by_the_id_they_name(rig: Rig) -> Non
 
 
 def test_a_shard_that_stands_still_stops_no_other(run_dir: Path) -> None:
-    with running(run_dir, "[ingest]\nshard_high_water_mark = 1\n") as rig:
+    with running(run_dir, "[ingest]\nshard_high_water_mark = 100\n") as rig:
         stopped, other = (
             next(name for name in (f"scan/s{n}" for n in range(99)) if shard_of(name, SHARDS) == shard)
             for shard in (0, 1)
@@ -143,7 +143,7 @@ def test_a_shard_that_stands_still_stops_no_other(run_dir: Path) -> None:
         for number in range(300):
             rig.data.send(encode_envelope(EnvelopeHeader(stopped, "p", 1, number + 1, 1), [large]))
             rig.data.send(encode_envelope(EnvelopeHeader(other, "p", 1, number + 1, 1), [GOOD]))
-        assert [rig.arrived(other)[0].pseq for _ in range(300)] == list(range(1, 301))
+            assert rig.arrived(other)[0].pseq == number + 1
         assert rig.counters()["dropped{reason=shard_full}"] > 0
 
 

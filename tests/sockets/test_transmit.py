@@ -14,7 +14,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
-from pipeline.edge.transmit import Transmitter
+from pipeline.edge.transmit import Transmitter, websocket_stream
 from pipeline.edge.ws_frame import text_frame
 from tests.harness import PATIENCE
 from tests.sockets.peers import RawBrowser
@@ -79,7 +79,8 @@ async def test_a_small_write_is_through_at_once() -> None:
 async def test_a_transmitter_is_ready_until_its_bound_and_again_when_there_is_room() -> None:
     async with connected() as (handler, browser):
         room = asyncio.Event()
-        transmitter = Transmitter(handler, 100_000, 16_384, room.set)
+        transmitter = Transmitter(websocket_stream(handler), 100_000, 16_384)
+        transmitter.on_room = room.set
         assert transmitter.ready
         transmitter.write(LARGE, 3)
         assert not transmitter.ready
@@ -96,7 +97,8 @@ async def test_a_transmitter_is_ready_until_its_bound_and_again_when_there_is_ro
 async def test_a_stall_is_measured_from_when_the_kernel_last_took_something() -> None:
     async with connected() as (handler, browser):
         room = asyncio.Event()
-        transmitter = Transmitter(handler, 100_000, 16_384, room.set)
+        transmitter = Transmitter(websocket_stream(handler), 100_000, 16_384)
+        transmitter.on_room = room.set
         assert transmitter.stalled_s(100.0) == 0.0
         transmitter.write(LARGE)
         assert transmitter.stalled_s(105.0) == 0.0, "some of it was taken since"
@@ -113,7 +115,7 @@ async def test_a_stall_is_measured_from_when_the_kernel_last_took_something() ->
 @pytest.mark.asyncio
 async def test_writing_to_a_connection_that_is_gone_is_nothing() -> None:
     async with connected() as (handler, browser):
-        transmitter = Transmitter(handler, 100_000, 16_384, lambda: None)
+        transmitter = Transmitter(websocket_stream(handler), 100_000, 16_384)
         transmitter.write(LARGE)
         browser.socket.close()
         stream_of(handler).close()
@@ -125,5 +127,5 @@ async def test_writing_to_a_connection_that_is_gone_is_nothing() -> None:
 @pytest.mark.asyncio
 async def test_a_frame_goes_out_without_waiting_for_the_last_ones_ack() -> None:
     async with connected() as (handler, _):
-        Transmitter(handler, 100_000, 16_384, lambda: None)
+        Transmitter(websocket_stream(handler), 100_000, 16_384)
         assert stream_of(handler).socket.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_NODELAY)

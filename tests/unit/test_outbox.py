@@ -109,7 +109,7 @@ def test_the_window_is_bounded_in_bytes() -> None:
     sent = sum(count for _, count in send_all(box)) * 65_000
     assert MAX_WINDOW_BYTES <= sent < MAX_WINDOW_BYTES + MAX_PACKED_BYTES
     box.acked(2, 0.0)
-    assert sum(count for _, count in send_all(box)) * 65_000 <= MAX_PACKED_BYTES
+    assert send_all(box) == [(sent // 65_000 + 1, 2)], "an ack makes room for as much"
 
 
 # name -> steps (time, call, what it gives), played one after the other on an outbox with three events
@@ -208,6 +208,15 @@ def test_timeline(name: str) -> None:
         result = call(box, at)
         wanted = pytest.approx(expected) if isinstance(expected, float) else expected
         assert result == wanted, f"at {at}"
+
+
+def test_a_refusal_is_news_once_and_only_of_what_is_not_acked() -> None:
+    box = outbox(3)
+    send_all(box)
+    assert [box.refused(pseq) for pseq in (2, 2, 0, 4, 3)] == [True, False, False, False, True]
+    assert len(box) == 3, "it is acked like the others"
+    box.acked(2, 0.0)
+    assert [box.refused(pseq) for pseq in (2, 3)] == [False, False]
 
 
 class Link:

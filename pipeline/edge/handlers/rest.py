@@ -41,10 +41,12 @@ class Guarded(RequestHandler):
         self.set_header("Cache-Control", "no-store")
 
     def prepare(self) -> None:
-        problem = refused_host(self.request.headers) or refused_origin(self.request.headers)
+        headers, path = self.request.headers, self.request.path
+        if (problem := refused_host(headers)) is not None:
+            self.service.refuse("host", problem, path=path)
+        elif (problem := refused_origin(headers)) is not None:
+            self.service.refuse("origin", problem, path=path)
         if problem is not None:
-            self.service.counters["refused{reason=host}"] += 1
-            self.service.log.warning("refused", problem=problem, path=self.request.path)
             self.answer({"error": problem}, 403)
 
     def answer(self, value: object, status: int = 200) -> None:
@@ -112,7 +114,7 @@ class Events(Guarded):
                     return
                 start = resume_at(position, head)
                 epoch, first = start if start is not None else (head.epoch, head.held)
-                page = await self.service.upstream.page(channel, epoch, first)
+                page, _ = await self.service.upstream.page(channel, epoch, first)
         except TimeoutError:
             self.answer({"error": "the scan's worker does not answer"}, 503)
             return
@@ -164,7 +166,7 @@ class Page(StaticFileHandler):
     def prepare(self) -> None:
         problem = refused_host(self.request.headers)
         if problem is not None:
-            self._service.counters["refused{reason=host}"] += 1
+            self._service.refuse("host", problem, path=self.request.path)
             self.set_status(403)
             self.finish(problem)
 

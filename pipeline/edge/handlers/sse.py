@@ -49,7 +49,9 @@ class ScanEvents(Guarded):
             return
         code = self.service.admit(self)
         if code is not None:
-            self.service.counters[f"refused{{reason={code.code}}}"] += 1
+            self.service.refuse(
+                str(code.code), code.reason, path=self.request.path, connection=self.connection_id, wire="sse"
+            )
             self.set_header("Retry-After", str(RETRY_AFTER_S))
             self.answer({"error": code.reason}, 503)
             return
@@ -58,8 +60,9 @@ class ScanEvents(Guarded):
         )
         try:
             await self._stream(session)
+            await self.finish()
         except StreamClosedError:
-            pass  # it left before the first byte
+            pass  # it left
         finally:
             self.service.release(self)
 

@@ -51,8 +51,7 @@ class ScanSocket(WebSocketHandler):
     def prepare(self) -> None:
         problem = refused_host(self.request.headers)
         if problem is not None:
-            self._service.counters["refused{reason=host}"] += 1
-            self._facts.warning("refused", problem=problem)
+            self._refuse("host", problem)
             self.set_status(403)
             self.finish(problem)
 
@@ -66,8 +65,7 @@ class ScanSocket(WebSocketHandler):
     def open(self, channel_id: str) -> None:
         code = self._refused(channel_id) or self._service.admit(self)
         if code is not None:
-            self._service.counters[f"refused{{reason={code.code}}}"] += 1
-            self._facts.warning("refused", code=code.code, reason=code.reason)
+            self._refuse(str(code.code), code.reason)
             self.close(code.code, code.reason)
             return
         limits = self._service.config.limits
@@ -94,6 +92,11 @@ class ScanSocket(WebSocketHandler):
             self.end,
             self._fail,
             self._opened_at,
+        )
+
+    def _refuse(self, reason: str, problem: str) -> None:
+        self._service.refuse(
+            reason, problem, path=self.request.path, connection=self.connection_id, wire=self._wire
         )
 
     def _refused(self, channel_id: str) -> CloseCode | None:

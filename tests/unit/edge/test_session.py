@@ -152,7 +152,7 @@ class Edge(RuleBasedStateMachine):
         browser.reads = reads
         browser.drive()
 
-    @rule(count=st.integers(1, 20))
+    @rule(count=st.sampled_from([1, 3, 1_000]))
     def trim(self, count: int) -> None:
         self.worker.trim(count)
 
@@ -342,6 +342,34 @@ def test_what_is_no_longer_held_is_told_by_number() -> None:
     assert browser.reader.told_not_given == 5
     assert browser.session.skipped == 5
     assert browser.reader.next == 13
+
+
+def test_when_nothing_is_held_all_of_it_is_told_as_skipped() -> None:
+    worker = Worker(page_events=100)
+    worker.publish(2)
+    browser = joined(worker)
+    worker.publish(10)
+    worker.trim(12)
+    browser.feed.learn(1, 12)
+    browser.drive()
+    browser.ask(worker)
+    browser.answer()
+    assert (browser.reader.told_not_given, browser.reader.next, browser.asked) == (10, 13, None)
+
+
+def test_what_is_gone_of_the_old_life_is_told_before_the_reset() -> None:
+    worker = Worker(page_events=100)
+    worker.publish(2)
+    browser = joined(worker)
+    worker.publish(10)
+    worker.trim(12)
+    worker.begin()
+    browser.feed.add(Delivery.of_frame(worker.publish(1)))
+    browser.drive()
+    browser.ask(worker)
+    browser.answer()
+    assert browser.reader.told_not_given == 10
+    assert (browser.reader.epoch, browser.reader.next) == (2, 2)
 
 
 def test_a_page_ends_inside_a_live_frame() -> None:

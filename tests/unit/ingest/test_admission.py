@@ -84,11 +84,11 @@ def test_a_bad_event_leaves_its_number_behind_and_is_nacked(name: str) -> None:
 
 
 def test_what_was_rejected_before_keeps_its_number() -> None:
-    header = EnvelopeHeader("scan/demo", "p1", 3, 5, 2, ((0, "json"), (2, "utf8")))
+    header = EnvelopeHeader("scan/demo", "p1", 3, 5, 2, ((0, "json"), (3, "utf8")))
     admission = admit(encode_envelope(header, [GOOD, b"{", GOOD]))
     ((_, envelope),) = routed(admission)
-    assert envelope.header.rejected == ((0, "json"), (2, "utf8"), (3, "json"))
-    assert [nack.pseq for rejection in admission.rejections if (nack := rejection.nack)] == [8]
+    assert envelope.header.rejected == ((0, "json"), (2, "json"), (3, "utf8"))
+    assert [nack.pseq for rejection in admission.rejections if (nack := rejection.nack)] == [7]
 
 
 def test_an_envelope_of_nothing_but_rejected_events_still_goes_on() -> None:

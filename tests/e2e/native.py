@@ -1,0 +1,145 @@
+"""A reader of our own wire, that says what the protocol does not allow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tests.e2e.connection import Connection, LoopThread
+
+SUBPROTOCOL = "scanstream.v1.json"
+
+
+class _Message(msgspec.Struct):
+    """The fields of our wire that a reader looks at; `seq` is a number in hello, a pair in batch."""
+
+    type: str
+    epoch: int | None = None
+    seq: int | tuple[int, int] | None = None
+    resumed: bool | None = None
+    merged: int = 0
+    filtered: int = 0
+    at: tuple[int, ...] | None = None
+    events: list[msgspec.Raw] = []
+    reason: str = ""
+    skipped: int = msgspec.field(default=0, name="skippedMessages")
+
+
+class Gist(msgspec.Struct):
+    """What a check looks at of any event."""
+
+    type: str
+    phase: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+read_gist = msgspec.json.Decoder(Gist).decode
+"""Return the type of any event, and its phase, if it is one that has one."""
+
+
+class NativeReader(Connection):
+    """A reader of our own wire.
+
+    Attributes:
+        epoch: the life it is in; None before the first event.
+        seq: the last event it has got, or was told it does not get.
+        events: epoch -> seq -> the event's JSON.
+        ranges: the first and last of each batch.
+        frames: how many batches it has got.
+        merged: how many events the batches say they left out.
+        hellos: each `hello`.
+        resets: each `reset`.
+        lags: each `lag`.
+    """
+
+    def __init__(self, loop: LoopThread, url: str) -> None:
+        super().__init__(loop, url)
+        self.epoch: int | None = None
+        self.seq = 0
+        self.events: dict[int, dict[int, bytes]] = {}
+        self.ranges: list[tuple[int, int]] = []
+        self.frames = 0
+        self.merged = 0
+        self.hellos: list[_Message] = []
+        self.resets: list[_Message] = []
+        self.lags: list[_Message] = []
+
+    def __repr__(self) -> str:
+        return (
+            f"reader of {self.url} at {self.epoch}:{self.seq}, {self.frames} frames, {self.merged} merged, "
+            f"closes {self.closes}, problems {self.problems[:3]}"
+        )
+
+    def subprotocols(self) -> Any:
+        return [SUBPROTOCOL]
+
+    def target(self) -> str:
+        return self.url if self.epoch is None else f"{self.url}?since={self.epoch}:{self.seq}"
+
+    def take(self, data: bytes) -> None:
+        message = _decode(data)
+        if message.type == "hello":
+            self.hellos.append(message)
+            if message.resumed is False:
+                self.epoch, self.seq = message.epoch, 0
+        elif message.type == "batch":
+            self._batch(message)
+        elif message.type == "reset":
+            self.resets.append(message)
+            self.epoch, self.seq = message.epoch, 0
+        elif message.type == "lag":
+            self.lags.append(message)
+            self.seq += message.skipped
+        elif message.type != "closing":
+            self.problems.append(f"unexpected {message.type}")
+
+    def _batch(self, message: _Message) -> None:
+        assert isinstance(message.seq, tuple)
+        assert message.epoch is not None
+        first, last = message.seq
+        if self.epoch is None:
+            self.epoch = message.epoch
+        if message.epoch != self.epoch:
+            self.problems.append(f"epoch {message.epoch} after {self.epoch}, and no reset between")
+        if first != self.seq + 1:
+            self.problems.append(f"first {first} after {self.seq}")
+        if len(message.events) + message.merged + message.filtered != last - first + 1:
+            self.problems.append(f"{first}-{last}: {len(message.events)} events and {message.merged} merged")
+        offsets = message.at if message.at is not None else tuple(range(len(message.events)))
+        if len(offsets) != len(message.events) or list(offsets) != sorted(set(offsets)):
+            self.problems.append(f"{first}-{last}: at does not fit its {len(message.events)} events")
+        held = self.events.setdefault(message.epoch, {})
+        for offset, event in zip(offsets, message.events, strict=False):
+            held[first + offset] = bytes(event)
+        self.ranges.append((first, last))
+        self.epoch, self.seq = message.epoch, last
+        self.frames += 1
+        self.merged += message.merged
+
+    def check(self, sent: list[bytes]) -> None:
+        """Hold everything got against what was sent: one life, numbered in the order sent.
+
+        What is missing must be counted as merged, and be a progress report that a later one of its phase
+        follows in the same frame.
+
+        Raises:
+            AssertionError: something is lost, twice, out of order, or not what was sent.
+        """
+        assert self.problems == []
+        assert (self.lags, self.resets) == ([], [])
+        assert self.seq == len(sent)
+        assert len(self.events) == 1
+        (got,) = self.events.values()
+        wrong = [seq for seq, event in got.items() if event != sent[seq - 1]]
+        assert wrong == [], f"not what was sent: {wrong[:5]} of {self!r}"
+        assert len(got) + self.merged == len(sent)
+        for first, last in self.ranges:
+            followed: set[str | None] = set()
+            for seq in range(last, first - 1, -1):
+                event = read_gist(sent[seq - 1])
+                if seq not in got:
+                    assert event.type == "scanProgress", f"{seq} is a {event.type}, and lost"
+                    assert event.phase in followed, f"{seq} was not replaced in its frame, and is lost"
+                elif event.type == "scanProgress":
+                    followed.add(event.phase)
