@@ -212,6 +212,7 @@ class Hub:
     def __init__(self, limits: RingSection) -> None:
         self._limits = limits
         self._feeds: OrderedDict[str, Feed] = OrderedDict()
+        self._held_at_most = 0
 
     def join(self, session: Session) -> tuple[Feed, bool]:
         """Add a browser.
@@ -259,10 +260,19 @@ class Hub:
         if feed is None or not feed.add(Delivery.of_frame(frame)):
             return None
         self._feeds.move_to_end(frame.channel)
-        total = sum(watched.ring_bytes for watched in self._feeds.values()) if feed.ring_bytes else 0
+        # Never less than what is held: rings also shrink by themselves. Counted anew only at the limit, for
+        # a sum over ten thousand rings a frame would cost more than the frame.
+        self._held_at_most += len(frame.body)
+        if self._held_at_most > self._limits.max_total_bytes:
+            self._shed()
+        return feed
+
+    def _shed(self) -> None:
+        """Let go of the rings of the channels quiet for longest, until what is held is within the bound."""
+        total = sum(feed.ring_bytes for feed in self._feeds.values())
         for quiet in self._feeds.values():
             if total <= self._limits.max_total_bytes:
                 break
             total -= quiet.ring_bytes
             quiet.clear()
-        return feed
+        self._held_at_most = total

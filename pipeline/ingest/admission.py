@@ -22,6 +22,7 @@ from pipeline.event import check_event, check_scan_id
 from pipeline.wire import (
     ENVELOPE_MARK,
     MAX_ENVELOPE_EVENTS,
+    MAX_FOREIGN_EVENTS,
     MAX_MESSAGE_BYTES,
     EnvelopeHeader,
     Nack,
@@ -134,7 +135,13 @@ def _admit_envelope(message: bytes) -> Admission:
 def _admit_foreign(message: bytes) -> Admission:
     admission = Admission()
     by_channel: dict[str, list[bytes]] = {}
-    for raw in split_foreign(message):
+    events = split_foreign(message)
+    if len(events) > MAX_FOREIGN_EVENTS:
+        return _rejected_whole(
+            RejectReason.TOO_LARGE,
+            f"message of {len(events)} lines exceeds the limit of {MAX_FOREIGN_EVENTS} lines",
+        )
+    for raw in events:
         try:
             event = check_event(raw)
             report_id = getattr(event, "report_id", None)

@@ -26,6 +26,8 @@ MAX_MESSAGE_BYTES = 1_048_576
 MAX_ENVELOPE_EVENTS = 4_096
 """How many events one envelope may carry."""
 
+MAX_FOREIGN_EVENTS = 16_384
+"""How many lines a foreign message may have: a million of them would hold an ingest for seconds."""
 ENVELOPE_MARK = 0x01
 FEEDBACK_TOPIC = b"A|"
 

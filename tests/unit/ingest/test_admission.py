@@ -13,6 +13,7 @@ from pipeline.event import MAX_EVENT_BYTES
 from pipeline.ingest.admission import Admission, admit
 from pipeline.wire import (
     MAX_ENVELOPE_EVENTS,
+    MAX_FOREIGN_EVENTS,
     MAX_MESSAGE_BYTES,
     Envelope,
     EnvelopeHeader,
@@ -282,3 +283,13 @@ def test_with_nothing_but_rubbish(message: bytes) -> None:
     check_admitted(message)
     check_admitted(b"\x01" + message)
     check_admitted(b"{" + message)
+
+
+def test_a_message_of_too_many_lines_is_rejected_whole() -> None:
+    whole = b"\n".join([b"{}"] * MAX_FOREIGN_EVENTS)
+    assert len(admit(whole).rejections) == MAX_FOREIGN_EVENTS
+    (rejection,) = admit(whole + b"\n{}").rejections
+    assert rejection.reason == "too_large"
+    assert (
+        f"{MAX_FOREIGN_EVENTS + 1} lines exceeds the limit of {MAX_FOREIGN_EVENTS} lines" in rejection.message
+    )
