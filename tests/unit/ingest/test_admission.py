@@ -228,7 +228,8 @@ def test_what_is_no_message_is_json_that_cannot_be_read(message: bytes) -> None:
 
 
 def test_a_message_is_at_most_a_mebibyte() -> None:
-    lines = b"\n".join([FOREIGN] * (MAX_MESSAGE_BYTES // (len(FOREIGN) + 1)))
+    wide = FOREIGN + b" " * 100
+    lines = b"\n".join([wide] * (MAX_MESSAGE_BYTES // (len(wide) + 1)))
     whole = lines + b" " * (MAX_MESSAGE_BYTES - len(lines))
     assert admit(whole).rejections == []
     admission = admit(whole + b" ")
