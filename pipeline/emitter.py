@@ -235,7 +235,6 @@ class Emitter:
         Raises:
             NotDelivered: some are not acked within `timeout_s` seconds; they are given up.
         """
-        self._begin_anew_after_fork()
         if self._closing:
             return
         try:

@@ -282,7 +282,7 @@ def test_block_when_full_until_there_is_room(pipeline: Pipeline) -> None:
     with emitter_of(pipeline, max_buffered_bytes=1_000) as emitter:
         fill(emitter)
         numbers: list[int] = []
-        blocked = threading.Thread(target=lambda: numbers.append(emitter.emit(event(11))))
+        blocked = threading.Thread(target=lambda: numbers.append(emitter.emit(event(11))), daemon=True)
         blocked.start()
         begin(pipeline)
         blocked.join(WAIT_S * PATIENCE)
@@ -302,7 +302,7 @@ def test_who_waits_for_room_is_told_when_the_emitter_is_closed(run_dir: Path) ->
         except EmitterClosed as error:
             told.append(error)
 
-    blocked = threading.Thread(target=send)
+    blocked = threading.Thread(target=send, daemon=True)
     blocked.start()
     with pytest.raises(NotDelivered):
         emitter.close(0.0)
@@ -360,7 +360,7 @@ class Sending:
         self.sent = 0
         self._passed = threading.Condition()
         self._enough = False
-        self._thread = threading.Thread(target=self._send)
+        self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 
     def _send(self) -> None:
