@@ -40,6 +40,7 @@ class _Message(msgspec.Struct):
     at: tuple[int, ...] | None = None
     events: list[msgspec.Raw] = []
     reason: str = ""
+    degraded: bool = False
     skipped: int = msgspec.field(default=0, name="skippedMessages")
 
 
@@ -81,19 +82,20 @@ class Watchers:
 
     def native(self, url: str) -> NativeReader:
         """Return a reader of our own wire, connected; it resumes by `since` when it connects again."""
-        return self._add(NativeReader(self, url))
+        return self.add(NativeReader(self, url))
 
     def heroforge(self, url: str) -> HeroForgeReader:
         """Return a reader of HeroForge's wire, connected."""
-        return self._add(HeroForgeReader(self, url))
+        return self.add(HeroForgeReader(self, url))
 
     def manager(self, url: str) -> WebSocketManager:
         """Return a reader that does what HeroForge's frontend does, connected."""
-        return self._add(WebSocketManager(self, url))
+        return self.add(WebSocketManager(self, url))
 
     R = TypeVar("R", bound="Connection")
 
-    def _add(self, reader: R) -> R:
+    def add(self, reader: R) -> R:
+        """Return a reader, connected; it is closed with the others."""
         self._readers.append(reader)
         reader.connect()
         return reader
@@ -228,6 +230,7 @@ class NativeReader(Connection):
         hellos: each `hello`.
         resets: each `reset`.
         lags: each `lag`.
+        degraded: each `degraded`: whether it is so.
     """
 
     def __init__(self, watchers: Watchers, url: str) -> None:
@@ -241,6 +244,7 @@ class NativeReader(Connection):
         self.hellos: list[_Message] = []
         self.resets: list[_Message] = []
         self.lags: list[_Message] = []
+        self.degraded: list[bool] = []
 
     def __repr__(self) -> str:
         return (
@@ -268,6 +272,8 @@ class NativeReader(Connection):
         elif message.type == "lag":
             self.lags.append(message)
             self.seq += message.skipped
+        elif message.type == "degraded":
+            self.degraded.append(message.degraded)
         elif message.type != "closing":
             self.problems.append(f"unexpected {message.type}")
 
