@@ -15,19 +15,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.emitter import Emitter, EmitterClosed, EmitterFull, Rejected
+    from pipeline.emitter import Emitter, EmitterClosed, EmitterFenced, EmitterFull, Resumed
     from pipeline.errors import EventRejected, NotDelivered, PipelineError
+    from pipeline.outboxes import Rejected
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Emitter",
     "EmitterClosed",
+    "EmitterFenced",
     "EmitterFull",
     "EventRejected",
     "NotDelivered",
     "PipelineError",
     "Rejected",
+    "Resumed",
 ]
 
 

@@ -9,8 +9,9 @@
         emitter.emit({"type": "hostDiscovered", "ip": "10.0.0.5"})
         emitter.emit({"type": "scanCompleted"})
 
-Leaving the block waits until everything is acked. Imports pyzmq and msgspec, and neither tornado nor click.
-A thread owns the sockets; `emit` only encodes, numbers and queues.
+Leaving the block waits until everything is acked. With a spool, what is not acked outlives the process.
+Imports pyzmq and msgspec, and neither tornado nor click. A thread owns the sockets; `emit` only encodes,
+numbers and queues.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import socket as sockets
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +31,20 @@ from typing import Literal, Self
 
 import zmq
 
-from pipeline.errors import EventRejected, MessageMalformed, NotDelivered, PipelineError, RejectReason
+from pipeline.errors import (
+    EventRejected,
+    MessageMalformed,
+    NotDelivered,
+    OperatorError,
+    PipelineError,
+    RejectReason,
+)
 from pipeline.event import MAX_EVENT_BYTES, Event, Lost, check_scan_id, encode_event
-from pipeline.outbox import Outbox
+from pipeline.outboxes import Outboxes, Rejected
 from pipeline.places import run_dir as resolve_run_dir
 from pipeline.places import socket_path
 from pipeline.sockets import Binder, drain, found, ingest_control, ingest_data, poll_ms
+from pipeline.spool_file import SpoolFile
 from pipeline.wire import (
     Feedback,
     Hello,
@@ -49,7 +59,6 @@ HELLO_INTERVAL_S = 1.0
 """How often a producer says hello: an ingest that was restarted does not know it any more."""
 FAIL_OVER_S = 1.5
 """An ingest that has not answered for so long is left for the next one."""
-MAX_REJECTED_KEPT = 1_000
 
 
 class EmitterFull(PipelineError):
@@ -60,21 +69,30 @@ class EmitterClosed(PipelineError):
     """An event was given to an emitter that is closed."""
 
 
+class EmitterFenced(PipelineError):
+    """Another process sends, or has sent, as this producer: nothing more of this one will be taken."""
+
+
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """An event that the pipeline will never take: its channel, its number, why."""
+class Resumed:
+    """What an emitter took over of one channel from its spool.
+
+    Attributes:
+        channel: `kind/id`.
+        taken: how many events were numbered before.
+        unacked: how many of them, the last ones, are sent now because they were never acked.
+    """
 
     channel: str
-    pseq: int
-    reason: str
-    message: str
+    taken: int
+    unacked: int
 
 
 class Emitter:
     """Sends events of one or several scans.
 
-    Thread-safe. After a fork the child begins anew, as another producer; what the parent has not got acked
-    stays the parent's.
+    Thread-safe. After a fork the child begins anew, as another producer and without a spool; what the parent
+    has not got acked stays the parent's.
 
     Args:
         scan_id: where `emit` sends unless told otherwise.
@@ -82,10 +100,17 @@ class Emitter:
         on_full: what `emit` does while `max_buffered_bytes` are not acked: `block`; `drop` the event, count
             it and tell it by a `lost` event; or `raise` `EmitterFull`.
         max_buffered_bytes: the most event bytes kept; a single event is kept whatever its size.
+        spool: a file that keeps what is not acked. An emitter that is given it after this one was killed
+            sends that first, with the same numbers: nothing is lost or doubled. Empty once all is acked and
+            the emitter is closed.
 
     Raises:
         EventRejected: `bad_scan_id`.
         EndpointError: the run directory cannot be used.
+        OperatorError: the spool cannot be used, or another process uses it.
+
+    Attributes:
+        resumed: what was found in the spool, one entry a channel.
     """
 
     def __init__(
@@ -95,37 +120,46 @@ class Emitter:
         run_dir: str = "",
         on_full: Literal["block", "drop", "raise"] = "block",
         max_buffered_bytes: int = 16_777_216,
+        spool: str | os.PathLike[str] | None = None,
     ) -> None:
         self._default_channel = channel_name("scan", check_scan_id(scan_id)) if scan_id is not None else None
         self._run_dir: Path = resolve_run_dir(run_dir, os.environ)
         socket_path(self._run_dir, ingest_control(0))
         self._on_full = on_full
         self._max_buffered_bytes = max_buffered_bytes
+        self.resumed: tuple[Resumed, ...] = ()
         self._begin()
+        if spool is not None:
+            self._take_over(SpoolFile(Path(spool)))
 
     def _begin(self) -> None:
         self._os_pid = os.getpid()
-        self.pid = uuid.uuid4().hex
-        self._inc = time.time_ns() // 1_000_000
+        self._outboxes = Outboxes(uuid.uuid4().hex, time.time_ns() // 1_000_000)
+        self._spool: SpoolFile | None = None
         self._changed = threading.Condition()
-        self._outboxes: dict[str, Outbox] = {}
-        self._buffered_bytes = 0
-        self._unacked = 0
         self._dropped: dict[str, int] = {}
-        self._rejected: list[Rejected] = []
         self._welcomed = False
         self._closing = False
         self._asleep = False
         self._thread: threading.Thread | None = None
-        self._wake_read, self._wake_write = sockets.socketpair()
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
 
-    def _begin_anew_after_fork(self) -> None:
-        if os.getpid() != self._os_pid:
-            self._wake_read.close()  # the child's copies
-            self._wake_write.close()
-            self._begin()
+    def _take_over(self, spool: SpoolFile) -> None:
+        """Go on where the process that had the spool before left off."""
+        if spool.found is None:
+            try:
+                spool.begin(self._outboxes.pid, self._outboxes.inc)
+            except OperatorError:
+                spool.leave()
+                raise
+        else:
+            self._outboxes = Outboxes.restored(spool.found)
+            self.resumed = tuple(Resumed(box.channel, box.last, len(box)) for box in self._outboxes)
+        self._spool = self._outboxes.spool = spool
+
+    @property
+    def pid(self) -> str:
+        """The producer's id."""
+        return self._outboxes.pid
 
     # --- the caller's side ------------------------------------------------------------------------
 
@@ -150,6 +184,8 @@ class Emitter:
             EventRejected: `json`, `schema`, `too_large` or `bad_scan_id`; nothing was queued.
             EmitterFull: the buffer is full and `on_full` is `raise`.
             EmitterClosed: the emitter is closed, or was while this waited for room.
+            EmitterFenced: another process sends as this producer.
+            OperatorError: the spool cannot be written; nothing was queued.
         """
         raw = event if isinstance(event, bytes) else encode_event(event)
         if len(raw) > MAX_EVENT_BYTES:
@@ -169,8 +205,9 @@ class Emitter:
             channel = channel_name("scan", check_scan_id(scan_id))
         else:
             channel = self._default_channel
-        self._begin_anew_after_fork()
+        self._see_fork()
         with self._changed:
+            self._see_fence()
             room = self._closing or self._make_room(len(raw))
             if self._closing:
                 raise EmitterClosed("the emitter is closed")
@@ -188,13 +225,18 @@ class Emitter:
 
         Raises:
             NotDelivered: some are not acked in time; they are kept and still sent.
+            EmitterFenced: another process sends as this producer; they will never be acked.
         """
-        self._begin_anew_after_fork()
+        self._see_fork()
         with self._changed:
-            if not self._changed.wait_for(lambda: self._unacked == 0, timeout_s):
+            if self.unacked:
+                self._start_thread()  # what a spool held needs no `emit`
+            done = self._changed.wait_for(lambda: not self.unacked or self._outboxes.fenced, timeout_s)
+            self._see_fence()
+            if not done:
                 raise NotDelivered(
-                    self._unacked,
-                    f"{self._unacked} events are not acknowledged after {timeout_s:g} s; the pipeline in "
+                    self.unacked,
+                    f"{self.unacked} events are not acknowledged after {timeout_s:g} s; the pipeline in "
                     f"{self._run_dir} does not keep up or does not run",
                 )
 
@@ -207,33 +249,34 @@ class Emitter:
         Raises:
             NotDelivered: none does.
         """
-        self._begin_anew_after_fork()
+        self._see_fork()
         with self._changed:
             self._start_thread()
             if not self._changed.wait_for(lambda: self._welcomed, timeout_s):
                 raise NotDelivered(
-                    self._unacked,
+                    self.unacked,
                     f"no pipeline answers in {self._run_dir} after {timeout_s:g} s; start one with bin/up, "
                     f"or name its directory with --run-dir",
                 )
 
     def rejected(self) -> list[Rejected]:
         """Return the events refused since the last call; beyond 1,000 the oldest are left out."""
-        self._begin_anew_after_fork()
+        self._see_fork()
         with self._changed:
-            rejected, self._rejected = self._rejected, []
-            return rejected
+            return self._outboxes.take_rejected()
 
     @property
     def unacked(self) -> int:
         """How many events are neither acked nor rejected yet."""
-        return self._unacked
+        return self._outboxes.unacked
 
     def close(self, timeout_s: float | None = 30.0) -> None:
         """Wait until everything is acked, then stop; a second call does nothing.
 
         Raises:
-            NotDelivered: some are not acked within `timeout_s` seconds; they are given up.
+            NotDelivered: some are not acked within `timeout_s` seconds; they are given up, or stay in the
+                spool.
+            EmitterFenced: another process sends as this producer.
         """
         if self._closing:
             return
@@ -246,8 +289,10 @@ class Emitter:
                 self._wake()
             if self._thread is not None:
                 self._thread.join()
-            self._wake_read.close()
-            self._wake_write.close()
+                self._wake_read.close()
+                self._wake_write.close()
+            if self._spool is not None:
+                self._spool.close(done=self.unacked == 0)
 
     def __enter__(self) -> Self:
         return self
@@ -257,6 +302,19 @@ class Emitter:
     ) -> None:
         self.close()
 
+    def _see_fork(self) -> None:
+        if os.getpid() != self._os_pid:
+            if self._thread is not None:
+                self._wake_read.close()  # the child's copies
+                self._wake_write.close()
+            self.resumed = ()
+            self._begin()
+
+    def _see_fence(self) -> None:
+        """Raise if another process sends as this producer; hold the lock."""
+        if self._outboxes.fenced:
+            raise EmitterFenced(self._outboxes.fenced)
+
     def _make_room(self, size: int) -> bool:
         """Say whether an event of so many bytes may be queued; hold the lock."""
         if self._has_room(size):
@@ -265,38 +323,35 @@ class Emitter:
             return False
         if self._on_full == "raise":
             raise EmitterFull(
-                f"{self._buffered_bytes} event bytes are not acknowledged; "
+                f"{self._outboxes.size_bytes} event bytes are not acknowledged; "
                 f"the limit is {self._max_buffered_bytes}"
             )
-        self._changed.wait_for(lambda: self._closing or self._has_room(size))
+        self._start_thread()  # a spool alone can fill it
+        self._changed.wait_for(lambda: self._closing or bool(self._outboxes.fenced) or self._has_room(size))
+        self._see_fence()
         return True
 
     def _has_room(self, size: int) -> bool:
         # An event larger than the whole buffer goes alone: it would wait for ever.
-        return not self._unacked or self._buffered_bytes + size <= self._max_buffered_bytes
+        return not self.unacked or self._outboxes.size_bytes + size <= self._max_buffered_bytes
 
     def _queue(self, channel: str, raw: bytes) -> int:
         self._tell_dropped()
-        pseq = self._add(channel, raw)
+        pseq = self._outboxes.add(channel, raw)
         self._wake()
         return pseq
 
     def _tell_dropped(self) -> None:
         """Say in each channel how many of its events were dropped, now that there is room; hold the lock."""
-        for channel, count in self._dropped.items():
-            self._add(channel, encode_event(Lost(count=count, reason="emitter_full")))
-        self._dropped.clear()
-
-    def _add(self, channel: str, raw: bytes) -> int:
-        outbox = self._outboxes.get(channel)
-        if outbox is None:
-            outbox = self._outboxes[channel] = Outbox(channel, self.pid, self._inc)
-        self._buffered_bytes += len(raw)
-        self._unacked += 1
-        return outbox.add(raw)
+        for channel, count in list(self._dropped.items()):
+            self._outboxes.add(channel, encode_event(Lost(count=count, reason="emitter_full")))
+            del self._dropped[channel]
 
     def _start_thread(self) -> None:
         if self._thread is None:
+            self._wake_read, self._wake_write = sockets.socketpair()
+            self._wake_read.setblocking(False)
+            self._wake_write.setblocking(False)
             self._thread = threading.Thread(target=self._run, name="scanstream-emitter", daemon=True)
             self._thread.start()
 
@@ -310,7 +365,7 @@ class Emitter:
 
     def _run(self) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        turn = int(self.pid[:8], 16)  # spreads producers over the ingests
+        turn = zlib.crc32(self.pid.encode())  # spreads producers over the ingests
         try:
             while not self._closing:
                 indices = [
@@ -340,7 +395,7 @@ class Emitter:
         next_hello = now
         with self._changed:
             self._welcomed = False
-            for outbox in self._outboxes.values():
+            for outbox in self._outboxes:
                 outbox.go_back(now)
         while not self._closing:
             now = time.monotonic()
@@ -368,7 +423,7 @@ class Emitter:
 
     def _say_hello(self, control: zmq.Socket[bytes]) -> None:
         with contextlib.suppress(zmq.Again):  # the ingest is not there; FAIL_OVER_S decides
-            control.send(encode(Hello(self.pid, self._inc)), zmq.NOBLOCK)
+            control.send(encode(Hello(self.pid, self._outboxes.inc)), zmq.NOBLOCK)
 
     def _send_due(self, data: zmq.Socket[bytes], now: float) -> tuple[bool, float | None]:
         """Send what the windows allow; return (whether the socket is full, the next deadline).
@@ -376,9 +431,9 @@ class Emitter:
         Nothing before the ingest's welcome: it could not tell us what it rejects.
         """
         deadline: float | None = None
-        if not self._welcomed:
+        if self._outboxes.fenced or not self._welcomed:
             return False, None
-        for outbox in self._outboxes.values():
+        for outbox in self._outboxes:
             outbox.handle_timeout(now)
             while (message := outbox.next_message(now)) is not None:
                 header, events = message
@@ -401,21 +456,8 @@ class Emitter:
             if isinstance(message, Welcome):
                 self._welcomed = True
             elif isinstance(message, Feedback):
-                for nack in message.nacks:
-                    outbox = self._outboxes.get(nack.channel)
-                    if outbox is not None and outbox.refused(nack.pseq):
-                        self._rejected.append(Rejected(nack.channel, nack.pseq, nack.reason, nack.message))
-                        del self._rejected[:-MAX_REJECTED_KEPT]
-                for ack in message.acks:
-                    outbox = self._outboxes.get(ack.channel)
-                    if outbox is not None:
-                        before = outbox.size_bytes
-                        self._unacked -= outbox.acked(ack.committed, now)
-                        self._buffered_bytes -= before - outbox.size_bytes
+                self._outboxes.hear(message, now)
                 if message.acks:
-                    self._tell_dropped()
-                for retry in message.retries:
-                    outbox = self._outboxes.get(retry.channel)
-                    if outbox is not None:
-                        outbox.retry(retry.reason, now)
+                    with contextlib.suppress(OperatorError):  # the spool's; `emit` will say so
+                        self._tell_dropped()
             self._changed.notify_all()

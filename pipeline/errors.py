@@ -6,7 +6,9 @@
     ├── OperatorError             ours or the operator's: how it was set up or started
     │   ├── ConfigError           a config file, flag or variable; exit code 78
     │   ├── EndpointError         a run directory, socket path or port that cannot be used
-    │   └── LayoutError           shards or hash differ from those the data was written with
+    │   ├── LayoutError           shards or hash differ from those the data was written with
+    │   └── JournalError          the journal cannot be used, or not be written now
+    │       └── JournalDamaged    its file is damaged; `--recover` sets it aside
     └── PeerError                 the other side's: what it sent, or that it does not answer
         ├── EventRejected         one event that is not taken; carries a `RejectReason`
         ├── MessageMalformed      bytes from a ZeroMQ peer that are none of our messages
@@ -53,6 +55,14 @@ class LayoutError(OperatorError):
     """The shards or the hash differ from those the data or a peer was set up with."""
 
     exit_code = 78
+
+
+class JournalError(OperatorError):
+    """The journal cannot be used, or not be written now: what was to be written may be tried again."""
+
+
+class JournalDamaged(JournalError):
+    """The journal's file is damaged; `--recover` sets it aside and begins anew."""
 
 
 class PeerError(PipelineError):

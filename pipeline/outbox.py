@@ -18,6 +18,7 @@ no ack for the timeout          sending goes back; the timeout doubles, from 0.3
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from itertools import islice
 
 from pipeline.wire import EnvelopeHeader
@@ -37,15 +38,16 @@ class Outbox:
     channel: `kind/id`.
     pid: the producer's id.
     inc: its incarnation.
+    una: the number of the first event added.
     """
 
-    def __init__(self, channel: str, pid: str, inc: int) -> None:
+    def __init__(self, channel: str, pid: str, inc: int, una: int = 1) -> None:
         self.channel = channel
         self._pid = pid
         self._inc = inc
         self._inflight: deque[bytes] = deque()
         self._queued: deque[bytes] = deque()
-        self._una = 1
+        self._una = una
         self._inflight_bytes = 0
         self._window = MIN_WINDOW_EVENTS
         self._timeout_s = TIMEOUT_S
@@ -59,6 +61,21 @@ class Outbox:
         """Return how many events are not acked."""
         return len(self._inflight) + len(self._queued)
 
+    @property
+    def una(self) -> int:
+        """The number of the oldest event that is not acked; the next one to be given while all are."""
+        return self._una
+
+    @property
+    def last(self) -> int:
+        """The last number given."""
+        return self._una + len(self) - 1
+
+    def unacked(self) -> Iterator[bytes]:
+        """Yield the events that are not acked, from number `una` on."""
+        yield from self._inflight
+        yield from self._queued
+
     def add(self, raw: bytes) -> int:
         """Number an event and keep it until it is acked.
 
@@ -67,7 +84,7 @@ class Outbox:
         """
         self._queued.append(raw)
         self.size_bytes += len(raw)
-        return self._una + len(self) - 1
+        return self.last
 
     def next_message(self, now: float) -> tuple[EnvelopeHeader, list[bytes]] | None:
         """Return the next message to send, or None while there is nothing, or no room in the window.

@@ -34,6 +34,11 @@ MAX_WIRE_BYTES = 16_777_216
 MAX_DRAINED_BYTES = 8_388_608
 """What one wake-up takes from a socket at most: it bounds what waits for one commit."""
 
+PING_INTERVAL_S = 1.0
+DEAD_AFTER_S = 3.0
+"""A connection on which a peer answers no ping for so long leads nowhere, whatever the kernel thinks: it is
+made anew. The sockets' own threads ping and answer, so a busy loop is not taken for a dead one."""
+
 
 def ingest_data(index: int) -> str:
     """Return the socket name of an ingest's data socket."""
@@ -123,6 +128,9 @@ class Binder:
     ) -> zmq.Socket[bytes]:
         """Return a socket connected to every one of `names`, whether somebody is bound there yet or not."""
         socket = self._open(kind, high_water_mark)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, int(PING_INTERVAL_S * 1000))
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(DEAD_AFTER_S * 1000))
+        socket.setsockopt(zmq.HEARTBEAT_TTL, int(DEAD_AFTER_S * 1000))  # the other side lets go as well
         if kind == zmq.SUB:
             socket.setsockopt(zmq.SNDHWM, 0)  # past it, libzmq silently drops subscriptions
         for name in names:

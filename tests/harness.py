@@ -33,16 +33,28 @@ def deadline(seconds: float) -> float:
 class Process:
     """One stage as its own process; its log lines are read as they come.
 
+    Args:
+        args: the stage and its arguments.
+        env: variables beside those there are.
+        stdin: where it reads from; nothing if not given.
+        program: the module that is run, and what stands before `args`.
+
     Attributes:
         lines: every log line so far: the JSON object of it, or {"text": …} for another line.
     """
 
-    def __init__(self, *args: str, env: dict[str, str] | None = None, stdin: Any = None) -> None:
+    def __init__(
+        self,
+        *args: str,
+        env: dict[str, str] | None = None,
+        stdin: Any = None,
+        program: tuple[str, ...] = ("pipeline",),
+    ) -> None:
         self.args = args
         self.lines: list[dict[str, Any]] = []
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *args],
+            [sys.executable, "-m", *program, *args],
             stdin=stdin if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -175,24 +187,33 @@ class Pipeline:
         self.wait_ready()
 
     def start_one(self, name: str, *, workers: int = 1, config: dict[str, str] | None = None) -> Process:
-        """Start an ingest or a worker by its name; it may not be ready yet."""
+        """Start a process by its name; it may not be ready yet."""
+        self.processes[name] = Process(*self.arguments(name, workers=workers, config=config))
+        return self.processes[name]
+
+    def arguments(self, name: str, *, workers: int = 1, config: dict[str, str] | None = None) -> list[str]:
+        """Return the command line of a process by its name."""
         stage, _, index = name.rpartition("-")
         args = [stage, *self._common(stage, config)]
         if stage == "ingest":
             args += ["--index", index]
-        else:
+        elif stage == "throttle-batch":
             own = [str(shard) for shard in range(self.shards) if shard % workers == int(index)]
             args += ["--data-dir", str(self.data_dir), "--own", ",".join(own)]
-        self.processes[name] = Process(*args)
-        return self.processes[name]
+        else:
+            args += ["--port", str(self.port), "--share-port"]
+        return args
 
     def start_edge(self, index: int = 0, *, config: dict[str, str] | None = None) -> Process:
         """Start an edge and wait until it listens; the first one takes a free port, the others share it."""
-        args = ["edge", *self._common("edge", config), "--port", str(self.port), "--share-port"]
-        process = self.processes[f"edge-{index}"] = Process(*args)
-        ready = process.wait_for("ready")
-        self.port = int(ready["edge"].rstrip("/").rpartition(":")[2])
+        process = self.start_one(f"edge-{index}", config=config)
+        self.learn_port(process)
         return process
+
+    def learn_port(self, edge: Process) -> None:
+        """Wait until an edge listens, and keep in mind where."""
+        ready = edge.wait_for("ready")
+        self.port = int(ready["edge"].rstrip("/").rpartition(":")[2])
 
     def _common(self, stage: str, config: dict[str, str] | None) -> list[str]:
         args = ["--run-dir", str(self.run_dir), "--shards", str(self.shards), "--log-format", "json"]

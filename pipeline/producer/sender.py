@@ -5,13 +5,14 @@ Sits between the adapters, or a simulation, and the emitter. Owns no pipe and no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from pipeline.emitter import Emitter
+from pipeline.emitter import Emitter, Resumed
 from pipeline.errors import EventRejected, NotDelivered, RejectReason
 from pipeline.event import check_scan_id, read_event
 from pipeline.log import escape
 from pipeline.producer.adapters import Problem
+from pipeline.wire import split_channel
 
 MAX_SHOWN = 20
 """How many problems are written out; the others are counted."""
@@ -40,19 +41,27 @@ class Sender:
         self._channels: set[tuple[str, str]] = set()
         self.problems = 0
 
-    def send(self, item: bytes | Problem, scan_id: str | None = None) -> None:
+    def resume(self, resumed: Iterable[Resumed]) -> None:
+        """Count what the emitter has taken over from a spool: it is sent, too."""
+        for each in resumed:
+            if each.unacked:
+                self._sent += each.unacked
+                kind, channel_id = split_channel(each.channel)
+                self._channels.add((kind, channel_id))
+
+    def send(self, item: bytes | Problem, target: tuple[str, str] | None = None) -> None:
         """Send what an adapter made of the input; waits while the pipeline is slower.
 
         Args:
             item: an event's JSON, or a problem, which is told.
-            scan_id: the scan, if neither the sender's own nor the event's.
+            target: the kind and id of the channel, if it is neither the sender's scan nor named in the event.
         """
         if isinstance(item, Problem):
             self._tell(f"{item.where}: {item.message}")
             return
         self._read += 1
         try:
-            kind, channel_id = self._target(item, scan_id or self._scan_id)
+            kind, channel_id = self._target(item, target)
             if kind == "report":
                 self._emitter.emit(item, report_id=channel_id)
             else:
@@ -93,9 +102,11 @@ class Sender:
         kinds = sorted({kind for kind, _ in self._channels}, reverse=True) or ["scan"]
         return f"{len(self._channels)} {' and '.join(kind + 's' for kind in kinds)}"
 
-    def _target(self, raw: bytes, scan_id: str | None) -> tuple[str, str]:
-        if scan_id is not None:
-            return "scan", scan_id
+    def _target(self, raw: bytes, target: tuple[str, str] | None) -> tuple[str, str]:
+        if self._scan_id is not None:
+            return "scan", self._scan_id
+        if target is not None:
+            return target
         event = read_event(raw)
         report_id = getattr(event, "report_id", None)
         if event.scan_id is None and report_id is None:

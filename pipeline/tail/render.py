@@ -126,9 +126,9 @@ def frame_line(
     size_bytes: int,
     arrived: datetime,
     *,
-    critical: bool,
+    mark: str = "",
 ) -> str:
-    """Return a frame as a line of text: time, scan, epoch:first-last, and how much it holds."""
+    """Return a frame as a line of text: time, scan, epoch:first-last, how much it holds, and a mark."""
     parts = [
         clock(None, arrived),
         _short_channel(channel),
@@ -137,7 +137,7 @@ def frame_line(
         f"merged={merged}",
         f"bytes={size_bytes}",
     ]
-    return " ".join([*parts, "critical"] if critical else parts)
+    return " ".join([*parts, mark] if mark else parts)
 
 
 def for_terminal(text: str) -> str:

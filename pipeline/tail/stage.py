@@ -1,28 +1,48 @@
-"""The tail process: SUB to every shard's frames, out to standard output.
+"""The tail process: SUB to every shard's frames and beacons, DEALER to their history, out to standard output.
 
-It never slows the pipeline: a worker drops frames for a reader that does not keep up, and what was missed
-is seen by its numbers and told.
+It never slows the pipeline: a worker drops frames for a reader that does not keep up, and what was dropped
+is asked for when it reads on.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import zmq
 
-from pipeline.errors import EventRejected, MessageMalformed, PeerError
+from pipeline.errors import EventRejected, LayoutError, MessageMalformed, PeerError
+from pipeline.frame import Position
 from pipeline.log import escape
 from pipeline.runtime import wall_ms
+from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import Binder, drain, found, poll_ms
-from pipeline.tail.continuity import Continuity
-from pipeline.tail.render import event_json, event_line, for_terminal, frame_line, passing
-from pipeline.wire import FRAME_TOPIC, FrameMessage, channel_name, decode_frame, frame_topic, split_events
+from pipeline.tail.cursor import Missed, Note
+from pipeline.tail.following import Following, Start
+from pipeline.tail.printing import Printer, PrintOptions, Range
+from pipeline.tail.questions import Questions
+from pipeline.tail.record import RecordFile
+from pipeline.wire import (
+    BEACON_TOPIC,
+    FRAME_TOPIC,
+    Beacon,
+    ChannelsReply,
+    ChannelsRequest,
+    FrameMessage,
+    HeadReply,
+    HeadRequest,
+    HistoryReply,
+    Page,
+    PageRequest,
+    channel_name,
+    decode_beacon,
+    decode_frame,
+    frame_topic,
+)
 
 RESCAN_INTERVAL_S = 0.5
 """How often the run directory is looked at for shards that were not there before."""
@@ -30,40 +50,37 @@ HIGH_WATER_MARK = 1_000
 """Frames queued of each shard, so that a terminal that scrolls slowly is not a gap at once."""
 DRAIN_MESSAGES = 200
 
-Style = Literal["text", "json", "raw", "frames"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TailOptions:
-    """What is printed, and until when.
+    """What is read, and until when.
 
     Attributes:
         scan_ids: only these scans; empty for everything.
-        types: only events of these types; empty for all.
-        not_types: no events of these types.
-        count: stop after so many events (frames, in that style); None for no end.
+        start: where to begin; a position goes with exactly one scan.
+        follow: whether to go on with what is published from then on; else the head is the end.
         timeout_s: stop after so many seconds; None for no end.
-        style: how it is printed.
-        colour: whether colours are used, in the text style.
-        escape_json: whether JSON is printed in printable ASCII: for a terminal, which it could drive.
+        record: append every event that is printed to this file, too.
+        printing: what is printed, and how.
     """
 
     scan_ids: tuple[str, ...] = ()
-    types: frozenset[str] = frozenset()
-    not_types: frozenset[str] = frozenset()
-    count: int | None = None
+    start: Start = "live"
+    follow: bool = True
     timeout_s: float | None = None
-    style: Style = "text"
-    colour: bool = False
-    escape_json: bool = False
+    record: Path | None = None
+    printing: PrintOptions = field(default_factory=PrintOptions)
 
 
 class Tail:
     """Args:
     run_dir: the pipeline's run directory.
-    options: what is printed.
+    options: what is read and printed.
     output: the file descriptor it is written to; when its reader goes, the tail ends.
     notice: told, one line at a time, what is not data.
+
+    Raises:
+        OperatorError: the file to record to cannot be used.
     """
 
     def __init__(
@@ -73,22 +90,35 @@ class Tail:
         self._options = options
         self._output = output
         self._notice = notice
-        self._continuity = Continuity()
-        self._printed = 0
+        self._channels = tuple(channel_name("scan", scan_id) for scan_id in dict.fromkeys(options.scan_ids))
+        self._following = Following(options.start, wall_ms(), frozenset(self._channels) or None)
+        self._record = RecordFile(options.record) if options.record is not None else None
+        if self._record is not None and self._record.cut_bytes:
+            notice(f"{options.record}: its last line was not whole and is cut off")
+        self._printer = Printer(options.printing, output, self._record)
+        self._shards: int | None = None
+        self._gaps = 0
+        self._missed = 0
+        self._unknown: set[str] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._binder = Binder(self._context, run_dir)
+        self._questions = Questions(self._binder, notice)
         self._frames = self._binder.connect(zmq.SUB, [], high_water_mark=HIGH_WATER_MARK)
         self._connected: set[str] = set()
         self._told_waiting = False
-        topics = [frame_topic(channel_name("scan", scan_id)) for scan_id in options.scan_ids]
-        for topic in topics or [FRAME_TOPIC]:
-            self._frames.setsockopt(zmq.SUBSCRIBE, topic)
+        if options.follow:
+            for topic in [frame_topic(channel) for channel in self._channels] or [FRAME_TOPIC]:
+                self._frames.setsockopt(zmq.SUBSCRIBE, topic)
+        self._frames.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
 
     def run(self) -> None:
-        """Print until the count is reached, the time is over, or nobody reads any more.
+        """Print until the count, the time, or the end of what is held is reached, or nobody reads any more.
 
         Raises:
-            PeerError: the time is over and the count was not reached.
+            PeerError: the time is over and the count, or the head, was not reached; or a scan is unknown
+                and its coming is not waited for.
+            LayoutError: the workers spread their channels in a way this version does not know.
+            OperatorError: the record cannot be written.
             BrokenPipeError: the reader of the output has gone.
         """
         options = self._options
@@ -97,40 +127,57 @@ class Tail:
         poller.register(self._output, zmq.POLLERR)
         next_scan = now = time.monotonic()
         end = None if options.timeout_s is None else now + options.timeout_s
-        while not self._enough():
+        while not self._finished():
             if now >= next_scan:
                 self._connect_new()
                 next_scan = now + RESCAN_INTERVAL_S
-            deadline = next_scan if end is None else min(next_scan, end)
+            self._ask(now)
+            for socket in self._questions.sockets:
+                poller.register(socket, zmq.POLLIN)
+            deadlines = [next_scan, end, self._questions.next_deadline()]
+            deadline = min(moment for moment in deadlines if moment is not None)
             ready = dict(poller.poll(poll_ms(deadline, now)))
             now = time.monotonic()
             if self._frames in ready:
-                self._take_in()
+                self._hear()
+            if any(socket in ready for socket in self._questions.sockets):
+                self._take_answers(now)
             elif self._output in ready:
                 raise BrokenPipeError
-            if end is not None and now >= end and not self._enough():
-                if options.count is None:
+            if end is not None and now >= end and not self._finished():
+                if options.printing.count is None and options.follow:
                     return
                 raise PeerError(self._not_reached())
+        if self._unknown and not self._printer.enough:
+            raise PeerError(
+                f"{', '.join(sorted(self._unknown))}: not known to the pipeline in {self._run_dir}"
+            )
 
     def close(self) -> None:
-        """Close the sockets, and say how much was missed, if anything was."""
+        """Close the sockets and the record, and say how much was missed, if anything was."""
         self._binder.close()
         self._context.term()
-        if self._continuity.gaps:
-            self._notice(f"missed {self._continuity.missed} events in {self._continuity.gaps} gaps")
+        if self._record is not None:
+            self._record.close()
+        if self._gaps:
+            self._notice(f"missed {self._missed} events in {self._gaps} gaps")
 
-    def _enough(self) -> bool:
-        return self._options.count is not None and self._printed >= self._options.count
+    def _finished(self) -> bool:
+        if self._printer.enough:
+            return True
+        at_rest = self._shards is not None and not len(self._questions) and not self._following.behind
+        return at_rest and not self._options.follow
 
     def _not_reached(self) -> str:
-        options = self._options
-        unit = "frames" if options.style == "frames" else "events"
-        types = f" of type {' or '.join(sorted(options.types))}" if options.types else ""
-        scans = f" of scan {' or '.join(options.scan_ids)}" if options.scan_ids else ""
+        options, printing = self._options, self._options.printing
+        within = f"within {options.timeout_s:g} s"
         nobody = "" if self._connected else f"; no pipeline is found in {self._run_dir}"
-        wanted = f"{self._printed} of {options.count} {unit}{types}{scans}"
-        return f"{wanted} came within {options.timeout_s:g} s{nobody}"
+        if printing.count is None:
+            return f"the head was not reached {within}{nobody}"
+        unit = "frames" if printing.style == "frames" else "events"
+        types = f" of type {' or '.join(sorted(printing.types))}" if printing.types else ""
+        scans = f" of scan {' or '.join(options.scan_ids)}" if options.scan_ids else ""
+        return f"{self._printer.printed} of {printing.count} {unit}{types}{scans} came {within}{nobody}"
 
     def _connect_new(self) -> None:
         names = set(found(self._run_dir, "shard-*.events"))
@@ -141,62 +188,127 @@ class Tail:
             self._frames.connect(f"ipc://{self._run_dir / name}")
             self._connected.add(name)
 
-    def _take_in(self) -> None:
-        arrived = datetime.fromtimestamp(wall_ms() / 1000).astimezone()
-        out = bytearray()
-        try:
-            for message in drain(self._frames, DRAIN_MESSAGES):
-                try:
-                    frame = decode_frame(message)
-                    for line in self._lines(frame, len(message), arrived):
-                        out += line + b"\n"
-                        self._printed += 1
-                        if self._enough():
-                            return
-                except (MessageMalformed, EventRejected) as error:
-                    self._notice(f"malformed frame: {escape(str(error))}")
-        finally:
-            self._write(out)
+    # --- what the workers say -----------------------------------------------------------------------
 
-    def _lines(self, frame: FrameMessage, size_bytes: int, arrived: datetime) -> Iterator[bytes]:
-        options, header, channel = self._options, frame.header, frame.channel
-        new_from, missed = self._continuity.take(channel, header.epoch, header.first, header.last)
-        if missed:
-            self._notice(
-                f"gap: {escape(channel)}: {len(missed)} events missed, "
-                f"{header.epoch}:{missed.start}-{missed.stop - 1}"
-            )
-        if options.style == "frames":
-            yield frame_line(
-                channel,
-                header.epoch,
-                header.first,
-                header.last,
-                header.merged,
-                size_bytes,
-                arrived,
-                critical=header.critical,
-            ).encode()
+    def _hear(self) -> None:
+        arrived = _clock()
+        for message in drain(self._frames, DRAIN_MESSAGES):
+            if self._printer.enough:
+                return
+            try:
+                if message.startswith(BEACON_TOPIC):
+                    self._take_beacon(decode_beacon(message))
+                else:
+                    self._take_frame(decode_frame(message), len(message), arrived)
+            except (MessageMalformed, EventRejected) as error:
+                self._notice(f"malformed frame: {escape(str(error))}")
+
+    def _take_frame(self, frame: FrameMessage, size_bytes: int, arrived: datetime) -> None:
+        header = frame.header
+        due = self._following.frame(frame.channel, header.epoch, header.first, header.last)
+        if due is None:
             return
-        events = split_events(frame.body)
-        offsets = header.at if header.merged else range(header.last - header.first + 1)
-        if len(offsets) != len(events):
-            raise MessageMalformed(f"{channel}: {len(events)} events for {len(offsets)} numbers")
-        for offset, raw in zip(offsets, events, strict=True):
-            seq = header.first + offset
-            event = passing(channel, header.epoch, seq, raw)
-            if (
-                seq < new_from
-                or event.type in options.not_types
-                or (options.types and event.type not in options.types)
-            ):
-                continue
-            if options.style == "text":
-                yield event_line(event, arrived, colour=options.colour).encode()
-            else:
-                line = event_json(event) if options.style == "json" else raw
-                yield for_terminal(line.decode()).encode() if options.escape_json else line
+        events = Range(
+            channel=frame.channel,
+            epoch=header.epoch,
+            first=header.first,
+            last=header.last,
+            body=frame.body,
+            merged=header.merged,
+            at=header.at,
+            size_bytes=size_bytes,
+            mark="critical" if header.critical else "",
+        )
+        self._printer.print(events, due, arrived)
 
-    def _write(self, data: bytearray) -> None:
-        while data:
-            del data[: os.write(self._output, data)]
+    def _take_beacon(self, beacon: Beacon) -> None:
+        if beacon.hash != HASH_NAME:
+            raise LayoutError(
+                f"the pipeline in {self._run_dir} spreads its channels by {beacon.hash!r}; this version by "
+                f"{HASH_NAME!r}"
+            )
+        if self._shards is None:
+            self._shards = beacon.shards
+            self._ask_where_to_begin(beacon.shards)
+        if self._options.follow:
+            for head in beacon.heads:
+                self._following.learn(head.channel, head.epoch, head.seq)
+
+    # --- questions ----------------------------------------------------------------------------------
+
+    def _ask_where_to_begin(self, shards: int) -> None:
+        now = time.monotonic()
+        if isinstance(self._options.start, Position):
+            return  # known already
+        for channel in self._channels:
+            self._questions.ask(shard_of(channel, shards), partial(HeadRequest, channel=channel), now)
+        if not self._channels:
+            for shard in range(shards):
+                self._questions.ask(shard, ChannelsRequest, now)
+
+    def _ask(self, now: float) -> None:
+        """Ask history for those that are behind; ask again what was asked in vain."""
+        self._questions.repeat(now)
+        if self._shards is None:
+            return
+        while (fetch := self._following.next_fetch()) is not None:
+            channel, (epoch, seq) = fetch
+            request = partial(PageRequest, channel=channel, epoch=epoch, first=seq)
+            self._questions.ask(shard_of(channel, self._shards), request, now)
+
+    def _take_answers(self, now: float) -> None:
+        arrived = _clock()
+        try:
+            for reply in self._questions.answers(DRAIN_MESSAGES, now):
+                self._take_answer(reply, arrived)
+                if self._printer.enough:
+                    return
+        except (MessageMalformed, EventRejected) as error:
+            self._notice(f"malformed answer: {escape(str(error))}")
+
+    def _take_answer(self, reply: HistoryReply, arrived: datetime) -> None:
+        if isinstance(reply, Page):
+            self._take_page(reply, arrived)
+        elif isinstance(reply, ChannelsReply):
+            for summary in reply.channels:
+                self._following.learn(summary.channel, summary.epoch, summary.seq)
+        elif isinstance(reply, HeadReply):
+            if reply.epoch is not None:
+                self._following.learn(reply.channel, reply.epoch, reply.seq)
+            else:
+                self._unknown.add(reply.channel)
+
+    def _take_page(self, page: Page, arrived: datetime) -> None:
+        header = page.header
+        taken = self._following.page(header)
+        for note in taken.notes:
+            self._tell(header.channel, note)
+        if taken.unknown:
+            self._unknown.add(header.channel)
+        if taken.print_from is not None:
+            events = Range(
+                channel=header.channel,
+                epoch=header.epoch,
+                first=header.first,
+                last=header.last,
+                body=page.body,
+                size_bytes=len(page.body),
+                mark="history",
+            )
+            self._printer.print(events, taken.print_from, arrived)
+
+    def _tell(self, channel: str, note: Note) -> None:
+        name = escape(channel)
+        if isinstance(note, Missed):
+            count = note.last - note.first + 1
+            self._gaps += 1
+            self._missed += count
+            self._notice(
+                f"gap: {name}: {count} events are no longer held, {note.epoch}:{note.first}-{note.last}"
+            )
+        else:
+            self._notice(f"reset: {name}: life {note.epoch} {note.why}; it goes on with {note.now}:1")
+
+
+def _clock() -> datetime:
+    return datetime.fromtimestamp(wall_ms() / 1000).astimezone()

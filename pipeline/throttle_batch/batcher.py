@@ -7,28 +7,17 @@ Sits between the stage's sockets and the channels. One wake-up of the stage is::
     uncommitted()            -> Commit            everything taken, for one transaction
     committed(now)           -> Release           after it is durable: acks, and the frames due now
 
-What is taken of a numbered producer, by (pid, channel). `taken` is the last number taken, `committed`
-the last one durable:
+`producers` says which messages of a numbered producer are taken. Of one that is, each event is taken as
+long as its channel has room (`max_pending_bytes`); the rest is not taken: retry `full`. But a message with a
+critical event is taken whole, for it flushes all that is pending; one such message at a time.
 
-========================== ===========================================================================
-the message                what happens
-========================== ===========================================================================
-an incarnation we know not starts at its `una`: what is before, the producer no longer holds
-an older incarnation       nack `fenced`: a later process goes by the same pid
-all <= committed           acked again, its nacks told again: the feedback was lost
-all <= taken               ignored: the ack comes with the commit
-`una` beyond taken + 1     we have forgotten what was acked (our history was lost): jump there, count it
-starts beyond taken + 1    a gap: not taken, one retry until `taken` moves or 50 ms pass
-reaches taken + 1          what is new is taken; a rejected number is taken as a tombstone
-the channel's room is used the rest is not taken: retry `full`; but a message with a critical event is
-up                         taken whole, for it flushes all that is pending; one such message at a time
-========================== ===========================================================================
+Cleanup frees memory only: of a channel's present life the end is kept in mind, as long as the journal has
+it. A later event goes on with that life; after its terminal event a start begins a new one.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, OrderedDict
+from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.errors import EventRejected, RejectReason
@@ -45,12 +34,11 @@ from pipeline.event import (
 from pipeline.frame import Frame
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
+from pipeline.throttle_batch.deadlines import Deadlines
 from pipeline.throttle_batch.history import Chunk
+from pipeline.throttle_batch.producers import Producer, Producers, Verdict
 from pipeline.throttle_batch.records import Checkpoint, LifeRecord, Recovered
 from pipeline.wire import Ack, Envelope, EnvelopeHeader, Feedback, Nack, Retry
-
-RETRY_INTERVAL_S = 0.05
-"""A producer is asked again for the same gap only after so long, or when something of it was taken."""
 
 _CLEANUP_GRAIN_S = 0.01
 """Something that is pending when cleanup is due is waited for in steps of this."""
@@ -58,27 +46,7 @@ _CLEANUP_GRAIN_S = 0.01
 CHECKPOINT_EVENTS = 256
 """A channel's state is kept again after so many events; a restart folds at most about as many."""
 
-MAX_NACKS_KEPT = 1_000
-"""Nacks kept of one (pid, channel), to tell them again; beyond it the oldest are told once only."""
-
 _STARTS = frozenset({"scanStarted", "reportStarted"})
-
-
-@dataclass(slots=True)
-class _Producer:
-    """What is known of one (pid, channel)."""
-
-    inc: int
-    taken: int
-    committed: int
-    retried: int = 0
-    retried_at: float = float("-inf")
-    nacks: list[Nack] = field(default_factory=list)
-
-    def nacks_of(self, una: int, first: int, last: int) -> list[Nack]:
-        """Return the nacks of `first` to `last`; those before `una` the producer knows, and they go."""
-        self.nacks = [nack for nack in self.nacks if nack.pseq >= una]
-        return [nack for nack in self.nacks if first <= nack.pseq <= last]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,54 +79,11 @@ class Release:
 class _Wakeup:
     """What one wake-up has gathered so far."""
 
-    acks: dict[tuple[str, str], _Producer] = field(default_factory=dict)
+    acks: dict[tuple[str, str], Producer] = field(default_factory=dict)
     retries: list[Retry] = field(default_factory=list)
     nacks: list[Nack] = field(default_factory=list)
     channels: dict[tuple[str, int], Channel] = field(default_factory=dict)
     checkpoints: dict[tuple[str, int], Checkpoint] = field(default_factory=dict)
-
-
-class _Deadlines:
-    """When each channel is to be looked at next: one time a channel, the earliest that was set.
-
-    What was replaced or dropped stays in the heap, unheeded, until it comes up or is most of the heap:
-    it must not keep the memory of a channel that is gone.
-    """
-
-    def __init__(self) -> None:
-        self._at: dict[Channel, float] = {}
-        self._heap: list[tuple[float, int, Channel]] = []
-        self._count = 0
-
-    def set(self, deadline: float, channel: Channel) -> None:
-        if self._at.get(channel, float("inf")) <= deadline:
-            return
-        self._at[channel] = deadline
-        self._count += 1  # breaks ties, so that channels are never compared
-        heapq.heappush(self._heap, (deadline, self._count, channel))
-        self._shrink()
-
-    def drop(self, channel: Channel) -> None:
-        if self._at.pop(channel, None) is not None:
-            self._shrink()
-
-    def first(self) -> float | None:
-        while self._heap and self._at.get(self._heap[0][2]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
-
-    def pop_due(self, now: float) -> Channel | None:
-        first = self.first()
-        if first is None or first > now:
-            return None
-        channel = heapq.heappop(self._heap)[2]
-        del self._at[channel]
-        return channel
-
-    def _shrink(self) -> None:
-        if len(self._heap) > 2 * len(self._at) + 16:
-            self._heap = [entry for entry in self._heap if self._at.get(entry[2]) == entry[0]]
-            heapq.heapify(self._heap)
 
 
 class Batcher:
@@ -181,13 +106,13 @@ class Batcher:
         self._current: dict[str, Channel] = {}
         self._lives: dict[tuple[str, int], Channel] = {}
         self._past: dict[str, LifeRecord] = {}
-        self._producers: OrderedDict[tuple[str, str], _Producer] = OrderedDict()
         self._wakeup = _Wakeup()
         self._owed: dict[tuple[str, int], Channel] = {}
-        self._frame_deadlines = _Deadlines()
-        self._cleanup_deadlines = _Deadlines()
+        self._frame_deadlines = Deadlines()
+        self._cleanup_deadlines = Deadlines()
         self._gone: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter()
+        self._producers = Producers(config.limits.max_producers, self.counters)
 
     def restore(self, recovered: Recovered, now: float) -> None:
         """Take in what a journal knows; call it once, before anything else.
@@ -202,7 +127,7 @@ class Batcher:
             else:
                 self._schedule(channel, now)
         for known in recovered.producers:
-            self._remember(known.pid, known.channel, _Producer(known.inc, known.committed, known.committed))
+            self._producers.restore(known)
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -212,32 +137,21 @@ class Batcher:
         if not header.pid:
             self._receive_foreign(envelope, now)
             return
-        key = (header.pid, header.channel)
-        producer = self._producers.get(key)
-        if producer is None or header.inc > producer.inc:
-            producer = _Producer(header.inc, header.una - 1, header.una - 1)
-            self._remember(header.pid, header.channel, producer)
-        elif header.inc < producer.inc:
+        count = len(envelope.events) + len(header.rejected)
+        producer, verdict = self._producers.judge(header, count)
+        if verdict is Verdict.FENCED:
             self._nack(header, header.pseq, RejectReason.FENCED, "a later process uses the same producer id")
-            return
-        self._producers.move_to_end(key)
-        if header.una > producer.taken + 1:
-            self.counters["jumped"] += header.una - 1 - producer.taken
-            producer.taken = producer.committed = header.una - 1
-        last = header.pseq + len(envelope.events) + len(header.rejected) - 1
-        if last <= producer.taken:
-            self.counters["duplicates"] += last - header.pseq + 1
-            if last <= producer.committed:
-                self._wakeup.acks[key] = producer
-                self._wakeup.nacks += producer.nacks_of(header.una, header.pseq, last)
-        elif header.pseq > producer.taken + 1:
+        elif verdict is Verdict.GAP:
             self._retry(header, producer, "gap", now)
-        else:
+        elif verdict is Verdict.NEW:
             self._wakeup.nacks += producer.nacks_of(header.una, header.pseq, producer.taken)
             self._take(envelope, producer, now)
-            self._wakeup.acks[key] = producer
+        elif verdict is Verdict.AGAIN:
+            self._wakeup.nacks += producer.nacks_of(header.una, header.pseq, header.pseq + count - 1)
+        if verdict in (Verdict.NEW, Verdict.AGAIN):
+            self._wakeup.acks[header.pid, header.channel] = producer
 
-    def _take(self, envelope: Envelope, producer: _Producer, now: float) -> None:
+    def _take(self, envelope: Envelope, producer: Producer, now: float) -> None:
         header = envelope.header
         rejected = {header.pseq + offset for offset, _ in header.rejected}
         events = iter(envelope.events)
@@ -265,8 +179,7 @@ class Batcher:
                 break
             if treatment.terminal and channel.terminal_accepted:
                 self._nack(header, number, RejectReason.AFTER_TERMINAL, f"{header.channel} has already ended")
-                producer.nacks.append(self._wakeup.nacks[-1])
-                del producer.nacks[:-MAX_NACKS_KEPT]
+                producer.refuse(self._wakeup.nacks[-1])
             else:
                 channel.accept(raw, event, treatment, now)
                 self._wakeup.channels[channel.name, channel.epoch] = channel
@@ -309,12 +222,6 @@ class Batcher:
         self._wakeup.channels[channel.name, channel.epoch] = channel
         self.counters["events"] += 1
 
-    def _remember(self, pid: str, channel: str, producer: _Producer) -> None:
-        self._producers[pid, channel] = producer
-        if len(self._producers) > self._config.limits.max_producers:
-            self._producers.popitem(last=False)
-            self.counters["producers_forgotten"] += 1
-
     def _channel_for(self, name: str, event: AnyEvent, now: float) -> Channel | None:
         """Return the channel's present life; a start after the end begins a new one; None at the limit."""
         channel = self._current.get(name)
@@ -352,13 +259,12 @@ class Batcher:
     def _wall_ms(self, now: float) -> int:
         return self._boot_ms + int((now - self._boot_now) * 1000)
 
-    def _retry(self, header: EnvelopeHeader, producer: _Producer, reason: str, now: float) -> None:
+    def _retry(self, header: EnvelopeHeader, producer: Producer, reason: str, now: float) -> None:
         self.counters[f"not_taken{{reason={reason}}}"] += 1
-        if producer.retried == producer.taken + 1 and now - producer.retried_at < RETRY_INTERVAL_S:
-            return
-        producer.retried = producer.taken + 1
-        producer.retried_at = now
-        self._wakeup.retries.append(Retry(header.pid, header.inc, header.channel, producer.taken + 1, reason))
+        if producer.may_ask(now):
+            self._wakeup.retries.append(
+                Retry(header.pid, header.inc, header.channel, producer.taken + 1, reason)
+            )
 
     def _nack(self, header: EnvelopeHeader, pseq: int, reason: RejectReason, message: str) -> None:
         self.counters[f"rejected{{reason={reason}}}"] += 1
@@ -466,7 +372,7 @@ class Batcher:
                 channel.name,
                 channel.epoch,
                 channel.head_seq,
-                channel.terminal_accepted,
+                self._wall_ms(channel.terminal_at) if channel.terminal_at is not None else None,
                 self._wall_ms(channel.last_event_at),
                 channel.snapshot(),
             )

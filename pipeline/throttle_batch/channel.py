@@ -18,6 +18,7 @@ nothing pending             nothing; no deadline but cleanup
 
 from __future__ import annotations
 
+from pipeline.errors import EventRejected
 from pipeline.event import AnyEvent, Catalogue, EventClass, Treatment, read_event
 from pipeline.frame import Frame
 from pipeline.throttle_batch.config import BatchSection
@@ -47,6 +48,8 @@ class Channel:
         "_critical_due",
         "_frame_bucket",
         "_idle_cleanup_s",
+        "_kept_best_effort",
+        "_kept_from",
         "_next_seq",
         "_pending",
         "_uncommitted",
@@ -92,6 +95,8 @@ class Channel:
         self.created_at = now
         self.created_ms = created_ms
         self._checkpointed = 0
+        self._kept_best_effort = False
+        self._kept_from = float("-inf")
         self.state = ScanState()
         self.published_seq = 0
         self.frames = 0
@@ -118,21 +123,22 @@ class Channel:
         self.last_event_at = now - max(0, now_ms - record.updated_ms) / 1000
         self.frames = state.frames
         self.merged = state.merged
-        self.best_effort = state.best_effort
+        self.best_effort = self._kept_best_effort = state.best_effort
         self.state.restore(state)
         self._checkpointed = state.folded
         for raw in record.tail:
-            event = read_event(raw)
+            try:
+                event = read_event(raw)
+            except EventRejected:
+                continue  # a version whose catalogue takes it did; readers are still given it
             self.state.fold(event, catalogue.treatment(event, raw))
-        if record.ended:
+        if record.ended_ms is not None:
             self.terminal_accepted = True
-            self.terminal_at = self.last_event_at
+            self.terminal_at = now - max(0, now_ms - record.ended_ms) / 1000
 
     def keep_from(self, now: float) -> None:
-        """Count the time until cleanup from `now`: something is asked of a life that had been freed."""
-        self.last_event_at = now
-        if self.terminal_at is not None:
-            self.terminal_at = now
+        """Count the time until cleanup from `now`: an event has come for a life that had been freed."""
+        self._kept_from = now
 
     @property
     def committed_seq(self) -> int:
@@ -154,10 +160,15 @@ class Channel:
         )
 
     def checkpoint(self, least_events: int) -> Checkpoint | None:
-        """Return the state for the journal; None while less than `least_events` came since the last one."""
-        if self.committed_seq - self._checkpointed < least_events:
+        """Return the state for the journal; None while less than `least_events` came since the last one.
+
+        What no event tells, that some of it came at best effort, is kept at once.
+        """
+        told = self.best_effort == self._kept_best_effort
+        if told and self.committed_seq - self._checkpointed < least_events:
             return None
         self._checkpointed = self.committed_seq
+        self._kept_best_effort = self.best_effort
         return Checkpoint(self.name, self.epoch, self.snapshot())
 
     @property
@@ -256,8 +267,8 @@ class Channel:
     def cleanup_at(self) -> float:
         """Return when the channel's memory may be freed, as things stand."""
         if self.terminal_at is not None:
-            return self.terminal_at + self._cleanup_after_s
-        return self.last_event_at + self._idle_cleanup_s
+            return max(self.terminal_at, self._kept_from) + self._cleanup_after_s
+        return max(self.last_event_at, self._kept_from) + self._idle_cleanup_s
 
     def expired(self, now: float) -> bool:
         """Say whether the channel's memory is to be freed: long enough ended or idle, nothing waiting."""

@@ -16,7 +16,7 @@ class WorkerPlaceSection(PlaceSection, frozen=True, kw_only=True):
     data_dir: Annotated[
         str,
         msgspec.Meta(
-            description="Directory of what outlives a run (the number of shards and the hash). Empty: "
+            description="Directory of what outlives a run (journals, the number of shards). Empty: "
             "$XDG_STATE_HOME/scanstream, else ~/.local/state/scanstream."
         ),
     ] = ""

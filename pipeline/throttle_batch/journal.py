@@ -9,21 +9,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pipeline.errors import OperatorError
 from pipeline.throttle_batch.batcher import Commit
 from pipeline.throttle_batch.history import History
 from pipeline.throttle_batch.records import Recovered
 
 MEMORY_CHANNEL_BYTES = 16_777_216
 MEMORY_TOTAL_BYTES = 268_435_456
-
-
-class JournalError(OperatorError):
-    """The journal cannot be used, or not be written now."""
-
-
-class JournalDamaged(JournalError):
-    """The journal's file is damaged; `--recover` sets it aside and begins anew."""
 
 
 class Journal(Protocol):

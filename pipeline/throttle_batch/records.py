@@ -54,7 +54,7 @@ class LifeRecord:
         channel: `kind/id`.
         epoch: the life.
         head: the seq of its last event.
-        ended: whether its terminal event is in it.
+        ended_ms: wall clock of its terminal event, epoch milliseconds; None while it has none.
         updated_ms: wall clock of its last event, epoch milliseconds.
         state: its last checkpoint.
         tail: the JSON of the events after the checkpoint, `state.folded + 1` to `head`.
@@ -63,10 +63,15 @@ class LifeRecord:
     channel: str
     epoch: int
     head: int
-    ended: bool
+    ended_ms: int | None
     updated_ms: int
     state: LifeState
     tail: list[bytes] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its terminal event is in it."""
+        return self.ended_ms is not None
 
 
 @dataclass(frozen=True, slots=True)

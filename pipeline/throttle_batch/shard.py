@@ -10,7 +10,7 @@ from collections import Counter, deque
 
 import zmq
 
-from pipeline.errors import MessageMalformed
+from pipeline.errors import JournalError, MessageMalformed
 from pipeline.event import Catalogue
 from pipeline.frame import Frame
 from pipeline.log import LimitedLog, Log
@@ -21,7 +21,7 @@ from pipeline.throttle_batch.batcher import Batcher, Commit
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.heads import REPEATS, HeadRotation
-from pipeline.throttle_batch.journal import Journal, JournalError
+from pipeline.throttle_batch.journal import Journal
 from pipeline.wire import (
     FRAME_TOPIC,
     MAX_PAGE_BYTES,
@@ -82,6 +82,7 @@ class Shard:
         self._config = config
         self._log = log.bind(shard=number)
         self._limited_log = LimitedLog(self._log)
+        self._trim_failing = False
         self._boot = boot
         self._counters: Counter[str] = Counter()
         self._batcher = Batcher(config, catalogue, boot_ms, now)
@@ -151,8 +152,11 @@ class Shard:
         try:
             gone = self._journal.trim(wall_ms())
         except JournalError as error:
-            self._log.error("journal cannot be trimmed", problem=error)
+            if not self._trim_failing:
+                self._log.error("journal cannot be trimmed", problem=error)
+            self._trim_failing = True
             return
+        self._trim_failing = False
         for channel, epoch in gone:
             self._batcher.forget(channel, epoch)
 
@@ -212,7 +216,7 @@ class Shard:
                     break
                 if isinstance(request, PageRequest):
                     pages += 1
-                    reply = self._page(request)
+                    reply = self._page(request, now)
                     if not reply:
                         break  # the reader asks again
                 elif isinstance(request, HeadRequest):
@@ -253,7 +257,7 @@ class Shard:
         held = self._journal.held(name, epoch)
         return (head + 1 if held is None else min(held, head + 1)), head
 
-    def _page(self, request: PageRequest) -> bytes:
+    def _page(self, request: PageRequest, now: float) -> bytes:
         name = request.channel
         ends = self._ends(name, request.epoch)
         head = ends[1] if ends is not None else 0
@@ -263,13 +267,17 @@ class Shard:
             )
         except JournalError as error:
             self._counters["history_failed"] += 1
-            self._log.error("history cannot be read", problem=error)
+            self._limited_log.warning("history cannot be read", now, problem=error)
             return b""
         last = first + len(events) - 1
         life = self._batcher.life(name, request.epoch)
-        current, past = self._batcher.current(name), self._batcher.past(name)
-        present = current or past
-        ended = life.terminal_at is not None if life is not None else past is not None and past.ended
+        present = self._batcher.current(name) or self._batcher.past(name)
+        if life is not None:
+            ended = life.terminal_at is not None
+        else:
+            # In the journal only: the end of a channel, or a life before it, which had ended.
+            past = self._batcher.past(name)
+            ended = ends is not None and (past is None or past.epoch != request.epoch or past.ended)
         header = PageHeader(
             request.id,
             name,

@@ -1,33 +1,29 @@
 """The journal on disk: one SQLite file a shard, in WAL mode, one writer. Shell.
 
-======================= ===========================================================================
-table                   a row is
-======================= ===========================================================================
-life                    one life of a channel: where its log begins and ends, and its last checkpoint
-chunk                   consecutive events of a life, one a line
-producer                how far a (producer, channel) is: written with the events, so that an event is
-                        in the log and its number marked as taken, or neither
-======================= ===========================================================================
+`journal_file` opens the file and has its schema, `retention` trims it.
 
 A full disk: nothing is committed, so nothing is acked, and history is still served. `min_free_bytes` stops
-commits while there is still room for trimming, which needs some itself.
+commits while there is still room for trimming, which needs some itself; without even that it waits.
+
+Events are on disk as they came, with a checksum a row: damage that SQLite does not see reaches no reader.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import TypeAlias
 
-from pipeline.errors import EndpointError
+import msgspec
+
+from pipeline.errors import JournalDamaged, JournalError
 from pipeline.throttle_batch.batcher import Commit
 from pipeline.throttle_batch.config import JournalSection
-from pipeline.throttle_batch.journal import JournalDamaged, JournalError
+from pipeline.throttle_batch.history import Chunk
+from pipeline.throttle_batch.journal_file import JournalFile, transaction
 from pipeline.throttle_batch.records import (
     LifeRecord,
     LifeState,
@@ -36,64 +32,17 @@ from pipeline.throttle_batch.records import (
     decode_state,
     encode_state,
 )
-
-SCHEMA_VERSION = 1
-
-PRODUCER_AGE_MS = 86_400_000
-"""How long it is remembered how far a silent producer was, at least: it may still send again."""
+from pipeline.throttle_batch.retention import Life, Place, Retention
 
 _ROW_BYTES = 64
 """What a row costs beside its events, about."""
-_TRIM_ROWS = 64
-"""Rows deleted in one `trim`: a few milliseconds, between two wake-ups."""
-_TRIM_LIVES = 4
+_TRIM_FREE_BYTES = 1_048_576
+"""Trimming waits while the disk has less: it has to write before it frees anything."""
 
-_MIGRATIONS = (
-    """
-    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE life (
-        id INTEGER PRIMARY KEY,
-        channel TEXT NOT NULL,
-        epoch INTEGER NOT NULL,
-        head INTEGER NOT NULL,
-        held INTEGER NOT NULL,
-        ended INTEGER NOT NULL,
-        size_bytes INTEGER NOT NULL,
-        updated_ms INTEGER NOT NULL,
-        folded INTEGER NOT NULL,
-        state BLOB NOT NULL,
-        UNIQUE (channel, epoch)
-    );
-    CREATE INDEX life_age ON life (updated_ms);
-    CREATE TABLE chunk (
-        life INTEGER NOT NULL,
-        first INTEGER NOT NULL,
-        last INTEGER NOT NULL,
-        size_bytes INTEGER NOT NULL,
-        events BLOB NOT NULL
-    );
-    CREATE UNIQUE INDEX chunk_place ON chunk (life, first);
-    CREATE TABLE producer (
-        pid TEXT NOT NULL,
-        channel TEXT NOT NULL,
-        inc INTEGER NOT NULL,
-        committed INTEGER NOT NULL,
-        updated_ms INTEGER NOT NULL,
-        PRIMARY KEY (pid, channel)
-    ) WITHOUT ROWID;
-    CREATE INDEX producer_age ON producer (updated_ms);
-    """,
-)
-"""Each brings a journal from the version of its place to the next; the first makes a new one."""
-
-
-@dataclass(slots=True)
-class _Life:
-    number: int
-    head: int
-    held: int
-    size_bytes: int
-    folded: int
+# SQLite gives whatever type stands in the file; a flipped bit may have changed it.
+_LifeRow: TypeAlias = tuple[int, str, int, int, int, int | None, int, int, int, bytes]
+_ProducerRow: TypeAlias = tuple[str, str, int, int]
+_ChunkRow: TypeAlias = tuple[int, int, int, bytes]
 
 
 class SqliteJournal:
@@ -101,7 +50,7 @@ class SqliteJournal:
     path: the file; made if it is not there. A lock beside it keeps every other process out.
     settings: bounds and durability.
     boot_id: names this run of the operating system; a file that an earlier run left open is checked.
-    recover: set a damaged file aside and begin anew.
+    recover: check the file whatever happened to it; set a damaged one aside and begin anew.
 
     Raises:
         EndpointError: another process owns the journal.
@@ -113,111 +62,54 @@ class SqliteJournal:
     """
 
     def __init__(self, path: Path, settings: JournalSection, boot_id: str, *, recover: bool = False) -> None:
-        self._path = path
         self._settings = settings
-        self._lives: dict[tuple[str, int], _Life] = {}
-        self._size_bytes = 0
-        self._trimmed_events = 0
         self._failed_commits = 0
         self.set_aside: Path | None = None
-        self._lock = self._take_lock()
+        self._file = JournalFile(path)
         try:
             try:
-                self._db = self._open(boot_id)
+                self._db = self._open(boot_id, check=recover)
             except JournalDamaged:
                 if not recover:
                     raise
-                self.set_aside = self._move_aside()
-                self._db = self._open(boot_id)
+                self.set_aside = self._file.set_aside()
+                self._db = self._open(boot_id, check=False)
         except BaseException:
-            self._lock.close()
+            self._file.close()
             raise
 
-    # --- opening ----------------------------------------------------------------------------------
-
-    def _take_lock(self) -> IO[str]:
-        lock = self._path.with_name(self._path.name + ".lock").open("w")
+    def _open(self, boot_id: str, *, check: bool) -> sqlite3.Connection:
+        db = self._file.open(boot_id, fsync=self._settings.fsync, check=check)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise EndpointError(f"{self._path}: another process owns this journal") from None
-        return lock
-
-    def _open(self, boot_id: str) -> sqlite3.Connection:
-        try:
-            db = sqlite3.connect(self._path, isolation_level=None)
-        except sqlite3.Error as error:
-            raise JournalError(f"{self._path}: {error}") from None
-        try:
-            # Before there is a table: freed pages go back to the file system a few at a time, in `trim`.
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute(f"PRAGMA synchronous = {'FULL' if self._settings.fsync else 'NORMAL'}")
-            self._migrate(db)
-            self._check(db, boot_id)
-            self._recovered = self._read_all(db)
-        except BaseException as error:
+            with self._file.errors():
+                self._retention = Retention(self._settings)
+                self._recovered = self._read_all(db)
+        except BaseException:
             db.close()
-            if isinstance(error, sqlite3.OperationalError):
-                raise JournalError(f"{self._path}: {error}") from None
-            if isinstance(error, sqlite3.DatabaseError | ValueError):
-                raise self._damaged(str(error)) from None
             raise
         return db
-
-    def _damaged(self, problem: str) -> JournalDamaged:
-        return JournalDamaged(f"{self._path}: {problem}; --recover sets it aside and begins anew")
-
-    def _migrate(self, db: sqlite3.Connection) -> None:
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if version > SCHEMA_VERSION:
-            raise JournalError(
-                f"{self._path}: written by a later version (schema {version}; this one knows up to "
-                f"{SCHEMA_VERSION})"
-            )
-        for number in range(version, SCHEMA_VERSION):
-            db.executescript(
-                f"BEGIN IMMEDIATE;{_MIGRATIONS[number]}PRAGMA user_version = {number + 1};COMMIT;"
-            )
-
-    def _check(self, db: sqlite3.Connection, boot_id: str) -> None:
-        row = db.execute("SELECT value FROM meta WHERE name = 'open_since_boot'").fetchone()
-        if row is not None and row[0] != boot_id:
-            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise self._damaged(found)
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('open_since_boot', ?)", (boot_id,))
 
     def _read_all(self, db: sqlite3.Connection) -> Recovered:
         lives = []
         rows = db.execute(
-            "SELECT id, channel, epoch, head, held, ended, size_bytes, updated_ms, folded, state FROM life"
+            "SELECT id, channel, epoch, head, held, ended_ms, size_bytes, updated_ms, folded, state FROM life"
             " ORDER BY epoch"
         )
-        for number, channel, epoch, head, held, ended, size_bytes, updated_ms, folded, state in rows:
-            self._lives[channel, epoch] = _Life(number, head, held, size_bytes, folded)
-            self._size_bytes += size_bytes
-            _, tail = _read(db, number, folded + 1, head, 1 << 62)
-            lives.append(LifeRecord(channel, epoch, head, bool(ended), updated_ms, decode_state(state), tail))
+        for row in rows:
+            number, channel, epoch, head, held, ended_ms, size_bytes, updated_ms, folded, state = (
+                msgspec.convert(row, _LifeRow)
+            )
+            self._retention.note((channel, epoch), Life(number, head, held, size_bytes, folded))
+            first = max(folded + 1, held)  # age may have taken events after the checkpoint
+            _, tail = _read(db, number, first, head, 1 << 62)
+            if len(tail) != head - first + 1:
+                raise ValueError(f"of the events {first} to {head} of {channel} {len(tail)} are there")
+            lives.append(LifeRecord(channel, epoch, head, ended_ms, updated_ms, decode_state(state), tail))
         producers = [
-            ProducerRecord(*row)
+            ProducerRecord(*msgspec.convert(row, _ProducerRow))
             for row in db.execute("SELECT pid, channel, inc, committed FROM producer ORDER BY updated_ms")
         ]
         return Recovered(lives, producers)
-
-    def _move_aside(self) -> Path:
-        self._lives.clear()
-        self._size_bytes = 0
-        number = 1
-        while (target := self._path.with_name(f"{self._path.name}.damaged-{number}")).exists():
-            number += 1
-        self._path.replace(target)
-        for suffix in ("-wal", "-shm"):
-            beside = self._path.with_name(self._path.name + suffix)
-            if beside.exists():
-                beside.replace(target.with_name(target.name + suffix))
-        return target
 
     def load(self) -> Recovered:
         """Return everything a worker has to know when it starts; ask once."""
@@ -232,67 +124,66 @@ class SqliteJournal:
         Raises:
             JournalError: it is not; the same commit may be tried again.
         """
-        changed: dict[tuple[str, int], _Life] = {}
+        changed: dict[Place, Life] = {}
         try:
-            self._see_room()
-            with _transaction(self._db):
-                for chunk in commit.chunks:
-                    place = (chunk.channel, chunk.epoch)
-                    body = b"\n".join(chunk.events)
-                    size = len(body) + _ROW_BYTES
-                    last = chunk.first + len(chunk.events) - 1
-                    known = self._lives.get(place)
-                    if known is None:
-                        life = _Life(self._add_life(chunk.channel, chunk.epoch, now_ms), last, 1, size, 0)
-                    else:
-                        life = _Life(known.number, last, known.held, known.size_bytes + size, known.folded)
-                    self._db.execute(
-                        "UPDATE life SET head = ?, size_bytes = ?, updated_ms = ?, ended = ended OR ?"
-                        " WHERE id = ?",
-                        (last, life.size_bytes, now_ms, chunk.ends, life.number),
+            with self._file.errors():
+                self._see_room()
+                with transaction(self._db):
+                    for chunk in commit.chunks:
+                        changed[chunk.channel, chunk.epoch] = self._append(chunk, now_ms)
+                    for checkpoint in commit.checkpoints:
+                        place = (checkpoint.channel, checkpoint.epoch)
+                        found = changed.get(place) or self._retention.lives.get(place)
+                        if found is None:
+                            continue  # trimmed away since
+                        self._db.execute(
+                            "UPDATE life SET folded = ?, state = ? WHERE id = ?",
+                            (checkpoint.state.folded, encode_state(checkpoint.state), found.number),
+                        )
+                        changed[place] = replace(found, folded=checkpoint.state.folded)
+                    self._db.executemany(
+                        "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?)",
+                        [(ack.pid, ack.channel, ack.inc, ack.committed, now_ms) for ack in commit.acks],
                     )
-                    self._db.execute(
-                        "INSERT INTO chunk VALUES (?, ?, ?, ?, ?)",
-                        (life.number, chunk.first, last, size, body),
-                    )
-                    changed[place] = life
-                for checkpoint in commit.checkpoints:
-                    place = (checkpoint.channel, checkpoint.epoch)
-                    found = changed.get(place) or self._lives.get(place)
-                    if found is None:
-                        continue  # trimmed away since
-                    self._db.execute(
-                        "UPDATE life SET folded = ?, state = ? WHERE id = ?",
-                        (checkpoint.state.folded, encode_state(checkpoint.state), found.number),
-                    )
-                    changed[place] = _Life(
-                        found.number, found.head, found.held, found.size_bytes, checkpoint.state.folded
-                    )
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?)",
-                    [(ack.pid, ack.channel, ack.inc, ack.committed, now_ms) for ack in commit.acks],
-                )
-        except (sqlite3.Error, OSError) as error:
+        except JournalError:
             self._failed_commits += 1
-            raise JournalError(f"{self._path}: {error}") from None
+            raise
         for place, life in changed.items():
-            before = self._lives.get(place)
-            self._size_bytes += life.size_bytes - (before.size_bytes if before is not None else 0)
-            self._lives[place] = life
+            self._retention.note(place, life, added_rows=1)
 
-    def _add_life(self, channel: str, epoch: int, now_ms: int) -> int:
+    def _append(self, chunk: Chunk, now_ms: int) -> Life:
+        body = b"\n".join(chunk.events)
+        size = len(body) + _ROW_BYTES
+        last = chunk.first + len(chunk.events) - 1
+        known = self._retention.lives.get((chunk.channel, chunk.epoch))
+        if known is None:
+            # Not always from 1: a silent channel may be too old to be kept, and then go on.
+            life = Life(self._add_life(chunk, now_ms), last, chunk.first, size, folded=0)
+        else:
+            life = replace(known, head=last, size_bytes=known.size_bytes + size)
+        self._db.execute(
+            "UPDATE life SET head = ?, size_bytes = ?, updated_ms = ?, ended_ms = COALESCE(ended_ms, ?)"
+            " WHERE id = ?",
+            (last, life.size_bytes, now_ms, now_ms if chunk.ends else None, life.number),
+        )
+        self._db.execute(
+            "INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?)",
+            (life.number, chunk.first, last, size, zlib.crc32(body), body),
+        )
+        return life
+
+    def _add_life(self, chunk: Chunk, now_ms: int) -> int:
         state = encode_state(LifeState(folded=0, created_ms=now_ms))
         number = self._db.execute(
-            "INSERT INTO life (channel, epoch, head, held, ended, size_bytes, updated_ms, folded, state)"
-            " VALUES (?, ?, 0, 1, 0, 0, ?, 0, ?)",
-            (channel, epoch, now_ms, state),
+            "INSERT INTO life (channel, epoch, head, held, size_bytes, updated_ms, folded, state)"
+            " VALUES (?, ?, 0, ?, 0, ?, 0, ?)",
+            (chunk.channel, chunk.epoch, chunk.first, now_ms, state),
         ).lastrowid
         assert number is not None
         return number
 
     def _see_room(self) -> None:
-        found = os.statvfs(self._path.parent)
-        free = found.f_bavail * found.f_frsize
+        free = self._file.free_bytes()
         if free < self._settings.min_free_bytes:
             raise OSError(
                 f"disk full: {free} bytes are free, min_free_bytes is {self._settings.min_free_bytes}"
@@ -303,159 +194,93 @@ class SqliteJournal:
     def read(
         self, channel: str, epoch: int, first: int, upto: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
-        """Return events of a life from `first` on, as `history.History.read` does."""
-        life = self._lives.get((channel, epoch))
+        """Return events of a life from `first` on, as `history.History.read` does.
+
+        Raises:
+            JournalDamaged: they are not as they were written.
+            JournalError: the file cannot be read.
+        """
+        life = self._retention.lives.get((channel, epoch))
         if life is None:
             return first, []
-        try:
-            return _read(self._db, life.number, max(first, life.held), upto, max_bytes)
-        except sqlite3.Error as error:
-            raise JournalError(f"{self._path}: {error}") from None
+        first = max(first, life.held)
+        with self._file.errors():
+            return _read(self._db, life.number, first, min(upto, life.head), max_bytes)
 
     def held(self, channel: str, epoch: int) -> int | None:
         """Return the oldest seq held of a life; the next seq when none is; None when it is unknown."""
-        life = self._lives.get((channel, epoch))
+        life = self._retention.lives.get((channel, epoch))
         return None if life is None else life.held
 
     def head(self, channel: str, epoch: int) -> int | None:
         """Return the last seq committed of a life; None when it is unknown."""
-        life = self._lives.get((channel, epoch))
+        life = self._retention.lives.get((channel, epoch))
         return None if life is None else life.head
 
     # --- letting go -------------------------------------------------------------------------------
 
-    def free(self, channel: str, epoch: int) -> bool:  # noqa: ARG002  # retention decides, not memory
-        """Take notice that a life's memory was freed; it stays here until its retention is over."""
-        return False
+    def free(self, channel: str, epoch: int) -> bool:
+        """Take notice that a life's memory was freed; it stays here until its retention is over.
+
+        Returns:
+            Whether the life is gone for readers too.
+        """
+        return (channel, epoch) not in self._retention.lives
 
     def trim(self, now_ms: int) -> list[tuple[str, int]]:
         """Let go of a little of what is beyond the bounds; call it often.
 
         Returns:
             (channel, epoch) of the lives that are gone altogether.
+
+        Raises:
+            JournalError: the file cannot be written; what is beyond the bounds stays for now.
         """
-        oldest_ms = now_ms - int(self._settings.retention_age_s * 1000)
-        try:
-            aged = self._db.execute(
-                "SELECT channel, epoch FROM life WHERE updated_ms < ? ORDER BY updated_ms LIMIT ?",
-                (oldest_ms, _TRIM_LIVES),
-            ).fetchall()
-            gone = [place for place in aged if self._shorten(place, upto=self._lives[place].head)]
-            for place, life in self._beyond_bounds():
-                self._shorten(place, upto=life.folded, surplus=self._surplus(life))
-            self._db.execute(
-                "DELETE FROM producer WHERE updated_ms < ?", (min(oldest_ms, now_ms - PRODUCER_AGE_MS),)
-            )
-            self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
-        except sqlite3.Error as error:
-            raise JournalError(f"{self._path}: {error}") from None
-        return gone
-
-    def _beyond_bounds(self) -> list[tuple[tuple[str, int], _Life]]:
-        beyond = [item for item in self._lives.items() if any(self._surplus(item[1]))]
-        if not beyond and self._size_bytes > self._settings.max_total_bytes:
-            beyond = [max(self._lives.items(), key=lambda item: item[1].size_bytes)]
-        return beyond[:_TRIM_LIVES]
-
-    def _surplus(self, life: _Life) -> tuple[int, int]:
-        """Return by how many bytes and events a life is beyond its bounds."""
-        return (
-            max(0, life.size_bytes - self._settings.max_channel_bytes),
-            max(0, life.head - life.held + 1 - self._settings.max_channel_events),
-        )
-
-    def _shorten(self, place: tuple[str, int], *, upto: int, surplus: tuple[int, int] | None = None) -> bool:
-        """Delete some of a life's oldest rows.
-
-        Args:
-            upto: no row that reaches past this seq; what is not folded into the checkpoint must stay.
-            surplus: bytes and events to get rid of; None for as much as one call deletes.
-
-        Returns:
-            Whether nothing is left, so that the life itself was deleted.
-        """
-        life = self._lives[place]
-        bytes_over, events_over = surplus if surplus is not None and any(surplus) else (1 << 62, 1 << 62)
-        rows, size, held = [], 0, life.held
-        for rowid, last, row_size in self._db.execute(
-            "SELECT rowid, last, size_bytes FROM chunk WHERE life = ? AND last <= ? ORDER BY first LIMIT ?",
-            (life.number, upto, _TRIM_ROWS),
-        ):
-            if size >= bytes_over and held - life.held >= events_over:
-                break
-            rows.append((rowid,))
-            size += row_size
-            held = last + 1
-        emptied = held > life.head
-        with _transaction(self._db):
-            self._db.executemany("DELETE FROM chunk WHERE rowid = ?", rows)
-            if emptied:
-                self._db.execute("DELETE FROM life WHERE id = ?", (life.number,))
-            else:
-                self._db.execute(
-                    "UPDATE life SET held = ?, size_bytes = ? WHERE id = ?",
-                    (held, life.size_bytes - size, life.number),
-                )
-        self._trimmed_events += held - life.held
-        self._size_bytes -= life.size_bytes if emptied else size
-        if emptied:
-            del self._lives[place]
-        else:
-            life.held, life.size_bytes = held, life.size_bytes - size
-        return emptied
+        with self._file.errors():
+            if self._file.free_bytes() < _TRIM_FREE_BYTES:
+                return []
+            return self._retention.trim(self._db, now_ms)
 
     def counters(self) -> dict[str, float]:
         """Return what it counts."""
         return {
-            "journal_bytes": self._size_bytes,
-            "journal_trimmed_events": self._trimmed_events,
+            "journal_bytes": self._retention.size_bytes,
+            "journal_trimmed_events": self._retention.trimmed_events,
             "journal_failed_commits": self._failed_commits,
         }
 
     def close(self) -> None:
         """Let go of the file, marked as closed cleanly."""
-        with contextlib.suppress(sqlite3.Error):  # an unclean one is checked when it is opened next
-            self._db.execute("DELETE FROM meta WHERE name = 'open_since_boot'")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._file.mark_closed(self._db)
         self._db.close()
-        self._lock.close()
-
-
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
+        self._file.close()
 
 
 def _read(
     db: sqlite3.Connection, life: int, first: int, upto: int, max_bytes: int
 ) -> tuple[int, list[bytes]]:
+    """Return what `SqliteJournal.read` does; ValueError when it is not what was written."""
     events: list[bytes] = []
+    if first > upto:
+        return first, events
     size = 0
     rows = db.execute(
-        "SELECT first, events FROM chunk WHERE life = ? AND first >= COALESCE("
+        "SELECT first, last, checksum, events FROM chunk WHERE life = ? AND first >= COALESCE("
         "(SELECT MAX(first) FROM chunk WHERE life = ? AND first <= ?), 0) AND first <= ? ORDER BY first",
         (life, life, first, upto),
     )
-    for chunk_first, body in rows:
-        for raw in body.split(b"\n")[max(0, first - chunk_first) : upto - chunk_first + 1]:
-            size += len(raw) + 1
-            if size > max_bytes and events:
-                rows.close()
-                return first, events
-            events.append(raw)
+    with contextlib.closing(rows):
+        for row in rows:
+            chunk_first, chunk_last, checksum, body = msgspec.convert(row, _ChunkRow)
+            found = body.split(b"\n")
+            if zlib.crc32(body) != checksum or len(found) != chunk_last - chunk_first + 1:
+                raise ValueError(f"events {chunk_first} to {chunk_last} of a life are damaged")
+            wanted = first + len(events)
+            if not chunk_first <= wanted <= chunk_last:
+                raise ValueError(f"event {wanted} of a life is missing")
+            for raw in found[wanted - chunk_first : upto - chunk_first + 1]:
+                size += len(raw) + 1
+                if size > max_bytes and events:
+                    return first, events
+                events.append(raw)
     return first, events
-
-
-def os_boot_id() -> str:
-    """Return what names this run of the operating system."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "unknown"

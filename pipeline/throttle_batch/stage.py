@@ -25,8 +25,9 @@ from pipeline.throttle_batch.journal import (
     Journal,
     MemoryJournal,
 )
+from pipeline.throttle_batch.journal_file import os_boot_id
 from pipeline.throttle_batch.shard import Shard
-from pipeline.throttle_batch.sqlite_journal import SqliteJournal, os_boot_id
+from pipeline.throttle_batch.sqlite_journal import SqliteJournal
 
 
 class ThrottleBatchStage:
@@ -58,9 +59,12 @@ class ThrottleBatchStage:
         try:
             for number in sorted(set(place.own)) or range(place.shards):
                 journal = self._open_journal(number, data, recover=recover)
-                self._shards.append(
-                    Shard(number, config, catalogue, journal, self._binder, log, boot, boot_ms, now)
-                )
+                try:
+                    shard = Shard(number, config, catalogue, journal, self._binder, log, boot, boot_ms, now)
+                except BaseException:
+                    journal.close()
+                    raise
+                self._shards.append(shard)
         except BaseException:
             self.close()
             raise

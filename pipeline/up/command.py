@@ -15,13 +15,13 @@ from typing import Any, Protocol, cast
 
 import click
 
-from pipeline.errors import EndpointError
+from pipeline.errors import ConfigError, EndpointError
 from pipeline.options import config_class, load, open_log, stage_options
 from pipeline.places import data_dir as resolve_data_dir
 from pipeline.places import read_layout
 from pipeline.places import run_dir as resolve_run_dir
 from pipeline.up.config import UpConfig
-from pipeline.up.plan import Place, demo, number_of_shards, programs
+from pipeline.up.plan import Place, demo, number_of_shards, owners, programs
 
 
 class _HttpSection(Protocol):
@@ -30,6 +30,14 @@ class _HttpSection(Protocol):
 
 class _EdgeConfig(Protocol):
     http: _HttpSection
+
+
+class _PublishSection(Protocol):
+    beacon_interval_s: float
+
+
+class _WorkerConfig(Protocol):
+    publish: _PublishSection
 
 
 @click.command()
@@ -51,8 +59,8 @@ def up(
 ) -> int:
     """Run a whole pipeline on this machine, and keep it running.
 
-    Prints one line, `ready edge=URL run_dir=DIR`, when it can be used. What dies is started again; Ctrl-C
-    stops everything, a second one at once.
+    Prints one line, `ready edge=URL run_dir=DIR`, when it can be used. What dies or hangs is started again;
+    Ctrl-C stops everything, a second one at once.
     """
     flags = {
         "pipeline.data_dir": data_dir,
@@ -67,26 +75,49 @@ def up(
     handed_on = _handed_on(given)
     plan = programs(config, place, handed_on)
     in_place = {**given, "run_dir": str(place.run_dir), "shards": place.shards}
-    for stage, path in (("ingest", stages.ingest_config), ("throttle-batch", stages.throttle_batch_config)):
-        load(config_class(stage), stage, {**in_place, "config": Path(path) if path else None}, {})
+    ingest_given = {**in_place, "config": Path(stages.ingest_config) if stages.ingest_config else None}
+    load(config_class("ingest"), "ingest", ingest_given, {})
+    worker_path = stages.throttle_batch_config
+    worker_given = {**in_place, "config": Path(worker_path) if worker_path else None}
+    worker = load(config_class("throttle-batch"), "throttle-batch", worker_given, {})
+    _check_beacons(cast(_WorkerConfig, worker), config)
     edge_given = {**in_place, "config": Path(stages.edge_config) if stages.edge_config else None}
     edge = cast(_EdgeConfig, load(config_class("edge"), "edge", edge_given, {"http.port": stages.port}))
     address = edge.http.address
 
     from pipeline.up.readiness import Readiness
+    from pipeline.up.signs import Signs
     from pipeline.up.supervisor import Supervisor
 
     host = f"[{address}]" if ":" in address else address
     line = f"ready edge=http://{host}:{stages.port}/ run_dir={place.run_dir}"
     with _only_one(place.run_dir):
         _check_port(address, stages.port)
-        with closing(Readiness(place.run_dir, stages.ingests, address, stages.port)) as readiness:
+        indices = {f"ingest-{index}": index for index in range(stages.ingests)}
+        only_edge = ("edge-0", address, stages.port) if stages.edges == 1 else None
+        with (
+            closing(Readiness(place.run_dir, stages.ingests, address, stages.port)) as readiness,
+            closing(Signs(place.run_dir, owners(plan), indices, only_edge)) as signs,
+        ):
             return Supervisor(config.restart, open_log("up", config)).run(
                 plan,
                 readiness.missing,
                 lambda: click.echo(line),
+                signs.collect,
                 [demo(place)] if with_demo else [],
             )
+
+
+def _check_beacons(worker: _WorkerConfig, config: UpConfig) -> None:
+    """See that a worker that works as it is told to is not taken for one that hangs."""
+    interval_s, hung_s = worker.publish.beacon_interval_s, config.restart.hung_s
+    if hung_s and hung_s < 3 * interval_s:
+        raise ConfigError(
+            [
+                f"up: [restart] hung_s = {hung_s:g}: must be 0, or >= 3 times the workers' [publish] "
+                f"beacon_interval_s ({interval_s:g})"
+            ]
+        )
 
 
 def _place(config: UpConfig) -> Place:

@@ -8,6 +8,9 @@ import msgspec
 
 from pipeline.sections import LogSection, RunDir
 
+MIN_HUNG_S = 0.5
+"""A busy machine may keep a process waiting for nearly as long."""
+
 
 class UpPlaceSection(msgspec.Struct, frozen=True, kw_only=True):
     """Where the pipeline lives; handed on to every stage."""
@@ -95,6 +98,16 @@ class RestartSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "s"},
         ),
     ] = 20.0
+    hung_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            le=600,
+            description="A process that gives no sign of life for so long is killed and started again; 0 for "
+            "never. A worker's sign is its beacon, an ingest's and a single edge's an answer.",
+            extra={"unit": "s"},
+        ),
+    ] = 3.0
 
 
 class UpConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +120,10 @@ class UpConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def problems(self) -> list[str]:
         """Return what is wrong between keys, one line each."""
+        problems = []
         shards = self.pipeline.shards or 4
         if self.stages.workers > shards:
-            return [f"[stages] workers = {self.stages.workers}: must be <= shards ({shards})"]
-        return []
+            problems.append(f"[stages] workers = {self.stages.workers}: must be <= shards ({shards})")
+        if 0 < self.restart.hung_s < MIN_HUNG_S:
+            problems.append(f"[restart] hung_s = {self.restart.hung_s:g}: must be 0, or >= {MIN_HUNG_S:g}")
+        return problems

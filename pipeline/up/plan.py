@@ -114,6 +114,16 @@ def programs(config: UpConfig, place: Place, handed_on: tuple[str, ...]) -> list
     return [*workers, *ingests, *edges]
 
 
+def owners(found: list[Program]) -> dict[int, str]:
+    """Return shard -> name of the worker that owns it."""
+    return {
+        int(shard): program.name
+        for program in found
+        if program.stop_group == WORKER
+        for shard in program.arguments[program.arguments.index("--own") + 1].split(",")
+    }
+
+
 def demo(place: Place) -> Program:
     """Return the process that plays a simulated scan, once."""
     return Program(

@@ -1,4 +1,4 @@
-"""Runs a set of processes: starts them, starts again what dies, stops them in order.
+"""Runs a set of processes: starts them, starts again what dies or hangs, stops them in order.
 
 One loop over the signals, a pidfd for every child, and the next deadline. Children run in sessions of their
 own, so that a Ctrl-C reaches only this process, which then decides; and they end with it, in whatever way it
@@ -22,6 +22,7 @@ from pipeline.runtime import PARENT_VARIABLE, Signals
 from pipeline.sockets import poll_ms
 from pipeline.up.backoff import Backoff
 from pipeline.up.config import RestartSection
+from pipeline.up.liveness import Liveness
 from pipeline.up.plan import Program
 
 CHECK_INTERVAL_S = 0.1
@@ -48,6 +49,7 @@ class Supervisor:
         self._log = log
         self._children: list[_Child] = []
         self._poll = select.poll()
+        self._liveness = Liveness(restart.hung_s)
         self._ready = False
         self._environ = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
 
@@ -56,6 +58,7 @@ class Supervisor:
         programs: Iterable[Program],
         missing: Callable[[], list[str]],
         announce: Callable[[], None],
+        signs: Callable[[], set[str]],
         then: Iterable[Program] = (),
     ) -> int:
         """Run until a signal says stop, then stop everything.
@@ -64,6 +67,7 @@ class Supervisor:
             programs: what to run, in the order in which it is started.
             missing: says who is not ready yet; asked until nobody is.
             announce: called once, when everything is ready.
+            signs: says who gave a sign of life since it was asked last; asked from then on.
             then: what to run from then on.
 
         Returns:
@@ -77,7 +81,7 @@ class Supervisor:
         self._poll.register(signals.socket, select.POLLIN)
         try:
             self._add(programs)
-            return self._watch(signals, missing, announce, then)
+            return self._watch(signals, missing, announce, signs, then)
         finally:
             self._stop(signals)
             self._poll.unregister(signals.socket)
@@ -88,6 +92,7 @@ class Supervisor:
         signals: Signals,
         missing: Callable[[], list[str]],
         announce: Callable[[], None],
+        signs: Callable[[], set[str]],
         then: Iterable[Program],
     ) -> int:
         next_check = now = time.monotonic()
@@ -96,6 +101,8 @@ class Supervisor:
             deadlines = [child.start_at for child in self._children if child.start_at is not None]
             if not self._ready:
                 deadlines.append(next_check)
+            elif (next_look := self._liveness.next_deadline()) is not None:
+                deadlines.append(next_look)
             self._poll.poll(poll_ms(min(deadlines, default=None), now))
             if numbers := signals.read():
                 return 130 if signal.SIGINT in numbers else 0
@@ -105,7 +112,9 @@ class Supervisor:
                     self._after_death(child, code, now)
                 if child.start_at is not None and now >= child.start_at:
                     self._start(child, now)
-            if not self._ready and now >= next_check:
+            if self._ready:
+                self._kill_hung(signs, now)
+            elif now >= next_check:
                 if not (absent := missing()):
                     self._ready = True
                     announce()
@@ -114,6 +123,21 @@ class Supervisor:
                     raise OperatorError(f"not ready after {self._restart.start_s:g} s: {'; '.join(absent)}")
                 now = time.monotonic()
                 next_check = now + CHECK_INTERVAL_S
+
+    def _kill_hung(self, signs: Callable[[], set[str]], now: float) -> None:
+        """Kill what gives no sign of life; its death is then noticed as any other."""
+        deadline = self._liveness.next_deadline()
+        if deadline is None or now < deadline:
+            return
+        heard = signs()
+        for name in sorted(self._liveness.new(heard)):
+            self._log.debug("alive", program=name)
+        silent = dict(self._liveness.look(heard, now))
+        for child in self._children:
+            silent_s = silent.get(child.program.name)
+            if silent_s is not None and child.process is not None:
+                self._log.warning("hung", program=child.program.name, silent_s=round(silent_s, 1))
+                _signal(child, signal.SIGKILL)
 
     def _add(self, programs: Iterable[Program]) -> None:
         for program in programs:
@@ -128,6 +152,7 @@ class Supervisor:
 
     def _start(self, child: _Child, now: float) -> None:
         child.backoff.started(now)
+        self._liveness.started(child.program.name)
         child.start_at = None
         # -P: the directory somebody stands in is no place to import from.
         command = [sys.executable, "-P", "-m", "pipeline", *child.program.arguments]

@@ -23,6 +23,7 @@ class _Message(msgspec.Struct):
     at: tuple[int, ...] | None = None
     events: list[msgspec.Raw] = []
     reason: str = ""
+    degraded: bool = False
     skipped: int = msgspec.field(default=0, name="skippedMessages")
 
 
@@ -51,6 +52,7 @@ class NativeReader(Connection):
         hellos: each `hello`.
         resets: each `reset`.
         lags: each `lag`.
+        degraded: each `degraded`: whether it is so.
     """
 
     def __init__(self, loop: LoopThread, url: str) -> None:
@@ -64,6 +66,7 @@ class NativeReader(Connection):
         self.hellos: list[_Message] = []
         self.resets: list[_Message] = []
         self.lags: list[_Message] = []
+        self.degraded: list[bool] = []
 
     def __repr__(self) -> str:
         return (
@@ -91,6 +94,8 @@ class NativeReader(Connection):
         elif message.type == "lag":
             self.lags.append(message)
             self.seq += message.skipped
+        elif message.type == "degraded":
+            self.degraded.append(message.degraded)
         elif message.type != "closing":
             self.problems.append(f"unexpected {message.type}")
 

@@ -152,6 +152,37 @@ def test_what_is_killed_comes_back(up: Start, name: str) -> None:
     assert running.terminate() == 0
 
 
+@pytest.mark.parametrize("name", ["throttle-batch-0", "ingest-0", "edge-0"])
+def test_what_hangs_is_killed_and_comes_back(up: Start, tmp_path: Path, name: str) -> None:
+    config = tmp_path / "up.toml"
+    config.write_text("[restart]\nhung_s = 1.0\n")
+    running = up("-c", str(config), "--log-level", "debug")
+    running.ready()
+    before = running.children()
+    running.wait_for("alive", program=name)
+    os.kill(before[name], signal.SIGSTOP)
+    assert running.wait_for("hung", program=name)["silent_s"] >= 1
+    assert running.wait_for("died", program=name)["signal"] == "SIGKILL"
+    assert running.wait_for("started", program=name)["pid"] != before[name]
+    running.wait_for("ready")
+    running.carries_an_event("demo")
+    assert running.get("/") == 200
+    assert [line["program"] for line in running.lines if line.get("fact") == "hung"] == [name]
+    assert running.terminate() == 0
+
+
+def test_beacons_too_rare_for_hung_s_are_78(up: Start, tmp_path: Path) -> None:
+    (tmp_path / "throttle-batch.toml").write_text("[publish]\nbeacon_interval_s = 1.5\n")
+    (tmp_path / "up.toml").write_text(f'[stages]\nthrottle_batch_config = "{tmp_path}/throttle-batch.toml"\n')
+    running = up("-c", str(tmp_path / "up.toml"))
+    assert running.wait() == 78
+    assert (
+        "hung_s = 3: must be 0, or >= 3 times the workers' [publish] beacon_interval_s (1.5)"
+        in running.errors
+    )
+    assert running.children() == {}
+
+
 def test_killed_itself_it_leaves_nobody_behind(up: Start) -> None:
     running = up("--demo")
     running.ready()
@@ -242,7 +273,8 @@ def test_a_process_that_fails_at_start_up_ends_it(up: Start) -> None:
     second = up()
     assert second.wait() == 1
     told = second.errors.splitlines()
-    assert any("another process is bound to it" in line for line in told)
+    # Whichever comes first: a name of the run directory, or the journal.
+    assert any("another process is bound to it" in line or "owns this journal" in line for line in told)
     assert told[-1].endswith("ended with exit code 1 while starting; its own lines above say why")
     assert first.get("/readyz") == 200
     gone(list(second.children().values()))

@@ -42,17 +42,18 @@ class Watchers:
 
     def native(self, url: str) -> NativeReader:
         """Return a reader of our own wire, connected; it resumes by `since` when it connects again."""
-        return self._add(NativeReader(self._loop, url))
+        return self.add(NativeReader(self._loop, url))
 
     def heroforge(self, url: str) -> HeroForgeReader:
         """Return a reader of HeroForge's wire, connected."""
-        return self._add(HeroForgeReader(self._loop, url))
+        return self.add(HeroForgeReader(self._loop, url))
 
     def manager(self, url: str) -> WebSocketManager:
         """Return a reader that does what HeroForge's frontend does, connected."""
-        return self._add(WebSocketManager(self._loop, url))
+        return self.add(WebSocketManager(self._loop, url))
 
-    def _add(self, reader: R) -> R:
+    def add(self, reader: R) -> R:
+        """Return a reader, connected; it is closed with the others."""
         self._readers.append(reader)
         reader.connect()
         return reader

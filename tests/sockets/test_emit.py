@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -294,6 +295,148 @@ def test_no_pipeline_is_an_error_that_names_the_directory(run_dir: Path) -> None
         process.close()
 
 
+def numbers(watcher: Watcher, channel: str) -> list[int]:
+    return [json.loads(raw)["n"] for raw in watcher.seen.get(channel, [])]
+
+
+def test_killed_it_loses_and_doubles_nothing_with_a_spool(
+    place: Pipeline, watcher: Watcher, emit: Start, tmp_path: Path
+) -> None:
+    """It is killed with events read and not acked, for the worker hangs; the next one has the rest."""
+    spool = str(tmp_path / "spool")
+    lines = [event("custom", n=number) + "\n" for number in range(30)]
+    worker = place.processes["throttle-batch-0"].popen
+    process = emit("--scan", "demo", "--spool", spool, stdin=subprocess.PIPE)
+    pipe_of(process).write("".join(lines[:10]).encode())
+    pipe_of(process).flush()
+    watcher.until(lambda: watcher.count() == 10)
+    worker.send_signal(signal.SIGSTOP)
+    pipe_of(process).write("".join(lines[10:20]).encode())
+    pipe_of(process).flush()
+    pause = threading.Event()
+    while Path(spool).read_bytes().count(b"E scan/demo") < 20:
+        pause.wait(0.01)
+    process.kill()
+    worker.send_signal(signal.SIGCONT)
+    rest = tmp_path / "rest"
+    rest.write_text("".join(lines[20:]))
+    process = emit("--scan", "demo", "--spool", spool, str(rest))
+    assert process.wait() == 0
+    told = process.errors.splitlines()
+    assert told[0].startswith(f"{spool}: ")
+    assert told[0].endswith(" of the 20 events of an earlier run were not acknowledged and go first")
+    watcher.until(lambda: watcher.count() == 30)
+    assert numbers(watcher, "scan/demo") == list(range(30))
+    assert Path(spool).read_bytes() == b""
+
+
+def test_resume_sends_what_is_left_and_reads_nothing(
+    place: Pipeline, watcher: Watcher, emit: Start, tmp_path: Path
+) -> None:
+    spool = str(tmp_path / "spool")
+    process = emit("--spool", spool, "--resume")
+    assert process.wait() == 0
+    assert process.errors == "sent 0 events to 0 scans"
+    place.processes["throttle-batch-0"].popen.send_signal(signal.SIGSTOP)
+    process = emit("--scan", "demo", "--spool", spool, write(tmp_path / "in", event("custom", n=1)))
+    process.wait_for(None, text="waiting: 1 events are not acknowledged after 5 s; the pipeline in "
+                     f"{place.run_dir} does not keep up or does not run")  # fmt: skip
+    process.popen.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert process.errors.splitlines()[-1] == (
+        f"sent 1 event to scan demo, 1 not acknowledged and kept in {spool}"
+    )
+    place.processes["throttle-batch-0"].popen.send_signal(signal.SIGCONT)
+    process = emit("--spool", spool, "--simulate", "heroforge")
+    assert process.wait() == 1
+    assert process.errors == (
+        f"error: {spool}: holds a run that was not finished, 1 of its 1 events not acknowledged; finish it "
+        f"with --resume"
+    )
+    process = emit("--spool", spool, "--resume")
+    assert process.wait() == 0
+    assert process.errors.splitlines()[-1] == "sent 1 event to scan demo"
+    watcher.until(lambda: watcher.count() == 1)
+    assert numbers(watcher, "scan/demo") == [1]
+
+
+def test_two_with_one_spool_the_second_is_refused(emit: Start, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    first = emit("--scan", "demo", "--spool", str(spool), stdin=subprocess.PIPE)
+    pause = threading.Event()
+    while not spool.is_file() or not spool.read_bytes():
+        pause.wait(0.01)
+    second = emit("--scan", "demo", "--spool", str(spool), write(tmp_path / "in", event("a")))
+    assert second.wait() == 1
+    assert second.errors == f"error: {spool}: another process uses this spool"
+    pipe_of(first).close()
+    assert first.wait() == 0
+
+
+def test_a_recording_is_sent_to_the_scans_it_came_from(watcher: Watcher, emit: Start, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "record",
+        '{"channel":"scan/one","epoch":1,"seq":1,"event":{"type":"a",  "x": 1.0}}',
+        '{"channel":"scan/two","epoch":1,"seq":9,"event":{"type":"b"}}',
+        "",
+        '{"channel":"report/r1","epoch":1,"seq":1,"event":{"type":"c"}}',
+        event("d", scan_id="one"),
+        "nonsense",
+        event("e", x="y" * MAX_EVENT_BYTES),
+        event("f", x="y" * 3 * MAX_EVENT_BYTES),
+        event("g", scan_id="one"),
+    )
+    process = emit("--replay", path)
+    assert process.wait() == 1
+    told = process.errors.splitlines()
+    assert [line.partition(":")[0] for line in told[:-1]] == ["line 6", "line 7", "line 8"]
+    assert told[-1] == "sent 5 events to 3 scans and reports, 3 refused"
+    watcher.until(lambda: watcher.count() == 5)
+    assert {channel: watcher.types(channel) for channel in watcher.seen} == {
+        "scan/one": ["a", "d", "g"],
+        "scan/two": ["b"],
+        "report/r1": ["c"],
+    }
+    assert watcher.seen["scan/one"][0] == b'{"type":"a",  "x": 1.0}'
+
+
+def test_a_recording_goes_to_one_scan_at_its_pace(watcher: Watcher, emit: Start, tmp_path: Path) -> None:
+    """The second event is due in five minutes, or, a thousand times faster, in 0.3 seconds."""
+    path = write(
+        tmp_path / "record",
+        '{"channel":"scan/one","epoch":1,"seq":1,"event":{"type":"a","ts":1000}}',
+        '{"channel":"scan/two","epoch":1,"seq":1,"event":{"type":"b","ts":1300}}',
+    )
+    waits = emit("--replay", path, "--scan", "slow")
+    watcher.until(lambda: watcher.types("scan/slow") == ["a"])
+    for speed in ("1000", "0"):
+        process = emit("--replay", path, "--scan", f"at-{speed}", "--speed", speed)
+        assert process.wait() == 0
+        assert process.errors == f"sent 2 events to scan at-{speed}"
+    watcher.until(lambda: watcher.types("scan/at-0") == watcher.types("scan/at-1000") == ["a", "b"])
+    assert waits.popen.poll() is None
+    waits.popen.send_signal(signal.SIGINT)
+    assert waits.wait() == 130
+    assert waits.errors == "sent 1 event to scan slow"
+
+
+def test_what_tail_records_emit_replays(
+    place: Pipeline, watcher: Watcher, emit: Start, tmp_path: Path
+) -> None:
+    record = str(tmp_path / "record")
+    lines = [event("scanStarted"), event("custom", x="\u202e"), event("scanCompleted")]
+    assert emit("--scan", "one", write(tmp_path / "in", *lines)).wait() == 0
+    place_of = ("--run-dir", str(place.run_dir))
+    tail = Process("tail", "--from-start", "--scan", "one", "--record", record, *place_of)
+    try:
+        assert tail.wait() == 0
+    finally:
+        tail.close()
+    assert emit("--replay", record, "--scan", "two").wait() == 0
+    watcher.until(lambda: watcher.count() == 6)
+    assert watcher.seen["scan/one"] == watcher.seen["scan/two"] == [line.encode() for line in lines]
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -302,6 +445,13 @@ def test_no_pipeline_is_an_error_that_names_the_directory(run_dir: Path) -> None
         ["--scan-start"],
         ["--from", "masscan", "--scan", "x"],
         ["--seed", "1", "--scan", "x"],
+        ["--speed", "1", "--scan", "x"],
+        ["--resume"],
+        ["--resume", "--spool", "x", "--part"],
+        ["--resume", "--spool", "x", "--simulate", "heroforge"],
+        ["--replay", "/nowhere/at/all"],
+        ["--replay", "/etc/hostname", "--seed", "1"],
+        ["--replay", "/etc/hostname", "--from", "nmap"],
         ["--simulate", "heroforge", "--part"],
         ["--simulate", "heroforge", "--scans", "0"],
         ["--simulate", "heroforge", "--scans", "2", "--scan", "x" * 63],

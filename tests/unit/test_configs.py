@@ -25,7 +25,7 @@ PROFILES = {
     "unstable-network": {
         ("edge", "heartbeat"): (10.0, 60.0),
         ("edge", "limits"): (1_048_576,),
-        ("throttle-batch", "history"): (33_554_432,),
+        ("throttle-batch", "journal"): (4_294_967_296,),
     },
 }
 

@@ -221,8 +221,7 @@ class Reader:
             assert isinstance(epoch, int)
             assert self.session.wire == "native"
             assert self.epoch is None or epoch > self.epoch
-            if message["reason"] == "restarted":
-                assert self.epoch is not None
+            if message["reason"] == "restarted" and self.epoch is not None:  # else it was given nothing yet
                 assert self.next == self.worker.ends.get(self.epoch, 0) + 1, "reset before the old life's end"
             self.epoch, self.next = epoch, 1
         else:

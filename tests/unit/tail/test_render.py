@@ -155,7 +155,7 @@ def test_the_class_is_that_of_the_catalogue() -> None:
 
 
 def test_frame_line() -> None:
-    assert frame_line("scan/demo", 7, 3, 12, 4, 812, ARRIVED, critical=False) == (
+    assert frame_line("scan/demo", 7, 3, 12, 4, 812, ARRIVED, mark="") == (
         "07:08:09.123 demo 7:3-12 events=6 merged=4 bytes=812"
     )
-    assert frame_line("scan/demo", 7, 3, 3, 0, 90, ARRIVED, critical=True).endswith(" bytes=90 critical")
+    assert frame_line("scan/demo", 7, 3, 3, 0, 90, ARRIVED, mark="critical").endswith(" bytes=90 critical")

@@ -19,10 +19,20 @@ import pytest
 from pipeline.event import Catalogue, read_event
 from pipeline.frame import Frame
 from pipeline.throttle_batch.config import BatchSection, CleanupSection, LimitsSection, ThrottleBatchConfig
+from pipeline.throttle_batch.records import LifeRecord, LifeState, ProducerRecord, Recovered
 from pipeline.wire import Ack, Envelope, EnvelopeHeader, Nack, Retry
 
 PACKAGE = "pipeline.throttle_batch"
-MODULES = ("token_bucket", "pending", "history", "scan_state", "channel", "batcher")
+MODULES = (
+    "token_bucket",
+    "pending",
+    "history",
+    "scan_state",
+    "channel",
+    "deadlines",
+    "producers",
+    "batcher",
+)
 CATALOGUE = Catalogue()
 
 TERMINAL = b'{"type":"scanCompleted"}'
@@ -69,6 +79,8 @@ class Core:
         self.history = modules["history"]
         self.scan_state = modules["scan_state"]
         self._channel = modules["channel"]
+        self.deadlines = modules["deadlines"]
+        self.producers = modules["producers"]
         self._batcher = modules["batcher"]
 
     def channel(self, now: float = 0.0, **batch: float) -> ChannelRig:
@@ -165,13 +177,20 @@ class BatcherRig:
     Attributes:
         frames: every frame with the time at which it left.
         log: (channel, epoch) -> the events committed.
+        durable: (pid, channel) -> (incarnation, the last number committed).
+        kept: (channel, epoch) -> its last checkpoint.
         acks, retries, nacks: all feedback, in order.
     """
 
     def __init__(self, module: types.ModuleType, config: ThrottleBatchConfig, now: float) -> None:
-        self.batcher = module.Batcher(config, CATALOGUE, 1_000_000, now)
+        self._module, self._config = module, config
+        self.batcher = module.Batcher(config, CATALOGUE, clock_ms(0.0), now)
         self.frames: list[tuple[float, Frame]] = []
         self.log: dict[tuple[str, int], list[bytes]] = defaultdict(list)
+        self.durable: dict[tuple[str, str], tuple[int, int]] = {}
+        self.kept: dict[tuple[str, int], LifeState] = {}
+        self._last_at: dict[tuple[str, int], float] = {}
+        self._ended_at: dict[tuple[str, int], float] = {}
         self.acks: list[Ack] = []
         self.retries: list[Retry] = []
         self.nacks: list[Nack] = []
@@ -193,9 +212,23 @@ class BatcherRig:
             log = self.log[chunk.channel, chunk.epoch]
             assert chunk.first == len(log) + 1, "a chunk follows the one before"
             log += chunk.events
+            place = (chunk.channel, chunk.epoch)
+            self.kept.setdefault(place, LifeState(folded=0, created_ms=clock_ms(now)))
+            self._last_at[place] = now
+            if chunk.ends:
+                self._ended_at[place] = now
+        for checkpoint in commit.checkpoints:
+            self.kept[checkpoint.channel, checkpoint.epoch] = checkpoint.state
+        for ack in commit.acks:
+            before = self.durable.get((ack.pid, ack.channel), (0, -1))
+            assert (ack.inc, ack.committed) > before, "only what got further is written"
+            self.durable[ack.pid, ack.channel] = (ack.inc, ack.committed)
         released = self.batcher.committed(now)
         feedback = released.feedback
-        assert feedback.acks == commit.acks, "what is acked is what was committed"
+        assert set(commit.acks) <= set(feedback.acks), "what was committed is acked"
+        for ack in feedback.acks:
+            durable = self.durable.get((ack.pid, ack.channel), (ack.inc, 0))
+            assert (ack.inc, ack.committed) <= durable, "nothing is acked that is not durable"
         self.acks += feedback.acks
         self.retries += feedback.retries
         self.nacks += feedback.nacks
@@ -214,11 +247,33 @@ class BatcherRig:
         """Each frame as (time, first, last, what): `c` critical, `t` terminal, `mN` N merged."""
         return [(round(now, 6), frame.first, frame.last, what(frame)) for now, frame in self.frames]
 
+    def restart(self, now: float) -> None:
+        """End as a kill does, and begin anew at `now` with what was committed."""
+        lives = [
+            LifeRecord(
+                *place,
+                head=len(log),
+                ended_ms=clock_ms(self._ended_at[place]) if place in self._ended_at else None,
+                updated_ms=clock_ms(self._last_at[place]),
+                state=self.kept[place],
+                tail=log[self.kept[place].folded :],
+            )
+            for place, log in sorted(self.log.items(), key=lambda item: item[0][1])
+        ]
+        producers = [ProducerRecord(*key, *known) for key, known in self.durable.items()]
+        self.batcher = self._module.Batcher(self._config, CATALOGUE, clock_ms(now), now)
+        self.batcher.restore(Recovered(lives, producers), now)
+
     def acked(self, pid: str = "p", channel: str = "scan/a") -> int:
         """The highest number acked."""
         return max(
             (ack.committed for ack in self.acks if (ack.pid, ack.channel) == (pid, channel)), default=0
         )
+
+
+def clock_ms(now: float) -> int:
+    """The rig's wall clock."""
+    return 1_000_000 + round(now * 1000)
 
 
 def check_ledger(frames: Iterable[Frame], sent: list[bytes]) -> None:

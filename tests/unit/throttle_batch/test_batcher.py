@@ -272,8 +272,189 @@ def check_cleanup_is_exactly_after_the_terminal_event(core: Core) -> None:
     assert rig.batcher.take_gone() == []
     assert rig.batcher.counters["channels_cleaned_up"] == 2
     assert rig.batcher.next_deadline() is None
-    rig.at(400.0, foreign(FACTS[1]))
-    assert rig.batcher.current("scan/a").epoch == EPOCH + 400_000, "a new life, with a later epoch"
+
+
+def check_an_event_after_cleanup_goes_on_with_the_life(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(START, FACTS[1], TERMINAL))
+    rig.at(1.0, foreign(FACTS[1], channel="scan/b"))
+    rig.until(90_000.0)
+    assert rig.batcher.channels() == []
+    past = rig.batcher.past("scan/a")
+    assert (past.epoch, past.head, past.ended, past.ended_ms) == (EPOCH, 3, True, EPOCH)
+    assert not rig.batcher.past("scan/b").ended
+    rig.frames.clear()
+    rig.at(90_000.0, foreign(FACTS[2], TERMINAL), foreign(FACTS[2], channel="scan/b"))
+    again = rig.batcher.current("scan/a")
+    assert rig.batcher.past("scan/a") is None
+    assert (again.epoch, again.head_seq) == (EPOCH, 4), "and a second terminal event is refused"
+    assert rig.batcher.counters["rejected{reason=after_terminal}"] == 1
+    assert again.state.counts == {"scanStarted": 1, "other": 2, "scanCompleted": 1}
+    assert again.elapsed_s(90_000.0) == 0.0, "which ended when it ended"
+    assert rig.batcher.current("scan/b").epoch == EPOCH + 1_000
+    rig.at(90_299.0)
+    assert [(frame.channel, frame.first) for _, frame in rig.frames] == [("scan/a", 4), ("scan/b", 2)]
+    assert rig.batcher.current("scan/a") is again
+    rig.at(90_300.0)
+    assert rig.batcher.current("scan/a") is None, "freed again, as long after it came back"
+    assert rig.batcher.past("scan/a").head == 4
+    rig.until(176_500.0)
+    assert rig.batcher.current("scan/b") is None
+
+
+def check_a_start_after_cleanup_begins_a_new_life(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(START, TERMINAL), foreign(START, channel="scan/b"))
+    rig.until(86_500.0)
+    assert rig.batcher.channels() == []
+    rig.at(86_500.0, foreign(START), foreign(START, channel="scan/b"))
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 86_500_000
+    assert rig.batcher.current("scan/b").epoch == EPOCH, "which never ended"
+    assert rig.batcher.current("scan/b").head_seq == 2
+
+
+def check_a_life_that_is_forgotten_is_not_gone_on_with(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(FACTS[1]))
+    rig.until(86_500.0)
+    rig.batcher.forget("scan/a", EPOCH - 1)
+    assert rig.batcher.past("scan/a") is not None, "another life was meant"
+    rig.batcher.forget("scan/a", EPOCH)
+    assert rig.batcher.past("scan/a") is None
+    rig.at(86_500.0, foreign(FACTS[2]))
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 86_500_000
+    rig.batcher.forget("scan/a", EPOCH + 86_500_000)
+    assert rig.batcher.current("scan/a") is not None, "what is in memory is not forgotten"
+
+
+def check_states_are_kept_now_and_then(core: Core) -> None:
+    """At the 256th event after the last time, at the end of memory, and at the worker's end."""
+    rig = core.batcher()
+    for number in range(255):
+        rig.at(number / 100, numbered(number + 1, FACTS[number % 200]))
+    rig.at(3.0, numbered(256, FACTS[0]))
+    place = ("scan/a", EPOCH)
+    assert rig.kept[place].folded == 0, "the wake-up keeps what was committed before it"
+    rig.at(3.1, numbered(257, FACTS[0]))
+    assert (rig.kept[place].folded, rig.kept[place].counts) == (256, {"other": 256})
+    rig.at(3.2, numbered(258, TERMINAL))
+    assert rig.kept[place].folded == 256
+    assert [(each.epoch, each.state.folded) for each in rig.batcher.last_commit().checkpoints] == [
+        (EPOCH, 258)
+    ]
+    assert rig.batcher.last_commit().checkpoints == []
+    rig.at(3.3, numbered(259, FACTS[0]))
+    rig.until(303.2)
+    assert (rig.kept[place].folded, rig.kept[place].status) == (259, "completed")
+    assert not rig.batcher.last_commit()
+
+
+def check_best_effort_is_kept_at_once(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(FACTS[1]))
+    assert rig.kept["scan/a", EPOCH].best_effort
+    rig.at(0.1, numbered(1, FACTS[1], channel="scan/b"))
+    assert not rig.kept["scan/b", EPOCH + 100].best_effort
+    rig.at(0.2, foreign(FACTS[1], channel="scan/b"))
+    assert rig.kept["scan/b", EPOCH + 100].best_effort
+    rig.restart(1.0)
+    assert rig.batcher.current("scan/a").best_effort
+    assert rig.batcher.uncommitted().checkpoints == []
+
+
+# --- restart ------------------------------------------------------------------------------------------
+
+
+def check_a_restart_goes_on_where_it_was(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, START, *FACTS[1:4], state("p", 30)))
+    before = rig.batcher.current("scan/a").snapshot()
+    rig.restart(5.0)
+    channel = rig.batcher.current("scan/a")
+    assert (channel.epoch, channel.head_seq, channel.published_seq) == (EPOCH, 5, 5)
+    assert channel.snapshot().counts == before.counts
+    assert (channel.state.phase, channel.state.progress) == ("p", 30.0)
+    assert channel.elapsed_s(5.0) == 5.0
+    assert channel.next_deadline(5.0) is None, "what was committed is fetched by readers, not sent again"
+    rig.frames.clear()
+    rig.at(6.0, numbered(4, FACTS[3], state("p", 30), FACTS[6]))
+    rig.until(7.0)
+    assert taken(rig) == [START, *FACTS[1:4], state("p", 30), FACTS[6]]
+    assert [(frame.epoch, frame.first) for _, frame in rig.frames] == [(EPOCH, 6)]
+
+
+def check_what_was_committed_is_acked_again_after_a_restart(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, *FACTS[1:4]), numbered(1, FACTS[9], pid="q", inc=3))
+    rig.restart(1.0)
+    rig.acks.clear()
+    rig.at(1.0, numbered(1, *FACTS[1:4]), numbered(1, FACTS[9], pid="q", inc=2))
+    assert rig.acks == [Ack("p", 1, "scan/a", 3)]
+    assert [nack.reason for nack in rig.nacks] == ["fenced"]
+    rig.at(1.1, numbered(5, FACTS[5]))
+    assert rig.retries == [Retry("p", 1, "scan/a", 4, "gap")]
+    assert len(taken(rig)) == 4
+
+
+def check_what_was_not_committed_is_taken_after_a_restart(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, *FACTS[1:4]))
+    rig.batcher.receive(numbered(4, *FACTS[4:9]), 0.1)
+    rig.restart(1.0)
+    rig.at(1.0, numbered(4, *FACTS[4:9], una=4))
+    assert taken(rig) == FACTS[1:9]
+    assert rig.batcher.counters["jumped"] == 0
+
+
+def check_a_restart_counts_the_time_it_was_away(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(START, channel="scan/gone"), foreign(START, channel="scan/there"))
+    rig.at(0.0, foreign(START, channel="scan/idle"))
+    rig.at(10.0, foreign(TERMINAL, channel="scan/gone"))
+    rig.at(100.0, foreign(TERMINAL, channel="scan/there"))
+    rig.at(200.0, foreign(FACTS[1], channel="scan/there"))
+    rig.restart(310.0)
+    assert [channel.name for channel in rig.batcher.channels()] == ["scan/there", "scan/idle"]
+    assert rig.batcher.past("scan/gone").ended
+    assert rig.batcher.take_gone() == [], "the readers of old were told, and new ones ask"
+    assert rig.batcher.current("scan/there").elapsed_s(310.0) == 100.0
+    assert rig.batcher.next_deadline() == 400.0, "from the end, not from the last event"
+    rig.at(400.0)
+    assert rig.batcher.current("scan/there") is None
+    rig.at(401.0, foreign(FACTS[3], channel="scan/gone"))
+    assert rig.batcher.current("scan/gone").head_seq == 3
+    rig.restart(90_000.0)
+    assert rig.batcher.channels() == []
+    assert {name: rig.batcher.past(f"scan/{name}").head for name in ("gone", "there", "idle")} == {
+        "gone": 3,
+        "there": 3,
+        "idle": 1,
+    }
+
+
+def check_every_life_is_there_after_a_restart(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(START, TERMINAL, START, TERMINAL))
+    rig.at(200.0, foreign(START, FACTS[1]))
+    rig.restart(250.0)
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 200_000
+    old = rig.batcher.life("scan/a", EPOCH)
+    assert (old.head_seq, old.terminal_at) == (2, 0.0)
+    rig.until(301.0)
+    assert rig.batcher.take_gone() == [("scan/a", EPOCH), ("scan/a", EPOCH + 1)]
+    assert rig.batcher.past("scan/a") is None, "only the present life's end is kept in mind"
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 200_000
+
+
+def check_a_new_life_after_a_restart_is_later(core: Core) -> None:
+    """Even though the wall clock may have been set back."""
+    for after_s in (0.0, 300.0):  # its memory is freed, or not
+        rig = core.batcher(cleanup=CleanupSection(cleanup_after_s=after_s))
+        rig.at(500.0, foreign(START, TERMINAL))
+        rig.restart(100.0)
+        assert (rig.batcher.past("scan/a") is not None) == (after_s == 0.0)
+        rig.at(100.0, foreign(START))
+        assert rig.batcher.current("scan/a").epoch == EPOCH + 500_001
 
 
 def check_idle_cleanup(core: Core) -> None:
@@ -389,15 +570,15 @@ def check_ten_thousand_idle_channels_cost_no_wakeups(core: Core) -> None:
     assert rig.wakeups == 1, "one for the frames of all; none for a day"
     assert len(rig.frames) == 10_000
     assert rig.batcher.next_deadline() == 86_400.0
-    before = gc_count(core, "_Deadlines")
+    before = gc_count("Deadlines")
     assert rig.batcher.handle_timeout(86_399.9) == []
-    assert gc_count(core, "_Deadlines") == before, "and nothing is taken from the heap"
+    assert gc_count("Deadlines") == before, "and nothing is taken from the heap"
     rig.at(80_000.0, foreign(FACTS[2], channel="scan/7"))
     rig.until(86_001.0)
     assert rig.wakeups == 3, "one busy channel wakes nobody else"
 
 
-def gc_count(core: Core, name: str) -> int:
+def gc_count(name: str) -> int:
     """How many entries all heaps of deadlines hold."""
     return sum(len(heap._heap) for heap in gc.get_objects() if type(heap).__name__ == name)
 
@@ -572,7 +753,9 @@ def test_every_life_is_told_whole(core: Core, steps: list[tuple[str, list[bytes]
     rig.until(now + 100_000.0)
     assert rig.batcher.channels() == []
     assert rig.batcher.next_deadline() is None
-    assert len(rig.batcher.take_gone()) == rig.batcher.counters["channels_cleaned_up"] == len(rig.log)
+    gone = rig.batcher.take_gone()
+    assert set(gone) == set(rig.log), "freed, and again when an event had come after that"
+    assert len(gone) == rig.batcher.counters["channels_cleaned_up"]
     told = dropped = 0
     for (channel, epoch), log in rig.log.items():
         frames = [frame for _, frame in rig.frames if (frame.channel, frame.epoch) == (channel, epoch)]

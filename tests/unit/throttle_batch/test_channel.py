@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.event import read_event
+from pipeline.throttle_batch.history import Chunk
 from tests.unit.throttle_batch.conftest import (
     TERMINAL,
     Core,
@@ -174,14 +175,14 @@ def test_nothing_leaves_before_it_is_committed(core: Core) -> None:
     raw = critical()
     event_treatment = treatment(raw)
     assert channel.accept(raw, read_event(raw), event_treatment, 0.0) == 1
-    assert channel.uncommitted() == (1, [raw])
+    assert channel.uncommitted() == Chunk("scan/a", 7, 1, [raw])
     assert channel.next_deadline(5.0) is None
     assert channel.handle_timeout(5.0) == []
     assert channel.state.counts == {}
     assert (channel.head_seq, channel.published_seq, channel.waiting_bytes) == (1, 0, len(raw))
     assert [frame.last for frame in channel.committed(5.0)] == [1]
     assert channel.state.counts == {"phaseStarted": 1}
-    assert channel.uncommitted() == (2, [])
+    assert channel.uncommitted() is None
     assert (channel.head_seq, channel.published_seq, channel.waiting_bytes) == (1, 1, 0)
 
 

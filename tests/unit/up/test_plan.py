@@ -8,7 +8,18 @@ import pytest
 
 from pipeline.errors import ConfigError, LayoutError
 from pipeline.up.config import StagesSection, UpConfig
-from pipeline.up.plan import EDGE, FEED, INGEST, WORKER, Place, Program, demo, number_of_shards, programs
+from pipeline.up.plan import (
+    EDGE,
+    FEED,
+    INGEST,
+    WORKER,
+    Place,
+    Program,
+    demo,
+    number_of_shards,
+    owners,
+    programs,
+)
 
 PLACE = Place(run_dir=Path("/run/x"), data_dir=Path("/data/x"), shards=4)
 
@@ -39,6 +50,16 @@ def test_every_shard_has_exactly_one_worker(workers: int) -> None:
     owned = [value(program, "--own") for program in found if program.stop_group == WORKER]
     assert len(owned) == workers
     assert sorted(int(shard) for own in owned for shard in (own or "").split(",")) == [0, 1, 2, 3]
+
+
+def test_who_owns_which_shard() -> None:
+    found = programs(UpConfig(stages=StagesSection(workers=3)), PLACE, ())
+    assert owners(found) == {
+        0: "throttle-batch-0",
+        1: "throttle-batch-1",
+        2: "throttle-batch-2",
+        3: "throttle-batch-0",
+    }
 
 
 def test_several_edges_share_the_port_and_several_ingests_are_numbered() -> None:

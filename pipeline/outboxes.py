@@ -1,0 +1,155 @@
+"""Everything an emitter has numbered and not got acked, over all channels, and what it hears of it. Pure.
+
+Sits between the emitter, which owns the lock, the thread and the sockets, and the outboxes. What is numbered
+goes into the spool, if there is one, before it can be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.errors import RejectReason
+from pipeline.outbox import Outbox
+from pipeline.spool import Spool
+from pipeline.wire import Ack, Feedback, Nack
+
+MAX_REJECTED_KEPT = 1_000
+
+
+class SpoolWriter(Protocol):
+    """Where what is numbered outlives the process; `spool_file` has the one that is a file."""
+
+    def add(self, channel: str, number: int, raw: bytes) -> None:
+        """Keep a channel's event, with its number."""
+
+    def acked(self, channel: str, committed: int) -> None:
+        """Take notice that everything up to a number is durable."""
+
+    def wants_packing(self, unacked_bytes: int) -> bool:
+        """Say whether to call `pack`."""
+
+    def pack(self, pid: str, inc: int, channels: Iterable[tuple[str, int, Iterable[bytes]]]) -> None:
+        """Let go of all but this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An event that the pipeline will never take: its channel, its number, why."""
+
+    channel: str
+    pseq: int
+    reason: str
+    message: str
+
+
+class Outboxes:
+    """Args:
+    pid: the producer's id.
+    inc: its incarnation.
+
+    Attributes:
+        unacked: how many events are not acked.
+        size_bytes: how many bytes they are.
+        fenced: why nothing more of this producer will be taken; empty while that is not so.
+        spool: where what is numbered is kept; None for nowhere.
+    """
+
+    def __init__(self, pid: str, inc: int) -> None:
+        self.pid = pid
+        self.inc = inc
+        self.unacked = 0
+        self.size_bytes = 0
+        self.fenced = ""
+        self.spool: SpoolWriter | None = None
+        self._outboxes: dict[str, Outbox] = {}
+        self._rejected: list[Rejected] = []
+
+    @classmethod
+    def restored(cls, found: Spool) -> Outboxes:
+        """Return what an earlier process left in its spool: the same producer, with the same numbers.
+
+        The incarnation is the same, too: to the worker a later one is one that begins at its `una`, and what
+        was committed without our hearing of it would be taken twice.
+        """
+        outboxes = cls(found.pid, found.inc)
+        for channel, left in found.channels.items():
+            outboxes._outboxes[channel] = Outbox(channel, found.pid, found.inc, left.una)
+            for raw in left.events:
+                outboxes.add(channel, raw)
+        return outboxes
+
+    def __iter__(self) -> Iterator[Outbox]:
+        return iter(self._outboxes.values())
+
+    def add(self, channel: str, raw: bytes) -> int:
+        """Number an event and keep it until it is acked.
+
+        Returns:
+            Its number in its channel, from 1.
+
+        Raises:
+            OperatorError: the spool cannot be written; nothing was numbered.
+        """
+        outbox = self._outboxes.get(channel)
+        if outbox is None:
+            outbox = self._outboxes[channel] = Outbox(channel, self.pid, self.inc)
+        if self.spool is not None:
+            self.spool.add(channel, outbox.last + 1, raw)
+        self.unacked += 1
+        self.size_bytes += len(raw)
+        return outbox.add(raw)
+
+    def hear(self, feedback: Feedback, now: float) -> None:
+        """Take in what a worker, or an ingest, says."""
+        for nack in feedback.nacks:
+            self._take_nack(nack)
+        for ack in feedback.acks:
+            self._take_ack(ack, now)
+        for retry in feedback.retries:
+            outbox = self._outboxes.get(retry.channel)
+            if outbox is not None:
+                outbox.retry(retry.reason, now)
+        if self.spool is not None and self.spool.wants_packing(self.size_bytes):
+            self.spool.pack(self.pid, self.inc, [(box.channel, box.una, box.unacked()) for box in self])
+
+    def take_rejected(self) -> list[Rejected]:
+        """Return the events refused since the last call; beyond 1,000 the oldest are left out."""
+        rejected, self._rejected = self._rejected, []
+        return rejected
+
+    def _take_nack(self, nack: Nack) -> None:
+        if nack.reason == RejectReason.FENCED:
+            self._fence(nack.channel, nack.message)
+            return
+        outbox = self._outboxes.get(nack.channel)
+        if outbox is None or not outbox.refused(nack.pseq):
+            return  # told before
+        self._rejected.append(Rejected(nack.channel, nack.pseq, nack.reason, nack.message))
+        del self._rejected[:-MAX_REJECTED_KEPT]
+
+    def _take_ack(self, ack: Ack, now: float) -> None:
+        outbox = self._outboxes.get(ack.channel)
+        if outbox is None:
+            return
+        if ack.committed > outbox.last:
+            # Our next numbers would be taken for those, and silently passed over.
+            self._fence(
+                ack.channel,
+                f"event {ack.committed} is acknowledged, but {outbox.last} is the last one sent; another "
+                f"process goes by the same producer id, or this is an old copy of its spool",
+            )
+            return
+        before = outbox.size_bytes
+        freed = outbox.acked(ack.committed, now)
+        self.unacked -= freed
+        self.size_bytes -= before - outbox.size_bytes
+        if self.spool is not None and freed:
+            self.spool.acked(ack.channel, ack.committed)
+
+    def _fence(self, channel: str, why: str) -> None:
+        self.fenced = (
+            f"producer {self.pid} is fenced, {channel}: {why}; {self.unacked} events are not acknowledged, "
+            f"and never will be"
+        )

@@ -1,0 +1,188 @@
+"""What a journal on disk lets go of, and when: by age, per channel, and in all. Shell.
+
+Used by `sqlite_journal`, which tells it of every life that changed.
+
+=========================== ==========================================================================
+beyond                      what goes
+=========================== ==========================================================================
+`retention_age_s`           lives without an event for so long, whole
+`max_channel_bytes`,        a life's oldest events, up to its checkpoint: what is not folded into that is
+`max_channel_events`        needed when a worker starts
+`max_total_bytes`           the same, of the life that holds most
+`PRODUCER_AGE_MS`           producers that said nothing for so long, and for `retention_age_s`
+=========================== ==========================================================================
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from dataclasses import dataclass
+
+from pipeline.throttle_batch.config import JournalSection
+from pipeline.throttle_batch.journal_file import transaction
+
+PRODUCER_AGE_MS = 86_400_000
+"""How long it is remembered how far a silent producer was, at least: it may still send again."""
+
+_ROWS = 64
+"""Rows deleted in one `trim` at most, beside twice as many as were added since the last one: so it keeps up,
+and takes a few milliseconds between two wake-ups."""
+_VACUUM_PAGES = 256
+"""How many freed pages, of 4 KiB, one `trim` gives back to the file system."""
+
+Place = tuple[str, int]
+"""(channel, epoch)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """How a life stands in the file.
+
+    Attributes:
+        number: its row.
+        head: its last event.
+        held: its oldest event that is there; `head + 1` when none is.
+        size_bytes: of its chunks.
+        folded: the last event in its checkpoint.
+    """
+
+    number: int
+    head: int
+    held: int
+    size_bytes: int
+    folded: int
+
+
+class Retention:
+    """Args:
+    settings: the bounds.
+
+    Attributes:
+        lives: every life in the file.
+        size_bytes: of all of them.
+        trimmed_events: how many events were let go of.
+    """
+
+    def __init__(self, settings: JournalSection) -> None:
+        self._settings = settings
+        self.lives: dict[Place, Life] = {}
+        self.size_bytes = 0
+        self.trimmed_events = 0
+        self._beyond: set[Place] = set()
+        self._added_rows = 0
+        self._gone: list[Place] = []
+
+    def note(self, place: Place, life: Life, added_rows: int = 0) -> None:
+        """Take notice of how a life stands in the file now."""
+        before = self.lives.get(place)
+        self.size_bytes += life.size_bytes - (before.size_bytes if before is not None else 0)
+        self.lives[place] = life
+        self._added_rows += added_rows
+        if any(self._surplus(life)):
+            self._beyond.add(place)
+        else:
+            self._beyond.discard(place)
+
+    def _surplus(self, life: Life) -> tuple[int, int]:
+        """Return by how many bytes and events a life is beyond its bounds."""
+        return (
+            max(0, life.size_bytes - self._settings.max_channel_bytes),
+            max(0, life.head - life.held + 1 - self._settings.max_channel_events),
+        )
+
+    def trim(self, db: sqlite3.Connection, now_ms: int) -> list[Place]:
+        """Let go of a little of what is beyond the bounds.
+
+        Returns:
+            The lives that are gone altogether.
+
+        Raises:
+            sqlite3.Error: the file cannot be written; what went before is told by the next call.
+        """
+        rows, self._added_rows = _ROWS + 2 * self._added_rows, 0
+        oldest_ms = now_ms - int(self._settings.retention_age_s * 1000)
+        db.execute(
+            "DELETE FROM producer WHERE (pid, channel) IN"
+            " (SELECT pid, channel FROM producer WHERE updated_ms < ? ORDER BY updated_ms LIMIT ?)",
+            (min(oldest_ms, now_ms - PRODUCER_AGE_MS), rows),
+        )
+        rows = self._trim_old(db, oldest_ms, rows)
+        rows = self._trim_long(db, rows)
+        self._trim_largest(db, rows)
+        # As a script, for `execute` stops after the first page.
+        db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+        gone, self._gone = self._gone, []
+        return gone
+
+    def _trim_old(self, db: sqlite3.Connection, oldest_ms: int, rows: int) -> int:
+        """Delete lives without an event since `oldest_ms`; return how many of `rows` are left."""
+        old = db.execute(
+            "SELECT channel, epoch FROM life WHERE updated_ms < ? ORDER BY updated_ms LIMIT ?",
+            (oldest_ms, rows),
+        ).fetchall()
+        for place in old:
+            if rows <= 0:
+                break
+            life = self.lives[place]
+            rows -= 1 + self._shorten(db, place, life.head, rows, (life.size_bytes, life.head))
+            life = self.lives[place]
+            if life.held > life.head:
+                db.execute("DELETE FROM life WHERE id = ?", (life.number,))
+                self.size_bytes -= self.lives.pop(place).size_bytes
+                self._beyond.discard(place)
+                self._gone.append(place)
+        return rows
+
+    def _trim_long(self, db: sqlite3.Connection, rows: int) -> int:
+        for place in list(self._beyond):
+            if rows <= 0:
+                break
+            life = self.lives[place]
+            rows -= self._shorten(db, place, life.folded, rows, self._surplus(life))
+        return rows
+
+    def _trim_largest(self, db: sqlite3.Connection, rows: int) -> None:
+        if self.size_bytes <= self._settings.max_total_bytes or rows <= 0:
+            return
+        candidates = ((place, life) for place, life in self.lives.items() if life.held <= life.folded)
+        for place, life in heapq.nlargest(rows, candidates, key=lambda item: item[1].size_bytes):
+            over = self.size_bytes - self._settings.max_total_bytes
+            if over <= 0 or rows <= 0:
+                return
+            rows -= self._shorten(db, place, life.folded, rows, (over, 0))
+
+    def _shorten(
+        self, db: sqlite3.Connection, place: Place, upto: int, max_rows: int, surplus: tuple[int, int]
+    ) -> int:
+        """Delete a life's oldest rows, until so many bytes and events are gone.
+
+        Args:
+            upto: no row that reaches past this seq goes.
+            max_rows: no more than so many rows go.
+
+        Returns:
+            How many rows went.
+        """
+        life = self.lives[place]
+        count, size, held = 0, 0, life.held
+        for last, row_size in db.execute(
+            "SELECT last, size_bytes FROM chunk WHERE life = ? AND first <= ? ORDER BY first LIMIT ?",
+            (life.number, upto, max_rows),
+        ):
+            if last > upto or (size >= surplus[0] and held - life.held >= surplus[1]):
+                break
+            count += 1
+            size += row_size
+            held = last + 1
+        if count:
+            shorter = Life(life.number, life.head, held, life.size_bytes - size, life.folded)
+            with transaction(db):
+                db.execute("DELETE FROM chunk WHERE life = ? AND first < ?", (life.number, held))
+                db.execute(
+                    "UPDATE life SET held = ?, size_bytes = ? WHERE id = ?",
+                    (held, shorter.size_bytes, life.number),
+                )
+            self.trimmed_events += held - life.held
+            self.note(place, shorter)
+        return count
