@@ -25,8 +25,10 @@ import pipeline as package
 from pipeline import errors, event, settings, wire
 from pipeline.cli import cli
 from pipeline.edge.close_codes import CLOSE_CODES
-from pipeline.edge.statistics import scan_list, scan_statistics
+from pipeline.edge.sse_event import sse_event
+from pipeline.edge.statistics import rest_events, scan_list, scan_statistics
 from pipeline.errors import PipelineError, RejectReason
+from pipeline.frame import Position
 from pipeline.options import CONFIG_CLASSES, config_class
 from tests.harness import PATIENCE, Pipeline
 
@@ -35,6 +37,7 @@ SOURCE = ROOT / "pipeline"
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
 PROTOCOL = ROOT / "docs" / "PROTOCOL.md"
+FAULTS = ROOT / "docs" / "FAULTS.md"
 OPERATIONS = ROOT / "docs" / "OPERATIONS.md"
 SECURITY = ROOT / "SECURITY.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -172,6 +175,10 @@ def counters(tree: ast.Module) -> set[str]:
     """Return the counters a file writes; what stands for a value in a name is `…`."""
     found = set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == "counters":
+            for part in ast.walk(node):
+                if isinstance(part, ast.Dict):  # a dictionary may also take in others; these have no key
+                    found |= {str(ast.literal_eval(key)) for key in part.keys if key is not None}
         if not isinstance(node, ast.Subscript) or not isinstance(node.ctx, ast.Store):
             continue
         holder = ast.unparse(node.value)
@@ -362,6 +369,29 @@ def test_the_answers_of_rest_are_those_shown() -> None:
     assert lists == made
 
 
+def test_the_events_of_rest_are_those_shown() -> None:
+    (shown,) = (text for text in examples(PROTOCOL) if '"next"' in text)
+    value = json.loads(shown)
+    first, last = value["seq"]
+    header = wire.PageHeader(
+        1, f"scan/{value['scan_id']}", value["epoch"], first, last, value["head"], True, value["epoch"]
+    )
+    events = [msgspec.json.encode(item) for item in value["events"]]
+    page = wire.decode_history_reply(wire.encode_page(header, events))
+    assert isinstance(page, wire.Page)
+    assert rest_events(value["scan_id"], page, value["resumed"], 1_000).decode() == shown
+
+
+def test_the_server_sent_event_is_the_one_shown() -> None:
+    (shown,) = re.findall(r"```text\n(.*?)```", section(PROTOCOL, "## Server-sent events"), re.DOTALL)
+    match = re.fullmatch(r"id: (.*)\ndata: (.*)\n\n", shown)
+    assert match
+    batch = json.loads(match[2])
+    raws = b",".join(msgspec.json.encode(item) for item in batch["events"])
+    made = wire.browser_batch(batch["scan_id"], batch["epoch"], *batch["seq"], 0, (), b"[%b]" % raws)
+    assert sse_event(made, Position(batch["epoch"], batch["seq"][1])).decode() == shown
+
+
 def test_the_envelope_is_the_one_shown() -> None:
     text = section(PROTOCOL, "### Envelope")
     block = re.findall(r"```text\n(.*?)```", text, re.DOTALL)[0]
@@ -448,6 +478,15 @@ def test_every_test_named_is_there(name: str) -> None:
     assert (ROOT / "tests" / name).is_file()
 
 
+@pytest.mark.parametrize(
+    ("name", "function"), sorted(re.findall(r"`([a-z_/]+\.py)(?:::(test_[a-z0-9_]+))?`", FAULTS.read_text()))
+)
+def test_every_test_that_shows_a_fault_is_there(name: str, function: str) -> None:
+    tree = ast.parse((ROOT / "tests" / name).read_text())
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert not function or function in defined
+
+
 def test_every_path_named_is_there() -> None:
     pattern = r"`((?:bin|configs|docs|tests|benchmarks|pipeline|\.ci)/[A-Za-z0-9_./-]*)`"
     for document in DOCUMENTS:
@@ -470,6 +509,8 @@ def shell_lines(document: Path) -> list[str]:
 def test_every_command_shown_exists(line: str) -> None:
     for part in line.split("|"):
         program, *arguments = shlex.split(part)
+        if "--replay" in arguments:  # a recording that an earlier line makes; any file stands for it
+            arguments[arguments.index("--replay") + 1] = str(README)
         if program in {"nmap", "printf"}:
             continue
         if program == ".venv/bin/ruff":
@@ -496,7 +537,11 @@ def test_every_wrapper_can_be_run(name: str) -> None:
 
 def test_the_examples_in_python_send_their_events(pipeline: Pipeline) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    wanted = {"embedded": ["scanStarted", "hostDiscovered", "scanCompleted"], "foreign": ["hostDiscovered"]}
+    wanted = {
+        "embedded": ["scanStarted", "hostDiscovered", "scanCompleted"],
+        "in-a-loop": ["scanStarted", "scanCompleted"],
+        "foreign": ["hostDiscovered"],
+    }
     assert len(blocks) == len(wanted)
     pipeline.start()
     environ = {**os.environ, "PIPELINE_RUN_DIR": str(pipeline.run_dir)}
