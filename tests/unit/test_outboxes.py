@@ -100,10 +100,16 @@ def test_what_is_refused_is_told_once_and_the_ack_covers_it() -> None:
     assert outboxes.take_rejected() == [Rejected(B, 1, "json", "not JSON")]
     assert outboxes.take_rejected() == []
     assert outboxes.unacked == 3
-    many = [Nack("p", 7, A, number, "json", "") for number in range(MAX_REJECTED_KEPT + 5)]
-    outboxes.hear(Feedback(nacks=many), 0.0)
+    outboxes.hear(Feedback(nacks=[nack, Nack("p", 7, A, 99, "json", "never sent")]), 0.0)
+    assert outboxes.take_rejected() == []
+
+
+def test_refusals_are_kept_up_to_a_bound() -> None:
+    outboxes = Outboxes("p", 7)
+    numbers = [outboxes.add(A, b"{}") for _ in range(MAX_REJECTED_KEPT + 5)]
+    outboxes.hear(Feedback(nacks=[Nack("p", 7, A, number, "json", "") for number in numbers]), 0.0)
     rejected = outboxes.take_rejected()
-    assert (len(rejected), rejected[0].pseq) == (MAX_REJECTED_KEPT, 5)
+    assert (len(rejected), rejected[0].pseq) == (MAX_REJECTED_KEPT, 6)
 
 
 def test_a_fence_is_no_refusal_of_an_event() -> None:
