@@ -308,7 +308,7 @@ class Emitter:
                 f"the limit is {self._max_buffered_bytes}"
             )
         self._start_thread()  # a spool alone can fill it
-        self._changed.wait_for(lambda: self._has_room(size) or False)
+        self._changed.wait_for(lambda: self._has_room(size) or self._outboxes.fenced)
         self._see_fence()
         return True
 

@@ -168,7 +168,9 @@ class Pipeline:
         self.processes: dict[str, Process] = {}
         self.port = 0
 
-    def start(self, ingests: int = 1, workers: int = 1, edges: int = 1, *, config: dict[str, str] | None = None) -> None:
+    def start(
+        self, ingests: int = 1, workers: int = 1, edges: int = 1, *, config: dict[str, str] | None = None
+    ) -> None:
         """Start so many of each stage and wait until each is ready and the edges hear every shard.
 
         Args:
@@ -189,9 +191,7 @@ class Pipeline:
         self.processes[name] = Process(*self.arguments(name, workers=workers, config=config))
         return self.processes[name]
 
-    def arguments(
-        self, name: str, *, workers: int = 1, config: dict[str, str] | None = None
-    ) -> list[str]:
+    def arguments(self, name: str, *, workers: int = 1, config: dict[str, str] | None = None) -> list[str]:
         """Return the command line of a process by its name."""
         stage, _, index = name.rpartition("-")
         args = [stage, *self._common(stage, config)]

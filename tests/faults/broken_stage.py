@@ -25,7 +25,9 @@ def _span(text: str) -> tuple[str, int, int]:
 def options() -> argparse.ArgumentParser:
     """Return what can be wrong with a stage."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
-    parser.add_argument("--crash", metavar="POINT[:N]", type=_times, help="end as by SIGKILL at the n-th pass")
+    parser.add_argument(
+        "--crash", metavar="POINT[:N]", type=_times, help="end as by SIGKILL at the n-th pass"
+    )
     parser.add_argument("--hold", metavar="POINT[:N]", type=_times, help="stand still there instead")
     parser.add_argument("--when", default="", metavar="TEXT", help="only passes with this in an event count")
     parser.add_argument("--lose", metavar="KIND:N[:M]", type=_span, help="messages N to M of a kind are lost")

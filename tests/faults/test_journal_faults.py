@@ -85,7 +85,9 @@ def test_the_disk_fails_and_is_well_again(stands: Callable[..., Stand]) -> None:
 
 def test_a_mutant_that_acks_what_it_cannot_write_is_caught(stands: Callable[..., Stand]) -> None:
     mutant = "what cannot be written is acked"
-    stand = stands(config={"throttle-batch": NO_RESERVE}, always={MUTANTS[mutant].stage: ("--mutant", mutant)})
+    stand = stands(
+        config={"throttle-batch": NO_RESERVE}, always={MUTANTS[mutant].stage: ("--mutant", mutant)}
+    )
     with pytest.raises(AssertionError, match="acked, and not written"):
         write_fails_for_a_while(stand, no_room_in_files, patience_s=4)
 
@@ -150,7 +152,7 @@ class Lives:
         return sorted(self.stand.data_dir.glob("shard-0.sqlite3*"))
 
     def check_new_life(self, count: int) -> None:
-        """See that the reader has the first life whole, was told, and has the `count` events of the second."""
+        """See that the reader has the first life whole, is told, and has the `count` events of the second."""
         self.emitter.close()
         assert self.reader.problems == []
         assert len(self.reader.events) == 2

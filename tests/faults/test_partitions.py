@@ -1,4 +1,4 @@
-"""The way between two processes is slow, stands still, is cut, or leads nowhere without anybody being told."""
+"""The way between two processes is slow, stands still, is cut, or leads nowhere and nobody is told."""
 
 from __future__ import annotations
 

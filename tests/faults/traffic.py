@@ -1,4 +1,4 @@
-"""Producers for the fault tests: each sends its own events 1, 2, 3 …, so that anybody can tell what is missing."""
+"""Producers: each sends its own events 1, 2, 3 …, so that anybody can tell what is missing."""
 
 from __future__ import annotations
 
@@ -79,7 +79,11 @@ class Producer:
         left = list(self.sent)
         bursts = 40
         for number in range(bursts):
-            size = len(left) if number == bursts - 1 else min(len(left), self._rng.randint(0, 2 * len(self.sent) // bursts))
+            size = (
+                len(left)
+                if number == bursts - 1
+                else min(len(left), self._rng.randint(0, 2 * len(self.sent) // bursts))
+            )
             for raw in left[:size]:
                 self.emitter.emit(raw)
             del left[:size]
