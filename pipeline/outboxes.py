@@ -6,6 +6,7 @@ goes into the spool, if there is one, before it can be sent.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,8 @@ from pipeline.spool import Spool
 from pipeline.wire import Ack, Feedback, Nack
 
 MAX_REJECTED_KEPT = 1_000
+MAX_REFUSALS_KNOWN = 16_384
+"""So many refusals are told apart from their repetitions: as many as there may be events on their way."""
 
 
 class SpoolWriter(Protocol):
@@ -65,6 +68,7 @@ class Outboxes:
         self.spool: SpoolWriter | None = None
         self._outboxes: dict[str, Outbox] = {}
         self._rejected: list[Rejected] = []
+        self._refused: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     @classmethod
     def restored(cls, found: Spool) -> Outboxes:
@@ -123,6 +127,11 @@ class Outboxes:
         if nack.reason == RejectReason.FENCED:
             self._fence(nack.channel, nack.message)
             return
+        if (nack.channel, nack.pseq) in self._refused:
+            return  # it was sent again, and an ingest remembers nothing
+        self._refused[nack.channel, nack.pseq] = None
+        if len(self._refused) > MAX_REFUSALS_KNOWN:
+            self._refused.popitem(last=False)
         self._rejected.append(Rejected(nack.channel, nack.pseq, nack.reason, nack.message))
         del self._rejected[:-MAX_REJECTED_KEPT]
 

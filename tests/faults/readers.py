@@ -1,4 +1,4 @@
-"""Readers that come back by themselves, one for each way out of the pipeline; `oracle` judges what they got."""
+"""Readers that come back by themselves, one for each way out; `oracle` judges what they got."""
 
 from __future__ import annotations
 

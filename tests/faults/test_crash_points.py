@@ -1,4 +1,4 @@
-"""Each stage dies at each of its points, one after the other, while a scan runs: nothing lost, nothing twice."""
+"""Each stage dies at each of its points, while a scan runs: nothing is lost, nothing is there twice."""
 
 from __future__ import annotations
 
@@ -51,9 +51,10 @@ def test_a_worker_dies_while_it_lets_go_of_old_events(stands: Callable[..., Stan
             assert not past(end), f"{len(sent)} events, and died {stand.deaths}"
             more = [event("a", len(sent) + number) for number in range(1, 251)]
             sent += more
+            seq = len(sent)
             for raw in more:
                 emitter.emit(raw)
-            reader.wait_for(lambda reader, seq=len(sent): reader.seq == seq)
+            reader.wait_for(lambda reader, seq=seq: reader.seq == seq)
         emitter.emit(END)
         wait_end(reader, 60)
         check_native(reader, [*sent, END])

@@ -89,6 +89,4 @@ def test_very_many_readers_come_back_at_once(
             opened = Counter(client.opened for client in crowd.clients)
             assert opened == {2: READERS}, f"times connected: {opened}"
     with capsys.disabled():
-        print(
-            f"\n{READERS} readers back and caught up {took:.2f} s after their edge was started ({CAUGHT_UP})"
-        )
+        print(f"\n{READERS} readers caught up {took:.2f} s after their edge was started ({CAUGHT_UP})")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from pipeline.errors import OperatorError
-from pipeline.outboxes import MAX_REJECTED_KEPT, Outboxes, Rejected
+from pipeline.outboxes import MAX_REFUSALS_KNOWN, MAX_REJECTED_KEPT, Outboxes, Rejected
 from pipeline.spool import acked_record, event_record, header_record, pack, read_spool
 from pipeline.wire import Ack, Feedback, Nack, Retry
 
@@ -100,10 +100,26 @@ def test_what_is_refused_is_told_once_and_the_ack_covers_it() -> None:
     assert outboxes.take_rejected() == [Rejected(B, 1, "json", "not JSON")]
     assert outboxes.take_rejected() == []
     assert outboxes.unacked == 3
+    outboxes.hear(Feedback(nacks=[nack, Nack("p", 7, B, 2, "json", "")]), 0.0)
+    assert [each.pseq for each in outboxes.take_rejected()] == [2], (
+        "the first was sent again, and refused again"
+    )
     many = [Nack("p", 7, A, number, "json", "") for number in range(MAX_REJECTED_KEPT + 5)]
     outboxes.hear(Feedback(nacks=many), 0.0)
     rejected = outboxes.take_rejected()
     assert (len(rejected), rejected[0].pseq) == (MAX_REJECTED_KEPT, 5)
+
+
+def test_what_is_known_of_refusals_is_bounded() -> None:
+    outboxes = filled()
+    for number in range(1, MAX_REFUSALS_KNOWN + 2):
+        outboxes.hear(Feedback(nacks=[Nack("p", 7, A, number, "json", "")]), 0.0)
+    outboxes.take_rejected()
+    for number in (1, MAX_REFUSALS_KNOWN + 1):
+        outboxes.hear(Feedback(nacks=[Nack("p", 7, A, number, "json", "")]), 0.0)
+    assert [each.pseq for each in outboxes.take_rejected()] == [1], (
+        "the oldest is forgotten, the latest known"
+    )
 
 
 def test_a_fence_is_no_refusal_of_an_event() -> None:
