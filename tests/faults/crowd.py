@@ -185,13 +185,13 @@ class Crowd:
     def expect(self, seq: int) -> None:
         """Say what `wait` waits for: everybody is greeted and has the events up to `seq`."""
 
-        def note() -> None:
+        async def note() -> None:
             self._wanted = dict.fromkeys(self.clients, seq)
             self._reached.clear()
             for client in self.clients:
                 self.changed(client)
 
-        self._loop.call_soon_threadsafe(note)
+        asyncio.run_coroutine_threadsafe(note(), self._loop).result(20 * PATIENCE)
 
     def wait(self, seconds: float) -> float:
         """Wait until everybody has what is expected; return when that was, monotonic seconds.

@@ -128,7 +128,8 @@ MUTANTS = {
                 "        for number, raw, item in read:\n",
                 "        def late(part):\n"
                 "            return part[2] is None or part[2][1].event_class is not EventClass.CRITICAL\n\n"
-                "        for (number, _, _), (_, raw, item) in zip(read, sorted(read, key=late), strict=True):\n",
+                "        changed = zip(read, sorted(read, key=late), strict=True)\n"
+                "        for (number, _, _), (_, raw, item) in changed:\n",
             ),
         ),
     ),

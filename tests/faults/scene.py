@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pipeline import Emitter
 from tests.e2e.watching import Watchers
+from tests.faults.oracle import check_held, check_heroforge, check_log, check_native
 from tests.faults.readers import (
     Staying,
     StayingHeroForge,
@@ -16,10 +17,6 @@ from tests.faults.readers import (
     StayingRest,
     StayingSse,
     StayingTail,
-    check_held,
-    check_heroforge,
-    check_log,
-    check_native,
     wait_end,
 )
 from tests.faults.stand import Stand

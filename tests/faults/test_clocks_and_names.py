@@ -8,7 +8,8 @@ import pytest
 
 from pipeline import Emitter
 from tests.e2e.watching import Watchers
-from tests.faults.readers import StayingNative, StayingRest, check_log, check_native, wait_end
+from tests.faults.oracle import check_log, check_native
+from tests.faults.readers import StayingNative, StayingRest, wait_end
 from tests.faults.scene import Scene
 from tests.faults.stand import Stand
 from tests.faults.traffic import END, RawProducer, event

@@ -1,4 +1,4 @@
-"""Each stage dies at each of its points, one after the other, while a scan runs: nothing is lost, nothing twice."""
+"""Each stage dies at each of its points, while a scan runs: nothing is lost, nothing is there twice."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
+from pipeline import Emitter
+from tests.e2e.watching import Watchers
 from tests.faults.crash_points import POINTS
-from tests.faults.scene import Scene
+from tests.faults.oracle import check_native
+from tests.faults.readers import StayingNative, wait_end
+from tests.faults.scene import Scene, past
 from tests.faults.stand import Stand
+from tests.faults.traffic import END, event
+from tests.harness import deadline
+
+WORKER = "throttle-batch-0"
 
 
 @pytest.mark.parametrize("stage", POINTS)
@@ -27,3 +35,31 @@ def test_a_stage_dies_at_each_of_its_points(stands: Callable[..., Stand], stage:
 
     scene.play(befall)
     assert stand.deaths == [(name, -signal.SIGKILL)] * (1 + len(points))
+
+
+def test_a_worker_dies_while_it_lets_go_of_old_events(stands: Callable[..., Stand]) -> None:
+    """Whoever keeps up has everything; whoever comes late is told which events are no longer held."""
+    stand = stands(config={"throttle-batch": "[journal]\nmax_channel_events = 1000\n"})
+    stand.begin()
+    stand.once[WORKER].extend(("--crash", f"in_trim:{number}") for number in (1, 2, 3))
+    stand.kill(WORKER)
+    sent: list[bytes] = []
+    with Watchers() as watchers, Emitter("office", run_dir=str(stand.run_dir)) as emitter:
+        reader = watchers.add(StayingNative(watchers, stand.ws("/ws/scans/office")))
+        end = deadline(60)
+        while stand.died(WORKER) < 4 or len(sent) < 3_000:
+            assert not past(end), f"{len(sent)} events, and died {stand.deaths}"
+            more = [event("a", len(sent) + number) for number in range(1, 251)]
+            sent += more
+            seq = len(sent)
+            for raw in more:
+                emitter.emit(raw)
+            reader.wait_for(lambda reader, seq=seq: reader.seq == seq)
+        emitter.emit(END)
+        wait_end(reader, 60)
+        check_native(reader, [*sent, END])
+        _, page = stand.get("/api/scans/office/events?limit=10000")
+    first = page["seq"][0]
+    assert 1 < first <= len(sent) - 998
+    assert [got["n"] for got in page["events"][:-1]] == list(range(first, len(sent) + 1))
+    assert stand.last_words == []

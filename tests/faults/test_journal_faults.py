@@ -152,7 +152,7 @@ class Lives:
         return sorted(self.stand.data_dir.glob("shard-0.sqlite3*"))
 
     def check_new_life(self, count: int) -> None:
-        """See that the reader has the first life whole, was told, and has the `count` events of the second."""
+        """See that the reader has the first life whole, is told, and has the `count` events of the second."""
         self.emitter.close()
         assert self.reader.problems == []
         assert len(self.reader.events) == 2

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import pytest
+from collections import Counter
+from collections.abc import Callable
 
 from pipeline import Emitter
 from tests.e2e.watching import Watchers
-from tests.faults.crashing import events_of, kill, parts, restart
+from tests.faults.crashing import events_of, kill, parts
+from tests.faults.readers import StayingNative
+from tests.faults.stand import Stand
 from tests.harness import Pipeline
 
 SCAN = "office"
 
 
-@pytest.mark.parametrize("ingests", [1, 2])
-def test_ingest_killed_nothing_is_lost_twice_or_out_of_order(pipeline: Pipeline, ingests: int) -> None:
-    pipeline.start(ingests=ingests)
+def test_each_stage_is_killed_in_turn_while_the_reference_scan_runs(stands: Callable[..., Stand]) -> None:
+    stand = stands(shards=4)
+    stand.begin()
     sent = events_of(1, SCAN)
-    with Watchers() as watchers, Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
-        reader = watchers.native(pipeline.ws(f"/ws/scans/{SCAN}"))
+    with Watchers() as watchers, Emitter(SCAN, run_dir=str(stand.run_dir)) as emitter:
+        readers = [watchers.add(StayingNative(watchers, stand.ws(f"/ws/scans/{SCAN}"))) for _ in range(3)]
         for index, part in enumerate(parts(sent, 12)):
             for event in part:
                 emitter.emit(event)
-            if index % 3 == 1:
-                restart(pipeline, f"ingest-{index // 3 % ingests}")
+            if index % 2 == 1:
+                stand.kill(stand.names[index // 2 % 3])
         emitter.flush(60)
-        assert emitter.rejected() == []
-        reader.wait_for(lambda reader: reader.seq == len(sent))
-        reader.check(sent)
+        for reader in readers:
+            reader.wait_for(lambda reader: reader.seq == len(sent))
+            reader.check(sent)
+            assert not any(hello.resumed is False for hello in reader.hellos)
+    assert sorted(Counter(stand.deaths).items()) == [((name, -9), 2) for name in sorted(stand.names)]
 
 
 def test_one_of_two_ingests_killed_for_good_the_other_takes_over(pipeline: Pipeline) -> None:
@@ -51,32 +56,11 @@ def test_one_of_two_ingests_killed_for_good_the_other_takes_over(pipeline: Pipel
             reader.check(sent)
 
 
-def test_edge_killed_readers_that_come_back_get_everything_once(pipeline: Pipeline) -> None:
-    pipeline.start()
-    sent = events_of(3, SCAN)
-    with Watchers() as watchers, Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
-        readers = [watchers.native(pipeline.ws(f"/ws/scans/{SCAN}")) for _ in range(5)]
-        done = 0
-        for part in parts(sent, 5):
-            for event in part:
-                emitter.emit(event)
-            done += len(part)
-            some = done - len(part) // 2
-            for reader in readers:
-                reader.wait_for(lambda reader, some=some: reader.seq >= some)
-            if done < len(sent):
-                restart(pipeline, "edge-0")
-                for reader in readers:
-                    reader.wait_closed()
-                    reader.connect()
-        for reader in readers:
-            reader.wait_for(lambda reader: reader.seq == len(sent))
-            assert [hello.resumed for hello in reader.hellos] == [None, True, True, True, True]
-            reader.check(sent)
-
-
-def test_worker_killed_readers_are_told_of_the_new_life_and_nothing_wedges(pipeline: Pipeline) -> None:
-    pipeline.start()
+def test_worker_without_a_journal_killed_readers_are_told_of_the_new_life_and_nothing_wedges(
+    pipeline: Pipeline,
+) -> None:
+    config = {"throttle-batch": '[journal]\nkind = "memory"\n'}
+    pipeline.start(config=config)
     sent = events_of(4, SCAN)
     before, after = sent[:6_000], sent[6_000:]
     with Watchers() as watchers, Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
@@ -88,7 +72,8 @@ def test_worker_killed_readers_are_told_of_the_new_life_and_nothing_wedges(pipel
         for reader in (staying, away):
             reader.wait_for(lambda reader: reader.seq == len(before))
         away.disconnect()
-        restart(pipeline, "throttle-batch-0")
+        kill(pipeline, "throttle-batch-0")
+        pipeline.start_one("throttle-batch-0", config=config).wait_for("ready")
         for event in after:
             emitter.emit(event)
         emitter.flush(60)
@@ -104,27 +89,6 @@ def test_worker_killed_readers_are_told_of_the_new_life_and_nothing_wedges(pipel
         assert [hello.resumed for hello in away.hellos] == [None, False]
         _check_life(away.events[new], after)
         assert staying.problems == away.problems == []
-
-
-def test_worker_killed_while_events_are_on_their_way(pipeline: Pipeline) -> None:
-    pipeline.start()
-    sent = events_of(5, SCAN)
-    with Watchers() as watchers, Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
-        reader = watchers.native(pipeline.ws(f"/ws/scans/{SCAN}"))
-        for index, part in enumerate(parts(sent, 9)):
-            for event in part:
-                emitter.emit(event)
-            if index % 3 == 1:
-                restart(pipeline, "throttle-batch-0")
-        emitter.flush(60)
-        reader.wait_for(lambda reader: reader.epoch and sent[-1] in reader.events[reader.epoch].values())
-        # Each life is an unbroken piece of what was sent, and the last one reaches to the end.
-        for epoch, events in reader.events.items():
-            before = next(sent.index(event) - seq for seq, event in events.items() if sent.count(event) == 1)
-            assert all(sent[before + seq] == event for seq, event in events.items())
-            if epoch == reader.epoch:
-                assert before + 1 + reader.seq == len(sent)
-        assert reader.problems == []
 
 
 def _check_life(got: dict[int, bytes], sent: list[bytes]) -> None:

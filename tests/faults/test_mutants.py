@@ -21,7 +21,8 @@ from pipeline.wire import decode_frame, frame_topic
 from tests.e2e.watching import Watchers
 from tests.faults.broken_stage import PROGRAM
 from tests.faults.mutants import MUTANTS
-from tests.faults.readers import StayingNative, StayingRest, check_log, check_native, wait_end
+from tests.faults.oracle import check_log, check_native
+from tests.faults.readers import StayingNative, StayingRest, wait_end
 from tests.faults.stand import Stand
 from tests.faults.traffic import END, RawProducer, event, events
 from tests.harness import PATIENCE, Process, deadline
@@ -192,7 +193,7 @@ def killed_before_the_commit_of_a_duplicate(rig: Rig) -> None:
 
 @catches({"publish before the journal": "not what the log holds"})
 def killed_before_the_commit_and_another_comes_first(rig: Rig) -> None:
-    """The worker dies before it has written an event, and is given one of another producer first afterwards."""
+    """The worker dies before it has written an event, and then is given one of another producer."""
     rig.stand.once[WORKER].append(("--hold", "before_commit", "--when", '"producer":"a"'))
     rig.begin()
     marker = rig.reader("marker")

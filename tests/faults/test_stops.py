@@ -54,6 +54,25 @@ def test_one_of_two_workers_hangs_the_scans_of_the_other_go_on(pipeline: Pipelin
     assert pipeline.stop()["ingest-0"]["dropped{reason=shard_full}"] > 0
 
 
+def test_a_worker_hangs_its_readers_are_told_and_told_when_it_is_back(pipeline: Pipeline) -> None:
+    pipeline.start(config={"edge": "[upstream]\nsilent_s = 1\n"})
+    sent = events_of(4, "office")[:2_000]
+    with Watchers() as watchers, Emitter("office", run_dir=str(pipeline.run_dir)) as emitter:
+        reader = watchers.native(pipeline.ws("/ws/scans/office"))
+        for event in sent[:1_000]:
+            emitter.emit(event)
+        reader.wait_for(lambda reader: reader.seq == 1_000)
+        with stopped(pipeline, "throttle-batch-0"):
+            for event in sent[1_000:]:
+                emitter.emit(event)
+            reader.wait_for(lambda reader: reader.degraded == [True])
+            late = watchers.native(pipeline.ws("/ws/scans/office"))
+            late.wait_for(lambda reader: reader.degraded == [True])
+        for told in (reader, late):
+            told.wait_for(lambda reader: reader.degraded == [True, False] and reader.seq == len(sent))
+            told.check(sent)
+
+
 def _fill_queue(pipeline: Pipeline, scan_id: str) -> None:
     """Send more to a scan's shard than fits between the ingest and a worker that does not read.
 

@@ -1,4 +1,4 @@
-"""Producers for the fault tests: each sends its own events 1, 2, 3 …, so that anybody can tell what is missing."""
+"""Producers: each sends its own events 1, 2, 3 …, so that anybody can tell what is missing."""
 
 from __future__ import annotations
 

@@ -137,8 +137,8 @@ class Worker(Publisher):
         while stop not in dict(poller.poll()):
             for peer, message in drain_router(self._questions, 100):
                 request = decode_history_request(message)
-                self.asked.append(request)  # type: ignore[arg-type]  # a tail asks for no counters
                 self._questions.send_multipart((peer, self._answer(request)))
+                self.asked.append(request)  # type: ignore[arg-type]  # a tail asks for no counters
         os.close(stop)
 
     def _answer(self, request: object) -> bytes:
@@ -287,6 +287,17 @@ def listening(worker: Worker) -> None:
     worker.beacon()
 
 
+def printed_after_it_began(worker: Worker, process: Process) -> None:
+    """See the question where to begin answered, so that it tells nothing of what comes later; print `b`."""
+    end = deadline(20)
+    pause = threading.Event()
+    while not worker.asked:
+        assert time.monotonic() < end, process.lines
+        pause.wait(0.01)
+    worker.add("b")
+    printed(process, 1)
+
+
 def test_a_gap_is_filled_and_what_comes_again_is_not_printed_twice(worker: Worker, tail: Start) -> None:
     worker.add(*"abcd")
     process = tail("-n", "8")
@@ -304,7 +315,7 @@ def test_a_lost_last_frame_shows_by_the_beacon(worker: Worker, tail: Start) -> N
     worker.add("a")
     process = tail("-n", "3", "--scan", "demo")
     listening(worker)
-    worker.add("b")
+    printed_after_it_began(worker, process)
     worker.add("c", "d", lost=True)
     worker.beacon()
     assert ended(process) == ["demo 2 b", "demo 3 c", "demo 4 d"]

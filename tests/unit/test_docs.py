@@ -37,7 +37,6 @@ SOURCE = ROOT / "pipeline"
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
 PROTOCOL = ROOT / "docs" / "PROTOCOL.md"
-FAULTS = ROOT / "docs" / "FAULTS.md"
 OPERATIONS = ROOT / "docs" / "OPERATIONS.md"
 SECURITY = ROOT / "SECURITY.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -476,15 +475,6 @@ def test_every_document_is_reached_from_the_readme() -> None:
 )
 def test_every_test_named_is_there(name: str) -> None:
     assert (ROOT / "tests" / name).is_file()
-
-
-@pytest.mark.parametrize(
-    ("name", "function"), sorted(re.findall(r"`([a-z_/]+\.py)(?:::(test_[a-z0-9_]+))?`", FAULTS.read_text()))
-)
-def test_every_test_that_shows_a_fault_is_there(name: str, function: str) -> None:
-    tree = ast.parse((ROOT / "tests" / name).read_text())
-    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    assert not function or function in defined
 
 
 def test_every_path_named_is_there() -> None:
