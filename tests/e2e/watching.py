@@ -17,10 +17,14 @@ R = TypeVar("R", bound=Connection)
 
 
 class Watchers:
-    """Readers, and the thread they live in."""
+    """Readers, and the thread they live in.
+
+    Attributes:
+        loop: that thread.
+    """
 
     def __init__(self) -> None:
-        self._loop = LoopThread()
+        self.loop = LoopThread()
         self._readers: list[Connection] = []
 
     def __enter__(self) -> Self:
@@ -38,19 +42,19 @@ class Watchers:
             for reader in readers:
                 reader.disconnect()
         finally:
-            self._loop.close()
+            self.loop.close()
 
     def native(self, url: str) -> NativeReader:
         """Return a reader of our own wire, connected; it resumes by `since` when it connects again."""
-        return self.add(NativeReader(self._loop, url))
+        return self.add(NativeReader(self.loop, url))
 
     def heroforge(self, url: str) -> HeroForgeReader:
         """Return a reader of HeroForge's wire, connected."""
-        return self.add(HeroForgeReader(self._loop, url))
+        return self.add(HeroForgeReader(self.loop, url))
 
     def manager(self, url: str) -> WebSocketManager:
         """Return a reader that does what HeroForge's frontend does, connected."""
-        return self.add(WebSocketManager(self._loop, url))
+        return self.add(WebSocketManager(self.loop, url))
 
     def add(self, reader: R) -> R:
         """Return a reader, connected; it is closed with the others."""

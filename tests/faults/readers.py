@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import msgspec
 from websockets.exceptions import WebSocketException
 
-from tests.e2e.watching import Connection, HeroForgeReader, NativeReader, Watchers
+from tests.e2e.connection import Connection, LoopThread
+from tests.e2e.heroforge import HeroForgeReader
+from tests.e2e.native import NativeReader
 from tests.harness import Process
 
 AGAIN_S = 0.03
@@ -34,7 +36,7 @@ class Staying(Connection):
     _task: asyncio.Task[None] | None = None
 
     def connect(self) -> None:
-        self._watchers.run(self._begin())
+        self._loop.run(self._begin())
 
     async def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._stay())
@@ -61,7 +63,7 @@ class Staying(Connection):
 
     def disconnect(self) -> None:
         self._over = True
-        self._watchers.run(self._end())
+        self._loop.run(self._end())
 
     async def _end(self) -> None:
         if self._task is not None:
@@ -80,8 +82,8 @@ class StayingHeroForge(Staying, HeroForgeReader):
         connections: the messages of each connection.
     """
 
-    def __init__(self, watchers: Watchers, url: str) -> None:
-        super().__init__(watchers, url)
+    def __init__(self, loop: LoopThread, url: str) -> None:
+        super().__init__(loop, url)
         self.connections: list[list[bytes]] = []
 
     async def _once(self) -> None:
@@ -133,8 +135,8 @@ class StayingRest(Staying, NativeReader):
         complete: the end of the scan was reached.
     """
 
-    def __init__(self, watchers: Watchers, url: str, limit: int = 100) -> None:
-        super().__init__(watchers, url)
+    def __init__(self, loop: LoopThread, url: str, limit: int = 100) -> None:
+        super().__init__(loop, url)
         self.complete = False
         self._limit = limit
 

@@ -37,10 +37,10 @@ class Audience:
     """
 
     def __init__(self, stand: Stand, scan_id: str, watchers: Watchers, *, tail: bool) -> None:
-        self.native = watchers.add(StayingNative(watchers, stand.ws(f"/ws/scans/{scan_id}")))
-        self.sse = watchers.add(StayingSse(watchers, f"{stand.url}/sse/scans/{scan_id}"))
-        self.heroforge = watchers.add(StayingHeroForge(watchers, stand.ws(f"/api/ws/scans/{scan_id}")))
-        self.rest = watchers.add(StayingRest(watchers, f"{stand.url}/api/scans/{scan_id}/events"))
+        self.native = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{scan_id}")))
+        self.sse = watchers.add(StayingSse(watchers.loop, f"{stand.url}/sse/scans/{scan_id}"))
+        self.heroforge = watchers.add(StayingHeroForge(watchers.loop, stand.ws(f"/api/ws/scans/{scan_id}")))
+        self.rest = watchers.add(StayingRest(watchers.loop, f"{stand.url}/api/scans/{scan_id}/events"))
         self.tail = StayingTail(stand.run_dir_of("tail"), scan_id) if tail else None
         self.members: list[Staying] = [self.native, self.sse, self.heroforge, self.rest]
 

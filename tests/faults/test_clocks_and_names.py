@@ -42,7 +42,7 @@ def test_a_scan_starts_again_under_another_clock(stands: Callable[..., Stand], d
     stand.begin()
     first, second = [START, event("a", 1), END], [START, event("a", 2), END]
     with Watchers() as watchers, Emitter(SCAN, run_dir=str(stand.run_dir)) as emitter:
-        reader = watchers.add(StayingNative(watchers, stand.ws(f"/ws/scans/{SCAN}")))
+        reader = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
         for raw in first:
             emitter.emit(raw)
         emitter.flush(30)
@@ -70,8 +70,8 @@ def test_a_second_process_takes_over_a_producers_name(stands: Callable[..., Stan
     newer = RawProducer(SCAN, "scanner", stand.run_dir, inc=2)
     try:
         with Watchers() as watchers:
-            native = watchers.add(StayingNative(watchers, stand.ws(f"/ws/scans/{SCAN}")))
-            rest = watchers.add(StayingRest(watchers, f"{stand.url}/api/scans/{SCAN}/events"))
+            native = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
+            rest = watchers.add(StayingRest(watchers.loop, f"{stand.url}/api/scans/{SCAN}/events"))
             of_older = [event("older", number) for number in range(1, 11)]
             of_newer = [event("newer", number) for number in range(1, 21)]
             older.deliver(1, of_older[:5])

@@ -45,7 +45,7 @@ def test_a_worker_dies_while_it_lets_go_of_old_events(stands: Callable[..., Stan
     stand.kill(WORKER)
     sent: list[bytes] = []
     with Watchers() as watchers, Emitter("office", run_dir=str(stand.run_dir)) as emitter:
-        reader = watchers.add(StayingNative(watchers, stand.ws("/ws/scans/office")))
+        reader = watchers.add(StayingNative(watchers.loop, stand.ws("/ws/scans/office")))
         end = deadline(60)
         while stand.died(WORKER) < 4 or len(sent) < 3_000:
             assert not past(end), f"{len(sent)} events, and died {stand.deaths}"

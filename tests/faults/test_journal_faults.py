@@ -132,7 +132,7 @@ class Lives:
     def __init__(self, stand: Stand, watchers: Watchers) -> None:
         stand.begin()
         self.stand = stand
-        self.reader = watchers.add(StayingNative(watchers, stand.ws(f"/ws/scans/{SCAN}")))
+        self.reader = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
         self.emitter = Emitter(SCAN, run_dir=str(stand.run_dir))
         self.sent: list[bytes] = []
 
@@ -210,7 +210,7 @@ def test_no_reader_is_given_an_event_with_a_flipped_bit(stands: Callable[..., St
             place = found.index(event("a", 75)) + len(event("a", 75)) - 2
             journal.write_bytes(found[:place] + bytes([found[place] ^ 1]) + found[place + 1 :])
         stand.kill("edge-0")  # it has the events in memory
-        late = watchers.add(StayingNative(watchers, stand.ws(f"/ws/scans/{SCAN}")))
+        late = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
         lives.send(30)
         stand.processes[WORKER].wait_for("history cannot be read")
         # What it cannot be given it is not given otherwise; whoever is past it goes on.

@@ -20,7 +20,9 @@ def test_each_stage_is_killed_in_turn_while_the_reference_scan_runs(stands: Call
     stand.begin()
     sent = events_of(1, SCAN)
     with Watchers() as watchers, Emitter(SCAN, run_dir=str(stand.run_dir)) as emitter:
-        readers = [watchers.add(StayingNative(watchers, stand.ws(f"/ws/scans/{SCAN}"))) for _ in range(3)]
+        readers = [
+            watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}"))) for _ in range(3)
+        ]
         for index, part in enumerate(parts(sent, 12)):
             for event in part:
                 emitter.emit(event)

@@ -53,12 +53,12 @@ class Rig:
         self.stand.begin()
         self.native = self.reader(SCAN)
         self.rest = self._watchers.add(
-            StayingRest(self._watchers, f"{self.stand.url}/api/scans/{SCAN}/events")
+            StayingRest(self._watchers.loop, f"{self.stand.url}/api/scans/{SCAN}/events")
         )
 
     def reader(self, scan_id: str) -> StayingNative:
         """Return a reader that has been greeted."""
-        reader = self._watchers.add(StayingNative(self._watchers, self.stand.ws(f"/ws/scans/{scan_id}")))
+        reader = self._watchers.add(StayingNative(self._watchers.loop, self.stand.ws(f"/ws/scans/{scan_id}")))
         reader.wait_for(lambda reader: reader.hellos)
         return reader
 
@@ -122,7 +122,7 @@ def catches(mutants: dict[str, str], config: dict[str, str] | None = None) -> Ca
     return enter
 
 
-@catches({"worker does not look for gaps": "; lost .b'"})
+@catches({"worker does not look for gaps": "; lost .b'|waited in vain"})
 def an_envelope_is_lost(rig: Rig) -> None:
     """The third message from ingest to the worker goes nowhere."""
     rig.stand.once[INGEST].append(("--lose", "forward:3"))
@@ -151,7 +151,7 @@ def everything_is_lost_for_a_while(rig: Rig) -> None:
     rig.check(a=sent)
 
 
-@catches({"ack before the journal": "; lost .b'"})
+@catches({"ack before the journal": "; lost .b'|waited in vain"})
 def killed_before_the_commit(rig: Rig) -> None:
     """The worker dies with events taken and not written; whatever it said before has arrived."""
     rig.stand.once[WORKER].append(("--hold", "before_commit"))
@@ -165,7 +165,7 @@ def killed_before_the_commit(rig: Rig) -> None:
     rig.check(a=sent)
 
 
-@catches({"what is taken and not committed is acked again": "; lost .b'"})
+@catches({"what is taken and not committed is acked again": "; lost .b'|waited in vain"})
 def killed_before_the_commit_of_a_duplicate(rig: Rig) -> None:
     """The same, when a message has come more than once."""
     rig.stand.once[WORKER].append(("--hold", "before_commit_of_a_duplicate"))

@@ -66,7 +66,7 @@ def test_a_numbered_producer_is_slowed_down_and_loses_nothing(stands: Callable[.
     sent = [event("a", number) for number in range(1, 6_001)]
     size = len(sent[-1])
     with Watchers() as watchers:
-        rest = watchers.add(StayingRest(watchers, f"{stand.url}/api/scans/{SCAN}/events", limit=10_000))
+        rest = watchers.add(StayingRest(watchers.loop, f"{stand.url}/api/scans/{SCAN}/events", limit=10_000))
         emitter = Emitter(SCAN, run_dir=str(stand.run_dir), max_buffered_bytes=BUFFERED_BYTES)
         most = 0
         for raw in sent:
@@ -88,7 +88,7 @@ def test_what_a_foreign_producer_sends_too_much_is_counted_and_told(stands: Call
     ]
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     with Watchers() as watchers, context.socket(zmq.PUSH) as push:
-        rest = watchers.add(StayingRest(watchers, f"{stand.url}/api/scans/{SCAN}/events", limit=10_000))
+        rest = watchers.add(StayingRest(watchers.loop, f"{stand.url}/api/scans/{SCAN}/events", limit=10_000))
         push.connect(f"ipc://{stand.run_dir / 'ingest-0.data'}")
         for start in range(0, len(sent), 100):
             push.send(b"\n".join(sent[start : start + 100]))

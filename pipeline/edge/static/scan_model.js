@@ -101,8 +101,8 @@ export class ScanModel {
         this.#notice("warning", `${plural(message.skippedMessages, "event")} left out: ${plain(message.reason) || "too slow"}`);
         break;
       case "degraded":
-        this.degraded = true;
-        this.#notice("warning", `degraded: ${plain(message.message)}`);
+        this.degraded = message.degraded === true;
+        if (this.degraded) this.#notice("warning", "the scan's worker does not answer: what is shown may be behind");
         break;
       case "error":
         this.#notice(message.temporary ? "warning" : "error", plain(message.message) || plain(message.code));
@@ -122,7 +122,6 @@ export class ScanModel {
     ledger.filtered += filtered;
     this.epoch = epoch;
     this.seq = last;
-    this.degraded = false;
     if (last > this.head) this.meter.add(last - Math.max(first - 1, this.head), now);
     events.forEach((event, i) => this.#fold(event, first + (at?.[i] ?? i)));
   }
