@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -17,11 +16,11 @@ from pathlib import Path
 import pytest
 import zmq
 
-from pipeline import Emitter, EmitterFenced, NotDelivered
+from pipeline import Emitter, EmitterFenced
 from pipeline.errors import OperatorError
 from pipeline.shards import shard_of
 from pipeline.sockets import ingest_data, shard_history
-from pipeline.spool import acked_record, event_record, header_record
+from pipeline.spool import event_record, header_record
 from pipeline.spool_file import SLACK_BYTES, SpoolFile
 from pipeline.wire import (
     EnvelopeHeader,
@@ -121,57 +120,6 @@ def test_what_is_no_spool_is_left_alone(path: Path) -> None:
 def test_what_is_no_file_is_refused() -> None:
     with pytest.raises(OperatorError, match="/dev/full: is no file"):
         SpoolFile(Path("/dev/full"))
-
-
-@pytest.fixture
-def little_room() -> Iterator[None]:
-    """No file may grow beyond 100 bytes, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_is_an_error_and_leaves_no_half_record(path: Path, little_room: None) -> None:
-    file = SpoolFile(path)
-    file.begin("p", 7)
-    file.add(A, 1, b"x" * 30)
-    before = path.read_bytes()
-    with pytest.raises(OperatorError, match=f"{path}: File too large"):
-        file.add(A, 2, b"y" * 30)
-    assert path.read_bytes() == before
-    file.acked(A, 1)
-    file.pack("p", 7, [(A, 1, [b"z" * 80])])
-    file.close(done=False)
-    assert path.read_bytes() == before + acked_record(A, 1)
-    assert [each.name for each in path.parent.iterdir()] == [path.name]
-
-
-def test_a_full_disk_from_the_beginning(nowhere: str, path: Path, little_room: None) -> None:
-    path.write_bytes(b"")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    with pytest.raises(OperatorError, match=f"{path}: File too large"):
-        Emitter("a", run_dir=nowhere, spool=path)
-    SpoolFile(path).close(done=False)
-
-
-@pytest.fixture
-def nowhere(run_dir: Path) -> str:
-    """A run directory in which no pipeline runs."""
-    return str(run_dir)
-
-
-# --- the emitter ----------------------------------------------------------------------------------------
-
-
-def left_behind(path: Path, run_dir: str, count: int = 3) -> str:
-    """Let an emitter give up that many events; return its producer id."""
-    emitter = Emitter("a", run_dir=run_dir, spool=path)
-    for number in range(count):
-        emitter.emit(event(number))
-    with pytest.raises(NotDelivered):
-        emitter.close(0)
-    return emitter.pid
 
 
 def test_what_was_not_acked_is_sent_by_the_next_one_and_then_gone(
