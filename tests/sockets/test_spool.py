@@ -122,6 +122,25 @@ def test_what_is_no_file_is_refused() -> None:
         SpoolFile(Path("/dev/full"))
 
 
+@pytest.fixture
+def nowhere(run_dir: Path) -> str:
+    """A run directory in which no pipeline runs."""
+    return str(run_dir)
+
+
+# --- the emitter ----------------------------------------------------------------------------------------
+
+
+def left_behind(path: Path, run_dir: str, count: int = 3) -> str:
+    """Let an emitter give up that many events; return its producer id."""
+    emitter = Emitter("a", run_dir=run_dir, spool=path)
+    for number in range(count):
+        emitter.emit(event(number))
+    with pytest.raises(NotDelivered):
+        emitter.close(0)
+    return emitter.pid
+
+
 def test_what_was_not_acked_is_sent_by_the_next_one_and_then_gone(
     place: Pipeline, nowhere: str, path: Path
 ) -> None:
