@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from pipeline import Emitter, EmitterFenced
+from pipeline import Emitter, EmitterFenced, NotDelivered
 from pipeline.errors import OperatorError
 from pipeline.shards import shard_of
 from pipeline.sockets import ingest_data, shard_history
