@@ -36,7 +36,7 @@ max_pending_bytes = 262144
 max_channel_bytes = 16777216
 max_channel_events = 100000
 """,
-    "edge": "[limits]\nclient_buffer_bytes = 65536\nkernel_buffer_bytes = 65536\nstalled_s = 3600\n",
+    "edge": "[limits]\nkernel_buffer_bytes = 65536\nstalled_s = 3600\n",
 }
 BUDGET_BYTES_PER_S = 2 * 65_536
 OVERLOAD = 5

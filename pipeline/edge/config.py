@@ -60,22 +60,13 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "connections"},
         ),
     ] = 10_000
-    client_buffer_bytes: Annotated[
-        int,
-        msgspec.Meta(
-            ge=4_096,
-            le=67_108_864,
-            description="Bytes waiting for a browser that does not read, beyond the frame being written. "
-            "Past it nothing more is written; it is given what it missed when it reads on.",
-            extra={"unit": "bytes"},
-        ),
-    ] = 262_144
     kernel_buffer_bytes: Annotated[
         int,
         msgspec.Meta(
             ge=4_096,
             le=67_108_864,
-            description="The kernel's send buffer of each connection (SO_SNDBUF).",
+            description="The kernel's send buffer of each connection (SO_SNDBUF); it may use twice as much. "
+            "A browser that is further behind is given the next message when it has taken the last one.",
             extra={"unit": "bytes"},
         ),
     ] = 131_072

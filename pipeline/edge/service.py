@@ -10,10 +10,13 @@ from typing import Protocol
 
 from pipeline import __version__
 from pipeline.edge.close_codes import LIMIT, SHUTDOWN, CloseCode
+from pipeline.edge.cohort import Round
 from pipeline.edge.config import EdgeConfig
+from pipeline.edge.fan_out import FanOut
+from pipeline.edge.feed import Feed
 from pipeline.edge.heartbeat import Wheel
-from pipeline.edge.hub import Feed, Hub
-from pipeline.edge.session import Greeting
+from pipeline.edge.hub import Hub
+from pipeline.edge.session import Greeting, Session
 from pipeline.edge.upstream import Upstream
 from pipeline.errors import LayoutError
 from pipeline.log import LimitedLog, Log
@@ -30,6 +33,9 @@ class Driver(Protocol):
 
     def drive(self) -> None:
         """Send what is due."""
+
+    def late(self, turn: Round, taken: int) -> None:
+        """Go on with one that is not in step any more."""
 
     def completed(self) -> None:
         """Close the connection: the channel was cleaned up."""
@@ -67,6 +73,7 @@ class Service:
         self.log = log
         self._limited_log = LimitedLog(log)
         self.hub = Hub(config.ring)
+        self._fan_out = FanOut(self._late)
         self.counters: Counter[str] = Counter()
         self.upstream = Upstream(config, binder, log, self._on_frames, self._on_beacon, on_fatal)
         self.greeting = Greeting(config.heartbeat.interval_s, config.heartbeat.client_timeout_s, __version__)
@@ -198,8 +205,12 @@ class Service:
 
     def drive(self, feed: Feed) -> None:
         """Let every browser of a channel go on."""
-        for session in tuple(feed.sessions):
+        self._fan_out.give(feed)
+        for session in tuple(feed.loose):
             self._drivers[session].drive()
+
+    def _late(self, session: Session, turn: Round, taken: int) -> None:
+        self._drivers[session].late(turn, taken)
 
     def _end(self, feed: Feed) -> None:
         for session in tuple(feed.sessions):

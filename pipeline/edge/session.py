@@ -8,6 +8,7 @@ gets every event once and in order, or is told which it was not given.
 the cursor                            `step`
 ===================================== ================================================================
 not joined yet, or a page is awaited  nothing
+in step: its cohort gives what comes  nothing
 the channel does not exist            nothing; it starts with the first event of what comes
 behind the channel's life             a page of the old life; when that is through, `reset`
 past the head                         nothing
@@ -22,7 +23,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pipeline.edge.close_codes import REPORT_COMPLETED, SCAN_COMPLETED, CloseCode
-from pipeline.edge.hub import Delivery, Feed
+from pipeline.edge.cohort import Seat
+from pipeline.edge.delivery import Delivery
+from pipeline.edge.feed import Feed
+from pipeline.edge.variant import Variant
 from pipeline.frame import Position
 from pipeline.wire import (
     BrowserDegraded,
@@ -37,7 +41,6 @@ from pipeline.wire import (
     split_channel,
 )
 
-Wire: TypeAlias = Literal["native", "heroforge"]
 Since: TypeAlias = Position | Literal["start"] | None
 
 
@@ -102,23 +105,47 @@ def resume_at(since: Position | None, head: HeadReply) -> tuple[int, int] | None
 class Session:
     """Args:
     channel: `kind/id`.
-    wire: which of the two wires the browser speaks.
+    variant: what the browser speaks. To change it, let it stand up first (`Feed.stand`).
     connection_id: names the connection in `hello` and in logs.
     since: where to go on from: a position, `start` or None, which both give all that is held.
     greeting: what `hello` says beside.
 
     Attributes:
         skipped: events this browser was not given, and told so.
+        seat: its seat while it is in step; the cursor is there then.
+        messages_in_step, bytes_in_step: what it was given in seats it has left.
     """
 
+    __slots__ = (
+        "_channel_id",
+        "_epoch",
+        "_fetched_in",
+        "_fetching",
+        "_greeting",
+        "_joined",
+        "_kind",
+        "_next",
+        "bytes_in_step",
+        "channel",
+        "connection_id",
+        "messages_in_step",
+        "seat",
+        "since",
+        "skipped",
+        "variant",
+    )
+
     def __init__(
-        self, channel: str, wire: Wire, connection_id: str, since: Since, greeting: Greeting
+        self, channel: str, variant: Variant, connection_id: str, since: Since, greeting: Greeting
     ) -> None:
         self.channel = channel
-        self.wire: Wire = wire
+        self.variant = variant
         self.connection_id = connection_id
         self.since = since
         self.skipped = 0
+        self.seat: Seat | None = None
+        self.messages_in_step = 0
+        self.bytes_in_step = 0
         self._kind, self._channel_id = split_channel(channel)
         self._greeting = greeting
         self._joined = False
@@ -132,11 +159,43 @@ class Session:
         """Whether it waits for a channel that does not exist."""
         return self._joined and self._epoch is None
 
+    @property
+    def _speaks_heroforge(self) -> bool:
+        return self.variant.wire == "heroforge"
+
+    def in_step(self, feed: Feed) -> bool:
+        """Say whether it has everything there is, and nothing but the next live frame is due to it."""
+        return (
+            self._joined
+            and not self._fetching
+            and self._epoch is not None
+            and self._epoch == feed.epoch
+            and self._next == feed.head + 1
+        )
+
+    def stand(self, due: int, messages: int, bytes_sent: int) -> None:
+        """Leave its seat, with what the cohort says: the next event due, and what it was given there."""
+        self.seat = None
+        self._next = due
+        self.messages_in_step += messages
+        self.bytes_in_step += bytes_sent
+
+    def lag(self, feed: Feed) -> int:
+        """Return how many events are published that are not given yet; 0 while that is not known."""
+        if not self._joined or self._epoch != feed.epoch:
+            return 0
+        due = self.seat.next if self.seat is not None else self._next
+        return max(0, feed.head + 1 - due)
+
+    def given(self, upto: int) -> None:
+        """Move the cursor behind an event that was given otherwise than by `step`: to a seat that it left."""
+        self._next = upto + 1
+
     def on_head(self, head: HeadReply) -> list[Action]:
         """Join: take in how far the channel is, and greet the browser."""
         self._joined = True
         self._epoch = head.epoch
-        if self.wire == "heroforge":
+        if self._speaks_heroforge:
             self._next = head.seq + 1  # live only, as its source behaves
             known = head.epoch is not None and not head.cleaned_up
             return [] if known else [Say(heroforge_not_found(self.channel))]
@@ -167,7 +226,7 @@ class Session:
 
         The caller does it at once: the cursor has moved. After a `Fetch` call `on_page`.
         """
-        if not self._joined or self._fetching or feed.epoch is None:
+        if not self._joined or self._fetching or self.seat is not None or feed.epoch is None:
             return None
         if self._epoch is None:
             self._epoch, self._next = feed.epoch, 1
@@ -214,7 +273,7 @@ class Session:
         if header.current == header.epoch:
             return said
         self._epoch, self._next = header.current, 1
-        if self.wire == "native":
+        if not self._speaks_heroforge:
             reason = "restarted" if header.held else "forgotten"
             reset = BrowserReset(scan_id=self._channel_id, epoch=header.current, reason=reason)
             said.append(Say(encode(reset)))
@@ -225,7 +284,7 @@ class Session:
         first, count = self._next, upto - self._next
         self._next = upto
         self.skipped += count
-        if self.wire == "heroforge":
+        if self._speaks_heroforge:
             return Say(heroforge_lag(self.channel, count))
         lag = BrowserLag(
             scan_id=self._channel_id, skipped=count, from_=first, to=upto - 1, reason="no_longer_held"
@@ -234,7 +293,7 @@ class Session:
 
     def degraded(self, is_so: bool) -> list[Action]:
         """Return what to say when the channel's worker falls silent, or is there again."""
-        if self.wire == "heroforge":
+        if self._speaks_heroforge:
             return []
         reason = "worker_silent" if is_so else "worker_back"
         return [Say(encode(BrowserDegraded(scan_id=self._channel_id, degraded=is_so, reason=reason)))]

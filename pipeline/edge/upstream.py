@@ -16,7 +16,7 @@ from collections.abc import Callable
 import zmq
 
 from pipeline.edge.config import EdgeConfig
-from pipeline.edge.hub import Delivery
+from pipeline.edge.delivery import Delivery
 from pipeline.errors import LayoutError, MessageMalformed
 from pipeline.log import LimitedLog, Log
 from pipeline.shards import HASH_NAME, shard_of

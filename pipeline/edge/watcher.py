@@ -10,19 +10,17 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.edge.close_codes import LIMIT, NOT_FOUND, TOO_SLOW, CloseCode
+from pipeline.edge.cohort import Round
 from pipeline.edge.service import Service
-from pipeline.edge.session import Action, Deliver, Fetch, Say, Session
+from pipeline.edge.session import Action, Deliver, Fetch, Session
 from pipeline.edge.transmit import Transmitter
 from pipeline.frame import Position
 from pipeline.log import Log
 from pipeline.wire import BrowserClosing, encode
-
-Compose = Callable[[Deliver | Say], tuple[bytes, int]]
-"""Returns the bytes of what is to be sent, framed for the transport, and how many messages they are."""
-
 
 RETRY_SPREAD_MS = 2_000
 """A client that may reconnect is told to wait a random part of this, so that they do not come all at once."""
@@ -36,30 +34,35 @@ def closing(code: CloseCode) -> bytes:
     )
 
 
-def tell_end(
-    service: Service, log: Log, transmitter: Transmitter, session: Session, opened_at: float, code: int
-) -> None:
-    """Count and log a connection that has ended."""
-    service.counters[f"closed{{code={code}}}"] += 1
-    service.counters["messages_sent"] += transmitter.messages
-    service.counters["bytes_sent"] += transmitter.bytes_sent
-    log.info(
-        "disconnected",
-        code=code,
-        messages=transmitter.messages,
-        bytes=transmitter.bytes_sent,
-        duration_s=round(time.monotonic() - opened_at, 3),
-        skipped=session.skipped,
-    )
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one reader has cost and been given so far.
+
+    Attributes:
+        channel: what it watches, `kind/id`.
+        wire: what it speaks.
+        messages: messages sent to it.
+        bytes_sent: their bytes, framing included.
+        duration_s: for how long it has been connected.
+        skipped: events it was not given, and told so.
+        lag: events published that are not given to it yet.
+    """
+
+    channel: str
+    wire: str
+    messages: int
+    bytes_sent: int
+    duration_s: float
+    skipped: int
+    lag: int
 
 
 class Watcher:
     """Args:
     service: what all connections of the edge share.
     session: the reader's cursor.
-    transmitter: its socket.
+    transmitter: its socket; several watchers may share one.
     address: where it comes from; connections that wait are counted by it.
-    compose: frames what is sent.
     end: closes the connection with a code.
     failed: told of an error in what runs in the background.
     opened_at: when the connection was opened, monotonic seconds.
@@ -71,7 +74,6 @@ class Watcher:
         session: Session,
         transmitter: Transmitter,
         address: str,
-        compose: Compose,
         end: Callable[[CloseCode], None],
         failed: Callable[[BaseException], None],
         opened_at: float,
@@ -80,14 +82,13 @@ class Watcher:
         self._session = session
         self._transmitter = transmitter
         self._address = address
-        self._compose = compose
         self._end = end
         self._failed = failed
         self._opened_at = opened_at
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits = False
         self._over = False
-        transmitter.on_room = self.drive
+        transmitter.on_idle.append(self.drive)
         self._feed, fresh = service.hub.join(session)
         service.drive_with(session, self)
         if fresh:
@@ -113,20 +114,31 @@ class Watcher:
         self.drive()
 
     def drive(self) -> None:
-        """Send what is due, as long as the reader takes it."""
-        while (
-            not self._over
-            and self._transmitter.ready
-            and (action := self._session.step(self._feed)) is not None
-        ):
+        """Send what is due, as long as the reader takes it; when it has everything, it is in step."""
+        while not self._over:
+            if not self._transmitter.idle:
+                self._transmitter.wait()
+                break
+            action = self._session.step(self._feed)
+            if action is None:
+                self._feed.sit(self._session, self._transmitter.offer)
+                break
             self._do(action)
         if self._waits and not self._session.waiting:
             self._waits = False
             self._service.waits_no_more(self._address)
 
+    def late(self, turn: Round, taken: int) -> None:
+        """Go on by cursor: the socket took only part of a frame that came in step, or nothing of it."""
+        if self._over:
+            return
+        self._feed.stand(self._session)
+        self._session.given(turn.after - 1)
+        self._transmitter.write_rest(turn.data, taken, turn.messages)
+
     def degraded(self, is_so: bool) -> None:
         """Tell the reader that the channel's worker is silent, or that it is there again."""
-        if self._transmitter.ready:
+        if self._transmitter.idle:
             for action in self._session.degraded(is_so):
                 self._do(action)
 
@@ -135,8 +147,10 @@ class Watcher:
             return  # an answer that came after the close: nothing may follow that
         if isinstance(action, Fetch):
             self._start(self._fetch(action))
+        elif isinstance(action, Deliver):
+            self._transmitter.write(*action.delivery.encoded(self._session.variant))
         else:
-            self._transmitter.write(*self._compose(action))
+            self._transmitter.write(self._session.variant.message(action.message))
 
     async def _fetch(self, wanted: Fetch) -> None:
         page, delivery = await self._service.upstream.page(self._session.channel, wanted.epoch, wanted.first)
@@ -167,18 +181,51 @@ class Watcher:
         """Close the connection: its channel was cleaned up."""
         self._end(NOT_FOUND if self._session.waiting else self._session.completed())
 
+    def figures(self, now: float) -> Figures:
+        """Return what this reader has cost and been given.
+
+        Args:
+            now: monotonic seconds.
+        """
+        session = self._session
+        messages, bytes_sent = self._feed.given(session)
+        return Figures(
+            session.channel,
+            session.variant.wire,
+            messages + self._transmitter.messages,
+            bytes_sent + self._transmitter.bytes_sent,
+            round(now - self._opened_at, 3),
+            session.skipped,
+            session.lag(self._feed),
+        )
+
     def stop(self) -> None:
         """Send nothing more."""
         self._over = True
+        self._feed.stand(self._session)
 
-    def leave(self) -> None:
-        """Let go of everything: the connection is closed."""
+    def leave(self, log: Log, code: int) -> None:
+        """Let go of everything: the connection has ended, with this code. It is counted and logged."""
+        figures = self.figures(time.monotonic())
+        counters = self._service.counters
+        counters[f"closed{{code={code}}}"] += 1
+        counters["messages_sent"] += figures.messages
+        counters["bytes_sent"] += figures.bytes_sent
+        log.info(
+            "disconnected",
+            code=code,
+            messages=figures.messages,
+            bytes=figures.bytes_sent,
+            duration_s=figures.duration_s,
+            skipped=figures.skipped,
+        )
         self._over = True
         for task in self._tasks:
             task.cancel()
         if self._waits:
             self._waits = False
             self._service.waits_no_more(self._address)
+        self._transmitter.on_idle.remove(self.drive)
         self._service.drive_with(self._session, None)
         if self._service.hub.leave(self._session):
             self._service.upstream.unsubscribe(self._session.channel)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 _FIN_TEXT = 0x81
 
+PING = b"\x89\x00"
+"""A ping without a payload, as a whole frame."""
+
 
 def text_frame(payload: bytes) -> bytes:
     """Return `payload`, which is UTF-8, as one unfragmented text frame."""

@@ -228,24 +228,25 @@ def arm_edge(fuses: Sequence[Fuse]) -> None:
     from pipeline.edge.session import Session
     from pipeline.edge.transmit import Transmitter
 
-    def write(self: Any, frames: bytes, messages: int = 1) -> None:
+    def offer(self: Any, frames: bytes) -> int:
         for fuse in fuses:
             fuse.body = frames
             fuse("before_write")
             if fuse.due("torn_write"):
                 self._stream.socket.send(frames[: len(frames) // 2])
                 fuse.blow()
-        write_of_transmitter(self, frames, messages)
+        taken: int = offer_of_transmitter(self, frames)
         for fuse in fuses:
             fuse("after_write")
+        return taken
 
     def on_page(self: Any, *args: Any) -> Any:
         for fuse in fuses:
             fuse("before_page")
         return page_of_session(self, *args)
 
-    write_of_transmitter, page_of_session = Transmitter.write, Session.on_page
-    Transmitter.write, Session.on_page = write, on_page  # type: ignore[method-assign]
+    offer_of_transmitter, page_of_session = Transmitter.offer, Session.on_page
+    Transmitter.offer, Session.on_page = offer, on_page  # type: ignore[method-assign]
 
 
 ARM: dict[str, Callable[[Sequence[Fuse]], None]] = {

@@ -19,7 +19,6 @@ shard_high_water_mark = 10
 """
 SMALL_BUFFERS = """
 [limits]
-client_buffer_bytes = 4096
 kernel_buffer_bytes = 4096
 """
 

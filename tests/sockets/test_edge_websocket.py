@@ -521,9 +521,7 @@ def test_a_browser_that_does_not_answer_its_close_keeps_no_other_from_being_ping
 
 
 def test_one_that_never_reads_is_closed_4008_and_another_gets_everything(start: Start) -> None:
-    edge, workers = start(
-        PATIENT + "[limits]\nstalled_s = 0.3\nclient_buffer_bytes = 16384\nkernel_buffer_bytes = 16384\n"
-    )
+    edge, workers = start(PATIENT + "[limits]\nstalled_s = 0.3\nkernel_buffer_bytes = 16384\n")
 
     body = b'{"type":"x","pad":"' + b"." * 30_000 + b'"}'
     model = Worker()
@@ -551,9 +549,7 @@ def test_one_that_never_reads_is_closed_4008_and_another_gets_everything(start: 
 
 
 def test_one_that_pauses_is_given_what_it_missed(start: Start) -> None:
-    edge, workers = start(
-        "[limits]\nclient_buffer_bytes = 16384\nkernel_buffer_bytes = 16384\n[ring]\nmax_frames = 5\n"
-    )
+    edge, workers = start("[limits]\nkernel_buffer_bytes = 16384\n[ring]\nmax_frames = 5\n")
 
     pad = b"." * 30_000
     events = {seq: b'{"type":"x","n":%d,"pad":"%b"}' % (seq, pad) for seq in range(1, 101)}

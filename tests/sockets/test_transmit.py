@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
@@ -76,20 +76,79 @@ async def test_a_small_write_is_through_at_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_transmitter_is_ready_until_its_bound_and_again_when_there_is_room() -> None:
+async def test_what_the_kernel_does_not_take_is_kept_without_a_copy_and_told_when_it_is_gone() -> None:
+    async with connected() as (handler, _):
+        stream = stream_of(handler)
+        stream.socket.setsockopt(tcp.SOL_SOCKET, tcp.SO_SNDBUF, 16_384)
+        assert not stream._write_buffer
+        stream.write(memoryview(LARGE)[10:])
+        assert stream._write_buffer
+        ((kept, view),) = stream._write_buffer._buffers
+        assert kept
+        assert isinstance(view, memoryview)
+        assert view.obj is LARGE
+        nothing = stream.write(b"")
+        assert not nothing.done()
+        stream.close()
+        assert stream._write_buffer is None
+        with pytest.raises(StreamClosedError):
+            await nothing
+
+
+@pytest.mark.asyncio
+async def test_a_transmitter_is_idle_until_something_waits_and_again_when_it_is_gone() -> None:
     async with connected() as (handler, browser):
-        room = asyncio.Event()
-        transmitter = Transmitter(websocket_stream(handler), 100_000, 16_384)
-        transmitter.on_room = room.set
-        assert transmitter.ready
+        idle = asyncio.Event()
+        transmitter = Transmitter(websocket_stream(handler), 16_384)
+        transmitter.on_idle.append(idle.set)
+        assert transmitter.idle
         transmitter.write(LARGE, 3)
-        assert not transmitter.ready
+        assert not transmitter.idle
         assert (transmitter.messages, transmitter.bytes_sent) == (3, len(LARGE))
-        assert not room.is_set()
+        assert not idle.is_set()
         reading = asyncio.get_running_loop().run_in_executor(None, browser.frame)
         async with asyncio.timeout(10 * PATIENCE):
-            await room.wait()
-        assert transmitter.ready
+            await idle.wait()
+        assert transmitter.idle
+        assert await reading == (0x1, b"x" * 1_000_000)
+
+
+@pytest.mark.asyncio
+async def test_an_offer_is_one_send_past_the_stream_and_nothing_while_something_waits() -> None:
+    async with connected() as (handler, browser):
+        stream = stream_of(handler)
+        transmitter = Transmitter(websocket_stream(handler), 16_384)
+        given = stream._total_write_index
+        small = text_frame(b"hello")
+        assert transmitter.offer(small) == len(small)
+        taken = transmitter.offer(LARGE)
+        assert 0 < taken < len(LARGE), "what the kernel's buffer takes"
+        assert stream._total_write_index == given
+        transmitter.write_rest(LARGE, taken, 1)
+        assert transmitter.offer(small) == 0, "it would overtake"
+        idle = asyncio.Event()
+        transmitter.on_idle.append(idle.set)
+        reading = asyncio.get_running_loop().run_in_executor(
+            None, lambda: [browser.frame() for _ in range(3)]
+        )
+        async with asyncio.timeout(10 * PATIENCE):
+            await idle.wait()
+        transmitter.write(small)
+        assert await reading == [(0x1, b"hello"), (0x1, b"x" * 1_000_000), (0x1, b"hello")]
+
+
+@pytest.mark.asyncio
+async def test_what_tornado_itself_has_written_is_waited_for_too() -> None:
+    async with connected() as (handler, browser):
+        idle = asyncio.Event()
+        transmitter = Transmitter(websocket_stream(handler), 16_384)
+        transmitter.on_idle.append(idle.set)
+        stream_of(handler).write(LARGE)
+        transmitter.wait()
+        transmitter.wait()
+        reading = asyncio.get_running_loop().run_in_executor(None, browser.frame)
+        async with asyncio.timeout(10 * PATIENCE):
+            await idle.wait()
         await reading
 
 
@@ -97,8 +156,8 @@ async def test_a_transmitter_is_ready_until_its_bound_and_again_when_there_is_ro
 async def test_a_stall_is_measured_from_when_the_kernel_last_took_something() -> None:
     async with connected() as (handler, browser):
         room = asyncio.Event()
-        transmitter = Transmitter(websocket_stream(handler), 100_000, 16_384)
-        transmitter.on_room = room.set
+        transmitter = Transmitter(websocket_stream(handler), 16_384)
+        transmitter.on_idle.append(room.set)
         assert transmitter.stalled_s(100.0) == 0.0
         transmitter.write(LARGE)
         assert transmitter.stalled_s(105.0) == 0.0, "some of it was taken since"
@@ -115,17 +174,18 @@ async def test_a_stall_is_measured_from_when_the_kernel_last_took_something() ->
 @pytest.mark.asyncio
 async def test_writing_to_a_connection_that_is_gone_is_nothing() -> None:
     async with connected() as (handler, browser):
-        transmitter = Transmitter(websocket_stream(handler), 100_000, 16_384)
+        transmitter = Transmitter(websocket_stream(handler), 16_384)
         transmitter.write(LARGE)
         browser.socket.close()
         stream_of(handler).close()
-        assert not transmitter.ready
+        assert not transmitter.idle
         transmitter.write(text_frame(b"late"))
         assert transmitter.messages == 1
+        assert transmitter.offer(text_frame(b"late")) == 0
 
 
 @pytest.mark.asyncio
 async def test_a_frame_goes_out_without_waiting_for_the_last_ones_ack() -> None:
     async with connected() as (handler, _):
-        Transmitter(websocket_stream(handler), 100_000, 16_384)
+        Transmitter(websocket_stream(handler), 16_384)
         assert stream_of(handler).socket.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_NODELAY)

@@ -14,10 +14,11 @@ from tornado.iostream import StreamClosedError
 from pipeline.edge.close_codes import CloseCode
 from pipeline.edge.handlers.rest import Guarded
 from pipeline.edge.service import Service
-from pipeline.edge.session import Deliver, Say, Session, Since, read_since
-from pipeline.edge.sse_event import HEARTBEAT, chunk, sse_event
+from pipeline.edge.session import Session, Since, read_since
+from pipeline.edge.sse_event import HEARTBEAT, chunk
 from pipeline.edge.transmit import Transmitter, http_stream
-from pipeline.edge.watcher import Watcher, closing, tell_end
+from pipeline.edge.variant import Variant
+from pipeline.edge.watcher import Watcher, closing
 from pipeline.event import is_scan_id
 from pipeline.wire import channel_name
 
@@ -34,7 +35,7 @@ class ScanEvents(Guarded):
         self._ended: CloseCode | None = None
         self._transmitter: Transmitter | None = None
         self._watcher: Watcher | None = None
-        self._chunked = self.request.version == "HTTP/1.1"
+        self._variant = Variant("sse", chunked=self.request.version == "HTTP/1.1")
         self.connection_id = secrets.token_hex(8)
         self._facts = service.log.bind(connection=self.connection_id, wire="sse")
 
@@ -56,7 +57,7 @@ class ScanEvents(Guarded):
             self.answer({"error": code.reason}, 503)
             return
         session = Session(
-            channel_name("scan", scan_id), "native", self.connection_id, since, self.service.greeting
+            channel_name("scan", scan_id), self._variant, self.connection_id, since, self.service.greeting
         )
         try:
             await self._stream(session)
@@ -74,20 +75,17 @@ class ScanEvents(Guarded):
         self._facts = self._facts.bind(channel=session.channel)
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
-        if not self._chunked:
+        if not self._variant.chunked:
             self.set_header("Connection", "close")
         await self.flush()
         self.service.counters["connections{wire=sse}"] += 1
         limits = self.service.config.limits
-        self._transmitter = Transmitter(
-            http_stream(self), limits.client_buffer_bytes, limits.kernel_buffer_bytes
-        )
+        self._transmitter = Transmitter(http_stream(self), limits.kernel_buffer_bytes)
         self._watcher = Watcher(
             self.service,
             session,
             self._transmitter,
             self.request.remote_ip or "",
-            self._compose,
             self.end,
             self._fail,
             self._opened_at,
@@ -95,17 +93,7 @@ class ScanEvents(Guarded):
         try:
             await self._over.wait()
         finally:
-            self._watcher.leave()
-            code = self._ended.code if self._ended is not None else 1006
-            tell_end(self.service, self._facts, self._transmitter, session, self._opened_at, code)
-
-    def _compose(self, action: Deliver | Say) -> tuple[bytes, int]:
-        if isinstance(action, Deliver):
-            return action.delivery.sse(chunked=self._chunked), 1
-        return self._framed(sse_event(action.message)), 1
-
-    def _framed(self, part: bytes) -> bytes:
-        return chunk(part) if self._chunked else part
+            self._watcher.leave(self._facts, self._ended.code if self._ended is not None else 1006)
 
     def beat(self, now: float) -> None:
         """Send a comment; close the stream when the reader takes nothing, or has waited too long."""
@@ -114,15 +102,17 @@ class ScanEvents(Guarded):
         overdue = self._watcher.overdue(now)
         if overdue is not None:
             self.end(overdue)
-        elif self._transmitter.ready:
-            self._transmitter.write(self._framed(HEARTBEAT), 0)
+        elif self._transmitter.idle:
+            self._transmitter.write(chunk(HEARTBEAT) if self._variant.chunked else HEARTBEAT, 0)
 
     def end(self, code: CloseCode) -> None:
         """End the stream, telling the reader what to do next."""
         if self._ended is None:
             self._ended = code
-            if self._transmitter is not None and self._transmitter.ready:
-                self._transmitter.write(self._framed(sse_event(closing(code))))
+            if self._watcher is not None:
+                self._watcher.stop()
+            if self._transmitter is not None and self._transmitter.idle:
+                self._transmitter.write(self._variant.message(closing(code)))
             self._over.set()
 
     def on_connection_close(self) -> None:

@@ -5,12 +5,11 @@ Shell: it opens, closes and moves bytes; what a browser gets next is `session`'s
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import time
 
 from tornado.web import HTTPError
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketHandler
 
 from pipeline.edge.access import refused_host, refused_origin
 from pipeline.edge.close_codes import (
@@ -22,10 +21,11 @@ from pipeline.edge.close_codes import (
     CloseCode,
 )
 from pipeline.edge.service import Service
-from pipeline.edge.session import Deliver, Say, Session, Since, Wire, read_since
+from pipeline.edge.session import Session, Since, read_since
 from pipeline.edge.transmit import Transmitter, websocket_stream
-from pipeline.edge.watcher import Watcher, closing, tell_end
-from pipeline.edge.ws_frame import text_frame
+from pipeline.edge.variant import Variant, Wire
+from pipeline.edge.watcher import Watcher, closing
+from pipeline.edge.ws_frame import PING
 from pipeline.event import is_scan_id
 from pipeline.wire import SUBPROTOCOL, channel_name
 
@@ -36,8 +36,8 @@ class ScanSocket(WebSocketHandler):
     def initialize(self, service: Service, wire: Wire, kind: str) -> None:
         self._service = service
         self._wire: Wire = wire
+        self._variant = Variant(wire)
         self._kind = kind
-        self._session: Session | None = None
         self._transmitter: Transmitter | None = None
         self._watcher: Watcher | None = None
         self._opened_at = self._heard_at = time.monotonic()
@@ -71,7 +71,7 @@ class ScanSocket(WebSocketHandler):
         limits = self._service.config.limits
         session = Session(
             channel_name(self._kind, channel_id),
-            self._wire,
+            self._variant,
             self.connection_id,
             self._since(),
             self._service.greeting,
@@ -79,16 +79,12 @@ class ScanSocket(WebSocketHandler):
         self._facts = self._facts.bind(channel=session.channel)
         self._service.counters[f"connections{{wire={self._wire}}}"] += 1
         self._facts.debug("connected")
-        self._session = session
-        self._transmitter = Transmitter(
-            websocket_stream(self), limits.client_buffer_bytes, limits.kernel_buffer_bytes
-        )
+        self._transmitter = Transmitter(websocket_stream(self), limits.kernel_buffer_bytes)
         self._watcher = Watcher(
             self._service,
             session,
             self._transmitter,
             self.request.remote_ip or "",
-            compose_native if self._wire == "native" else compose_heroforge,
             self.end,
             self._fail,
             self._opened_at,
@@ -118,6 +114,8 @@ class ScanSocket(WebSocketHandler):
 
     def _fail(self, error: BaseException) -> None:
         self._facts.error("connection failed", problem=repr(error))
+        if self._watcher is not None:
+            self._watcher.stop()
         self.close(1011, "internal error")
 
     # --- hearing ----------------------------------------------------------------------------------
@@ -141,9 +139,8 @@ class ScanSocket(WebSocketHandler):
             self.end(NO_PONG)
         elif overdue is not None:
             self.end(overdue)
-        elif self._transmitter is not None and self._transmitter.ready:
-            with contextlib.suppress(WebSocketClosedError):  # it has just closed; on_close comes
-                self.ping(b"")
+        elif self._transmitter is not None and self._transmitter.idle:
+            self._transmitter.write(PING, 0)
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -153,8 +150,8 @@ class ScanSocket(WebSocketHandler):
             return
         self._ended = code
         transmitter = self._transmitter
-        if transmitter is not None and transmitter.ready and self._wire == "native":
-            transmitter.write(text_frame(closing(code)))
+        if transmitter is not None and transmitter.idle and self._wire == "native":
+            transmitter.write(self._variant.message(closing(code)))
         if self._watcher is not None:
             self._watcher.stop()
         self.close(code.code, code.reason)
@@ -163,22 +160,6 @@ class ScanSocket(WebSocketHandler):
 
     def on_close(self) -> None:
         self._service.release(self)
-        if self._watcher is None or self._session is None or self._transmitter is None:
-            return
-        self._watcher.leave()
-        code = self._ended.code if self._ended is not None else self.close_code
-        tell_end(self._service, self._facts, self._transmitter, self._session, self._opened_at, code or 1006)
-
-
-def compose_native(action: Deliver | Say) -> tuple[bytes, int]:
-    """Frame what is sent on our own wire."""
-    if isinstance(action, Deliver):
-        return action.delivery.native(), 1
-    return text_frame(action.message), 1
-
-
-def compose_heroforge(action: Deliver | Say) -> tuple[bytes, int]:
-    """Frame what is sent on HeroForge's wire."""
-    if isinstance(action, Deliver):
-        return action.delivery.heroforge()
-    return text_frame(action.message), 1
+        if self._watcher is not None:
+            code = self._ended.code if self._ended is not None else self.close_code
+            self._watcher.leave(self._facts, code or 1006)

@@ -17,9 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from pipeline.edge.close_codes import REPORT_COMPLETED, SCAN_COMPLETED
+from pipeline.edge.cohort import Cohort, Round
 from pipeline.edge.config import RingSection
-from pipeline.edge.hub import Delivery, Feed, Hub
-from pipeline.edge.session import Action, Deliver, Fetch, Greeting, Say, Session, Since, Wire
+from pipeline.edge.delivery import Delivery
+from pipeline.edge.feed import Feed
+from pipeline.edge.hub import Hub
+from pipeline.edge.session import Action, Deliver, Fetch, Greeting, Say, Session, Since
+from pipeline.edge.variant import HEROFORGE, NATIVE, Variant
 from pipeline.frame import Position
 from pipeline.wire import FrameMessage, HeadReply, HeadRequest, Page, PageRequest
 from tests.unit.edge.worker_model import CHANNEL, Reader, Worker
@@ -31,11 +35,19 @@ MAX_ROUNDS = 500
 
 @dataclass
 class Browser:
-    """A session with the shell around it: its questions, and whether it reads."""
+    """A session with the shell around it: its questions, its socket, and whether it reads.
+
+    Attributes:
+        reads: else its socket takes half of the next message, and then nothing.
+        behind: something waits for the socket.
+        in_step: messages and bytes that it was offered, and took whole.
+    """
 
     reader: Reader
     feed: Feed
     reads: bool = True
+    behind: bool = False
+    in_step: tuple[int, int] = (0, 0)
     head_asked: bool = True
     asked: Fetch | None = None
     answers: deque[HeadReply | Page] = field(default_factory=deque)
@@ -46,8 +58,48 @@ class Browser:
         return self.reader.session
 
     def drive(self) -> None:
-        while self.reads and (action := self.session.step(self.feed)) is not None:
+        """Give it what is due; only where it is alone also what is due to it in step."""
+        if self.session.seat is not None:
+            for cohort in self.feed.cohorts():
+                while (given := cohort.give(1)) is not None:
+                    for _ in given.late:
+                        self.late(given.turn)
+        self.behind = self.behind and not self.reads
+        while not self.behind:
+            action = self.session.step(self.feed)
+            if action is None:
+                if self.feed.sit(self.session, self.offer):
+                    assert self.session not in self.feed.loose
+                break
             self.do(action)
+
+    def offer(self, data: bytes) -> int:
+        if self.behind:
+            return 0
+        if not self.reads:
+            self.behind = True
+            return len(data) // 2
+        seat = self.session.seat
+        assert seat is not None
+        batch_end = self.end_of(data, seat.next)
+        messages = self.reader.take_bytes(data, seat.next, batch_end)
+        self.in_step = (self.in_step[0] + messages, self.in_step[1] + len(data))
+        return len(data)
+
+    def end_of(self, data: bytes, first: int) -> int:
+        """Return the last event of the frame that begins with `first`."""
+        delivery = self.feed.find(first)
+        assert delivery is not None
+        assert delivery.encoded(self.session.variant).data is data, "the ring and the cohort share the bytes"
+        return delivery.last
+
+    def late(self, turn: Round) -> None:
+        """What the socket did not take waits for it."""
+        self.feed.stand(self.session)
+        assert self.session in self.feed.loose
+        self.session.given(turn.after - 1)
+        self.reader.take_bytes(turn.data, turn.first, turn.after - 1)
+        self.behind = True
 
     def do(self, action: Action) -> None:
         if isinstance(action, Fetch):
@@ -56,6 +108,7 @@ class Browser:
             self.pages += 1
         else:
             self.reader.take(action)
+            self.behind = not self.reads
 
     def ask(self, worker: Worker) -> None:
         """Let the worker answer what is asked; the answer may still take its time."""
@@ -98,14 +151,16 @@ class Edge(RuleBasedStateMachine):
         self.worker = Worker(page_events)
         self.hub = Hub(RingSection(max_frames=frames, max_bytes=ring_bytes))
         self.browsers: list[Browser] = []
+        self.by_session: dict[Session, Browser] = {}
         self.in_flight: deque[FrameMessage | tuple[str, int | None, int]] = deque()
 
-    @rule(wire=st.sampled_from(["native", "heroforge"]), back=st.integers(0, 2), seq=st.integers(0, 30))
-    def join(self, wire: Wire, back: int, seq: int) -> None:
+    @rule(variant=st.sampled_from([NATIVE, HEROFORGE]), back=st.integers(0, 2), seq=st.integers(0, 30))
+    def join(self, variant: Variant, back: int, seq: int) -> None:
         since: Since = None if back == 2 else Position(max(0, self.worker.last_epoch - back), seq)
-        session = Session(CHANNEL, wire, "c", since if wire == "native" else None, GREETING)
+        session = Session(CHANNEL, variant, "c", since if variant == NATIVE else None, GREETING)
         feed, _ = self.hub.join(session)
         self.browsers.append(Browser(Reader(self.worker, session), feed))
+        self.by_session[session] = self.browsers[-1]
 
     @rule(
         count=st.integers(1, 7),
@@ -150,7 +205,8 @@ class Edge(RuleBasedStateMachine):
     def slow_or_not(self, pick: int, reads: bool) -> None:
         browser = self.browsers[pick % len(self.browsers)]
         browser.reads = reads
-        browser.drive()
+        if browser.session.seat is None:
+            browser.drive()
 
     @rule(count=st.sampled_from([1, 3, 1_000]))
     def trim(self, count: int) -> None:
@@ -170,9 +226,31 @@ class Edge(RuleBasedStateMachine):
     def worker_restarts(self) -> None:
         self.worker.restart()
 
+    @rule(pick=st.integers(0, 100), seats=st.integers(1, 3))
+    def a_part_is_given(self, pick: int, seats: int) -> None:
+        feed = self.hub.feed(CHANNEL)
+        if feed is not None and (cohorts := feed.cohorts()):
+            self.give(cohorts[pick % len(cohorts)], seats)
+
+    def give(self, cohort: Cohort, seats: int) -> bool:
+        given = cohort.give(seats)
+        if given is None:
+            return False
+        for session, _ in given.late:
+            self.by_session[session].late(given.turn)
+        return True
+
+    @rule(pick=st.integers(0, 100))
+    @precondition(lambda self: self.browsers)
+    def leave(self, pick: int) -> None:
+        browser = self.browsers.pop(pick % len(self.browsers))
+        self.hub.leave(browser.session)
+        assert browser.session.seat is None
+
     def drive(self) -> None:
         for browser in self.browsers:
-            browser.drive()
+            if browser.session.seat is None:
+                browser.drive()
 
     def teardown(self) -> None:
         if not hasattr(self, "worker"):
@@ -189,7 +267,8 @@ class Edge(RuleBasedStateMachine):
             reader = browser.reader
             assert (reader.epoch, reader.next) == (life.epoch, life.head + 1), "a browser has not caught up"
             assert browser.session.skipped == reader.told_not_given
-            if browser.session.wire == "native":
+            assert browser.feed.given(browser.session) == browser.in_step
+            if browser.session.variant == NATIVE:
                 assert reader.hello is not None
 
     def settle(self, when: str) -> None:
@@ -197,6 +276,10 @@ class Edge(RuleBasedStateMachine):
             while self.in_flight:
                 self.arrive()
             self.drive()
+            feed = self.hub.feed(CHANNEL)
+            for cohort in feed.cohorts() if feed is not None else []:
+                while self.give(cohort, 2):
+                    pass
             for browser in self.browsers:
                 browser.ask(self.worker)
                 browser.answer()
@@ -212,9 +295,9 @@ TestWhateverHappensOnTheWay.settings = settings(max_examples=150, stateful_step_
 # --- each rule of the table, on its own ---------------------------------------------------------------
 
 
-def joined(worker: Worker, wire: Wire = "native", since: Since = None) -> Browser:
+def joined(worker: Worker, variant: Variant = NATIVE, since: Since = None) -> Browser:
     """A browser that has joined and been given all there is."""
-    session = Session(CHANNEL, wire, "c1", since, GREETING)
+    session = Session(CHANNEL, variant, "c1", since, GREETING)
     browser = Browser(Reader(worker, session), Feed(CHANNEL, RingSection()))
     while browser.head_asked or browser.asked or browser.answers:
         browser.ask(worker)
@@ -224,7 +307,7 @@ def joined(worker: Worker, wire: Wire = "native", since: Since = None) -> Browse
 
 def test_nothing_is_given_before_the_worker_has_answered() -> None:
     worker = Worker()
-    session = Session(CHANNEL, "native", "c1", None, GREETING)
+    session = Session(CHANNEL, NATIVE, "c1", None, GREETING)
     browser = Browser(Reader(worker, session), Feed(CHANNEL, RingSection()))
     browser.feed.add(Delivery.of_frame(worker.publish(3)))
     assert session.step(browser.feed) is None
@@ -278,7 +361,7 @@ def test_since(since: Since, resumed: bool | None, first: int) -> None:
     worker = Worker(page_events=100)
     worker.publish(10)
     worker.trim(2)
-    session = Session(CHANNEL, "native", "c", since, GREETING)
+    session = Session(CHANNEL, NATIVE, "c", since, GREETING)
     feed = Feed(CHANNEL, RingSection())
     epoch = since.epoch if isinstance(since, Position) else None
     head = worker.head(HeadRequest(1, CHANNEL, epoch))
@@ -410,7 +493,7 @@ def test_a_worker_that_lost_its_memory_does_not_make_a_slow_browser_begin_again(
 def test_heroforge_gets_what_comes_after_it_joined() -> None:
     worker = Worker()
     worker.publish(5)
-    browser = joined(worker, wire="heroforge")
+    browser = joined(worker, variant=HEROFORGE)
     assert browser.reader.hello is None
     browser.feed.add(Delivery.of_frame(worker.publish(2)))
     browser.drive()
@@ -420,7 +503,7 @@ def test_heroforge_gets_what_comes_after_it_joined() -> None:
 
 def test_heroforge_is_told_of_an_unknown_channel_and_gets_it_when_it_begins() -> None:
     worker = Worker()
-    browser = joined(worker, wire="heroforge")
+    browser = joined(worker, variant=HEROFORGE)
     assert browser.reader.not_found
     assert browser.session.waiting
     browser.feed.add(Delivery.of_frame(worker.publish(2)))
@@ -431,7 +514,7 @@ def test_heroforge_is_told_of_an_unknown_channel_and_gets_it_when_it_begins() ->
 def test_heroforge_lag_has_its_field_names() -> None:
     worker = Worker()
     worker.publish(5)
-    session = Session("report/r1", "heroforge", "c", None, GREETING)
+    session = Session("report/r1", HEROFORGE, "c", None, GREETING)
     feed = Feed("report/r1", RingSection())
     session.on_head(HeadReply(1, "report/r1", 1, 5, 1))
     feed.learn(1, 12)
@@ -447,4 +530,4 @@ def test_heroforge_lag_has_its_field_names() -> None:
 
 @pytest.mark.parametrize(("channel", "code"), [("scan/a", SCAN_COMPLETED), ("report/a", REPORT_COMPLETED)])
 def test_how_it_ends(channel: str, code: object) -> None:
-    assert Session(channel, "heroforge", "c", None, GREETING).completed() is code
+    assert Session(channel, HEROFORGE, "c", None, GREETING).completed() is code

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 
 from pipeline.edge.session import Deliver, Say, Session
+from pipeline.edge.variant import HEROFORGE, NATIVE
 from pipeline.frame import Frame
 from pipeline.wire import (
     FrameMessage,
@@ -161,7 +162,7 @@ class Reader:
         """Note from where on this reader is to get everything."""
         self.epoch = head.epoch
         self.next = 1 if head.epoch is None else head.held
-        if self.session.wire == "heroforge":
+        if self.session.variant == HEROFORGE:
             self.next = head.seq + 1 if head.epoch is not None else 1
 
     def take(self, action: Deliver | Say) -> None:
@@ -172,23 +173,26 @@ class Reader:
 
     def _events(self, action: Deliver) -> None:
         delivery = action.delivery
-        if self.session.wire == "heroforge":
-            raw, count = delivery.heroforge()
-            events = [json.loads(payload) for payload in text_payloads(raw)]
-            assert len(events) == count
-            offsets = list(delivery.at) or list(range(count))
-            if delivery.epoch != self.epoch:  # HeroForge's wire has no word for a new life
-                assert self.epoch is None or delivery.epoch > self.epoch
-                assert delivery.first - 1 <= self.told_since
-                self.epoch, self.next = delivery.epoch, delivery.first
+        self.take_bytes(delivery.encoded(self.session.variant).data, delivery.first, delivery.last)
+
+    def take_bytes(self, data: bytes, first: int, last: int) -> int:
+        """Take what is sent of the events `first` to `last`; return how many messages it is."""
+        payloads = text_payloads(data)
+        if self.session.variant == HEROFORGE:
+            events = [json.loads(payload) for payload in payloads]
+            epoch, merged = events[0]["epoch"], last - first + 1 - len(events)
+            offsets = [each["n"] - first for each in events]
+            if epoch != self.epoch:  # HeroForge's wire has no word for a new life
+                assert self.epoch is None or epoch > self.epoch
+                assert first - 1 <= self.told_since
+                self.epoch, self.next = epoch, first
             self.told_since = 0
-            epoch, first, last, merged = delivery.epoch, delivery.first, delivery.last, delivery.merged
         else:
-            (payload,) = text_payloads(delivery.native())
+            (payload,) = payloads
             batch = json.loads(payload)
             assert batch["type"] == "batch"
-            epoch, (first, last), merged = batch["epoch"], batch["seq"], batch["merged"]
-            events = batch["events"]
+            assert batch["seq"] == [first, last]
+            epoch, merged, events = batch["epoch"], batch["merged"], batch["events"]
             offsets = batch.get("at", list(range(len(events))))
             self.epoch = epoch if self.epoch is None else self.epoch
         assert epoch == self.epoch, f"events of life {epoch} in life {self.epoch}"
@@ -196,6 +200,7 @@ class Reader:
         assert len(events) + merged == last - first + 1
         assert [json.loads(event(epoch, first + offset)) for offset in offsets] == events
         self.next = last + 1
+        return len(payloads)
 
     def _said(self, message: dict[str, object]) -> None:
         if message["type"] == "hello":
@@ -210,7 +215,7 @@ class Reader:
             assert isinstance(skipped, int)
             assert skipped > 0
             assert self.next is not None
-            if self.session.wire == "native":
+            if self.session.variant == NATIVE:
                 assert message["from"] == self.next
                 assert message["to"] == self.next + skipped - 1
             self.next += skipped
@@ -219,7 +224,7 @@ class Reader:
         elif message["type"] == "reset":
             epoch = message["epoch"]
             assert isinstance(epoch, int)
-            assert self.session.wire == "native"
+            assert self.session.variant == NATIVE
             assert self.epoch is None or epoch > self.epoch
             if message["reason"] == "restarted" and self.epoch is not None:  # else it was given nothing yet
                 assert self.next == self.worker.ends.get(self.epoch, 0) + 1, "reset before the old life's end"

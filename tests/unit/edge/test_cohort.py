@@ -1,0 +1,215 @@
+"""Readers in step: everybody gets each frame once, whoever comes, goes or does not take it meanwhile."""
+
+from __future__ import annotations
+
+from pipeline.edge.cohort import MAX_QUEUED, Cohort
+from pipeline.edge.config import RingSection
+from pipeline.edge.delivery import Delivery
+from pipeline.edge.feed import Feed
+from pipeline.edge.session import Greeting, Session
+from pipeline.edge.variant import HEROFORGE, NATIVE, Variant
+from pipeline.wire import FrameHeader, FrameMessage, HeadReply
+
+GREETING = Greeting(5.0, 30.0, "1")
+CHANNEL = "scan/a"
+
+
+class Socket:
+    """Takes what it is offered, or only the first so many bytes of the next message."""
+
+    def __init__(self) -> None:
+        self.took: list[bytes] = []
+        self.room: int | None = None
+
+    def offer(self, data: bytes) -> int:
+        if self.room is not None:
+            return min(self.room, len(data))
+        self.took.append(data)
+        return len(data)
+
+
+def frame(seq: int) -> Delivery:
+    header = FrameHeader(1, seq, seq)
+    return Delivery.of_frame(FrameMessage(CHANNEL, header, b'[{"type":"x","n":%d}]' % seq))
+
+
+def started(head: int = 0) -> Feed:
+    feed = Feed(CHANNEL, RingSection())
+    feed.learn(1, head)
+    return feed
+
+
+def seated(feed: Feed, variant: Variant = NATIVE) -> tuple[Session, Socket]:
+    session, socket = Session(CHANNEL, variant, "c", None, GREETING), Socket()
+    feed.join(session)
+    session.on_head(HeadReply(1, CHANNEL, feed.epoch, feed.head, feed.head + 1))
+    assert feed.sit(session, socket.offer)
+    return session, socket
+
+
+def only(feed: Feed) -> Cohort:
+    (cohort,) = feed.cohorts()
+    return cohort
+
+
+def give_all(cohort: Cohort, at_most: int = 100) -> list[tuple[Session, int]]:
+    late = []
+    while (given := cohort.give(at_most)) is not None:
+        late += given.late
+    return late
+
+
+def test_a_frame_goes_to_all_in_parts_as_the_same_bytes() -> None:
+    feed = started()
+    sockets = [seated(feed)[1] for _ in range(5)]
+    shared = frame(1)
+    feed.add(shared)
+    cohort = only(feed)
+    sizes = []
+    while (given := cohort.give(2)) is not None:
+        assert not given.late
+        sizes.append(given.seats)
+    assert sizes == [2, 2, 1]
+    for socket in sockets:
+        assert socket.took == [shared.encoded(NATIVE).data]
+        assert socket.took[0] is shared.encoded(NATIVE).data
+
+
+def test_the_next_frame_waits_until_everybody_has_the_one_before() -> None:
+    feed = started()
+    sockets = [seated(feed)[1] for _ in range(3)]
+    feed.add(frame(1))
+    feed.add(frame(2))
+    cohort = only(feed)
+    turns = []
+    while (given := cohort.give(2)) is not None:
+        turns.append((given.turn.first, given.seats))
+    assert turns == [(1, 2), (1, 1), (2, 2), (2, 1)]
+    assert [len(socket.took) for socket in sockets] == [2, 2, 2]
+
+
+def test_one_that_comes_during_a_round_gets_only_what_follows() -> None:
+    feed = started()
+    first, second = seated(feed), seated(feed)
+    feed.add(frame(1))
+    cohort = only(feed)
+    assert cohort.give(1) is not None
+    session, socket = seated(feed)
+    give_all(cohort)
+    assert socket.took == []
+    feed.add(frame(2))
+    give_all(cohort)
+    assert socket.took == [frame(2).encoded(NATIVE).data]
+    assert len(first[1].took) == len(second[1].took) == 2
+    assert feed.given(session) == (1, len(socket.took[0]))
+    assert feed.given(first[0]) == (2, sum(map(len, first[1].took)))
+
+
+def test_one_that_leaves_and_comes_back_during_a_round_gets_each_frame_once() -> None:
+    feed = started()
+    sessions = [seated(feed) for _ in range(3)]
+    feed.add(frame(1))
+    cohort = only(feed)
+    assert cohort.give(1) is not None
+    session, socket = sessions[0]  # it had its turn
+    feed.stand(session)
+    assert session in feed.loose
+    assert session.step(feed) is None
+    assert feed.sit(session, socket.offer)
+    give_all(cohort)
+    feed.add(frame(2))
+    give_all(cohort)
+    assert [len(each.took) for _, each in sessions] == [2, 2, 2]
+
+
+def test_one_that_leaves_before_its_turn_is_given_the_frame_by_cursor() -> None:
+    feed = started()
+    seated(feed)
+    session, socket = seated(feed)
+    shared = frame(1)
+    feed.add(shared)
+    cohort = only(feed)
+    assert cohort.give(1) is not None
+    feed.stand(session)
+    assert feed.given(session) == (0, 0)
+    action = session.step(feed)
+    assert action is not None
+    assert feed.sit(session, socket.offer)
+    give_all(cohort)
+    assert socket.took == []
+
+
+def test_who_does_not_take_all_of_it_is_named_with_what_it_took() -> None:
+    feed = started()
+    slow, socket = seated(feed)
+    other = seated(feed)[1]
+    socket.room = 3
+    feed.add(frame(1))
+    given = only(feed).give(100)
+    assert given is not None
+    assert given.late == [(slow, 3)]
+    feed.stand(slow)
+    assert feed.given(slow) == (0, 0), "the transmitter counts what it writes of it"
+    assert len(other.took) == 1
+
+
+def test_a_seat_that_was_left_keeps_what_it_was_given() -> None:
+    feed = started()
+    session, socket = seated(feed, HEROFORGE)
+    for seq in (1, 2):
+        feed.add(frame(seq))
+    give_all(only(feed))
+    given = feed.given(session)
+    assert given == (2, sum(map(len, socket.took)))
+    feed.stand(session)
+    assert feed.given(session) == given
+    assert feed.cohorts() == []
+
+
+def test_a_gap_makes_everybody_stand_up_each_where_it_is() -> None:
+    feed = started()
+    sessions = [seated(feed)[0] for _ in range(2)]
+    feed.add(frame(1))
+    cohort = only(feed)
+    assert cohort.give(1) is not None
+    feed.add(frame(5))
+    assert cohort.give(1) is None
+    assert feed.cohorts() == []
+    assert feed.loose == set(sessions)
+    assert [session.lag(feed) for session in sessions] == [4, 5]
+
+
+def test_a_process_that_does_not_keep_up_holds_so_many_frames_and_no_more() -> None:
+    feed = started()
+    session = seated(feed)[0]
+    for seq in range(1, MAX_QUEUED + 1):
+        feed.add(frame(seq))
+    assert session.seat is not None
+    feed.add(frame(MAX_QUEUED + 1))
+    assert session.seat is None
+    assert session.lag(feed) == MAX_QUEUED + 1
+
+
+def test_each_variant_has_its_own_bytes() -> None:
+    feed = started()
+    ours, theirs = seated(feed)[1], seated(feed, HEROFORGE)[1]
+    feed.add(frame(1))
+    for cohort in feed.cohorts():
+        give_all(cohort)
+    assert ours.took == [frame(1).encoded(NATIVE).data]
+    assert theirs.took == [frame(1).encoded(HEROFORGE).data]
+
+
+def test_only_one_that_has_everything_sits_down() -> None:
+    feed = started(3)
+    session = Session(CHANNEL, NATIVE, "c", None, GREETING)
+    feed.join(session)
+    socket = Socket()
+    assert not feed.sit(session, socket.offer), "it has not joined"
+    session.on_head(HeadReply(1, CHANNEL, 1, 3, 1))
+    assert not feed.sit(session, socket.offer), "it is behind"
+    session.given(3)
+    assert feed.sit(session, socket.offer)
+    feed.leave(session)
+    assert feed.cohorts() == []
+    assert feed.sessions == feed.loose == set()
