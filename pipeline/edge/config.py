@@ -135,6 +135,28 @@ class RingSection(msgspec.Struct, frozen=True, kw_only=True):
     ] = 268_435_456
 
 
+class CompressionSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Compression of WebSocket messages, for browsers that offer it; each is compressed once for all."""
+
+    enabled: Annotated[
+        bool,
+        msgspec.Meta(description="Agree to permessage-deflate when a browser offers it."),
+    ] = True
+    level: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=9, description="zlib's level: 1 is fastest, 9 smallest."),
+    ] = 1
+    min_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=1_048_576,
+            description="A message smaller than this is sent as it is.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 512
+
+
 class UpstreamSection(msgspec.Struct, frozen=True, kw_only=True):
     """How the edge talks to the workers."""
 
@@ -182,6 +204,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: HeartbeatSection = HeartbeatSection()
     limits: LimitsSection = LimitsSection()
     ring: RingSection = RingSection()
+    compression: CompressionSection = CompressionSection()
     upstream: UpstreamSection = UpstreamSection()
     log: LogSection = LogSection()
 

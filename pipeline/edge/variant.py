@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from pipeline.edge.deflate import Deflate
 from pipeline.edge.sse_event import chunk, sse_event
 from pipeline.edge.ws_frame import text_frame
 from pipeline.frame import Position
@@ -31,10 +32,12 @@ class Variant:
     Attributes:
         wire: what it speaks.
         chunked: `sse` only: HTTP/1.1 frames its parts.
+        deflate: the WebSockets only: how messages are compressed; None when that was not agreed on.
     """
 
     wire: Wire
     chunked: bool = False
+    deflate: Deflate | None = None
 
     def message(self, payload: bytes, position: Position | None = None) -> bytes:
         """Frame one message.
@@ -44,7 +47,8 @@ class Variant:
             position: where a reader that has it goes on from; told on `sse`.
         """
         if self.wire != "sse":
-            return text_frame(payload)
+            packed = self.deflate.compress(payload) if self.deflate is not None else None
+            return text_frame(payload) if packed is None else text_frame(packed, compressed=True)
         event = sse_event(payload, position)
         return chunk(event) if self.chunked else event
 

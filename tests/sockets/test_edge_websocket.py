@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -616,6 +617,81 @@ def test_what_is_no_websocket_frame_ends_only_its_connection(start: Start, rubbi
         edge.process.wait_for("disconnected")
         publish(workers, model, 1)
         assert batch(good) == (1, 1, 1)
+
+
+# --- compression --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/ws/scans/demo", "/api/ws/scans/demo"])
+def test_large_messages_are_compressed_for_those_who_offer_it(start: Start, path: str) -> None:
+    edge, workers = start("[compression]\nmin_bytes = 100\n")
+    model = Worker()
+    model.publish(1)
+    with (
+        edge.browser(path, compression="deflate") as browser,
+        edge.raw(path, {"Sec-WebSocket-Extensions": "permessage-deflate; server_max_window_bits=10"}) as raw,
+        edge.raw(path) as plain,
+    ):
+        (extension,) = browser.protocol.extensions
+        assert extension.name == "permessage-deflate"
+        (answered,) = (line for line in raw.head.lower().splitlines() if "extensions" in line)
+        assert set(answered.partition(": ")[2].split("; ")) == {
+            "permessage-deflate",
+            "server_no_context_takeover",
+            "client_no_context_takeover",
+            "server_max_window_bits=10",
+        }
+        assert "extensions" not in plain.head.lower()
+        for _ in range(3):
+            answer_one(workers, model)
+        if path.startswith("/ws"):
+            answer_one(workers, model)
+            for _ in range(2):
+                told(browser)
+                assert raw.frame() is not None
+                assert plain.frame() is not None
+        pad = b'{"type":"x","pad":"' + b"a" * 5_000 + b'"}'
+        workers.publish(CHANNEL, encode_frame(Frame(CHANNEL, 1, 2, 2, (pad,))))
+        packed, whole = raw.frame(), plain.frame()
+        assert packed is not None
+        assert whole is not None
+        assert len(packed[1]) < 200 < len(whole[1])
+        assert zlib.decompressobj(-10).decompress(packed[1] + b"\x00\x00\xff\xff") == whole[1]
+        assert told(browser) == json.loads(whole[1])
+        browser.send("x" * 10_000)
+        workers.publish(CHANNEL, encode_frame(Frame(CHANNEL, 1, 3, 3, (b"{}",))))
+        told(browser)
+        edge.get("/healthz")
+    assert edge.stop()["inbound_messages"] == 1
+
+
+def test_what_inflates_past_the_limit_ends_its_connection_alone(start: Start) -> None:
+    edge, workers = start()
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as good, edge.browser("/ws/scans/demo", compression="deflate") as bad:
+        answer_one(workers, model)
+        answer_one(workers, model)
+        told(good)
+        told(bad)
+        bad.send("x" * 1_000_000)
+        with pytest.raises(ConnectionClosed):
+            told(bad)
+        publish(workers, model, 1)
+        assert batch(good) == (1, 1, 1)
+    assert edge.stop().get("inbound_messages", 0) == 0
+
+
+def test_no_compression_when_it_is_off_or_the_offer_cannot_be_met(start: Start) -> None:
+    edge, _ = start("[compression]\nenabled = false\n")
+    with edge.browser("/ws/scans/demo", compression="deflate") as browser:
+        assert browser.protocol.extensions == []
+
+
+def test_an_offer_that_cannot_be_met_is_passed_over(standing: tuple[Edge, PlayedWorkers]) -> None:
+    offers = "permessage-deflate; server_max_window_bits=8, x-foo, permessage-deflate; frobnicate"
+    with standing[0].raw("/ws/scans/demo", {"Sec-WebSocket-Extensions": offers}) as browser:
+        assert browser.status == 101
+        assert "extensions" not in browser.head.lower()
 
 
 # --- ends ---------------------------------------------------------------------------------------------

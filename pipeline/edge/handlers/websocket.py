@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
+from datetime import datetime
+from numbers import Integral
 
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
@@ -20,6 +23,7 @@ from pipeline.edge.close_codes import (
     UNSUPPORTED_PROTOCOL,
     CloseCode,
 )
+from pipeline.edge.deflate import Deflate, agree
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session, Since, read_since
 from pipeline.edge.transmit import Transmitter, websocket_stream
@@ -37,6 +41,7 @@ class ScanSocket(WebSocketHandler):
         self._service = service
         self._wire: Wire = wire
         self._variant = Variant(wire)
+        self._extensions = ""
         self._kind = kind
         self._transmitter: Transmitter | None = None
         self._watcher: Watcher | None = None
@@ -54,6 +59,30 @@ class ScanSocket(WebSocketHandler):
             self._refuse("host", problem)
             self.set_status(403)
             self.finish(problem)
+            return
+        self._agree_on_compression()
+
+    def _agree_on_compression(self) -> None:
+        """Take the browser's offer, if it can be met; Tornado is shown only what is agreed on."""
+        offers = ",".join(self.request.headers.get_list("Sec-WebSocket-Extensions"))
+        settings = self._service.config.compression
+        agreement = agree(offers) if settings.enabled else None
+        if agreement is None:
+            self.request.headers.pop("Sec-WebSocket-Extensions", None)
+            return
+        self._extensions = agreement.answer
+        # Tornado passes over parameters without a value, and takes an empty one for none.
+        shown = agreement.answer.replace("context_takeover", "context_takeover=")
+        self.request.headers["Sec-WebSocket-Extensions"] = shown
+        self._variant = replace(
+            self._variant, deflate=Deflate(agreement.window_bits, settings.level, settings.min_bytes)
+        )
+
+    def set_header(self, name: str, value: bytes | str | int | Integral | datetime) -> None:
+        super().set_header(name, self._extensions if name == "Sec-WebSocket-Extensions" else value)
+
+    def get_compression_options(self) -> dict[str, object] | None:
+        return {} if self._variant.deflate is not None else None
 
     def check_origin(self, origin: str) -> bool:  # noqa: ARG002  # `open` answers it with a close code
         return True

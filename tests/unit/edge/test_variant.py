@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
+from pipeline.edge.deflate import Deflate
 from pipeline.edge.variant import HEROFORGE, NATIVE, Variant
 from pipeline.frame import Position
 from tests.unit.edge.worker_model import text_payloads
@@ -30,6 +33,17 @@ def test_a_message_without_a_position_tells_none() -> None:
 
 def test_several_messages_go_in_one() -> None:
     assert text_payloads(HEROFORGE.messages([b"{}", b"[1]", b"2"])) == [b"{}", b"[1]", b"2"]
+
+
+def test_a_compressed_message_is_marked_and_a_small_one_is_not() -> None:
+    variant = Variant("native", deflate=Deflate(15, 1, 100))
+    payload = b'"' + b"a" * 1_000 + b'"'
+    frame = variant.message(payload)
+    assert frame[0] == 0xC1, "FIN, RSV1, text"
+    assert zlib.decompressobj(-15).decompress(frame[2:] + b"\x00\x00\xff\xff") == payload
+    assert variant.message(b"{}") == b"\x81\x02{}"
+    packed, small, again = payload, b"{}", payload
+    assert variant.messages([packed, small, again]) == frame + b"\x81\x02{}" + frame
 
 
 def test_the_same_kind_is_the_same_key() -> None:
