@@ -76,7 +76,7 @@ class Greeting:
     ping_interval_s: float
     client_timeout_s: float
     server_version: str
-    features: tuple[str, ...] = ("since", "lag", "reset")
+    features: tuple[str, ...] = ("since", "lag", "reset", "ping")
 
 
 def read_since(text: str | None) -> Since:

@@ -31,7 +31,7 @@ from pipeline.edge.variant import Variant, Wire
 from pipeline.edge.watcher import Watcher, closing
 from pipeline.edge.ws_frame import PING
 from pipeline.event import is_scan_id
-from pipeline.wire import SUBPROTOCOL, channel_name
+from pipeline.wire import SUBPROTOCOL, BrowserPong, channel_name, encode, is_browser_ping
 
 
 class ScanSocket(WebSocketHandler):
@@ -149,9 +149,19 @@ class ScanSocket(WebSocketHandler):
 
     # --- hearing ----------------------------------------------------------------------------------
 
-    def on_message(self, message: str | bytes) -> None:  # noqa: ARG002  # nothing is asked of the edge yet
+    def on_message(self, message: str | bytes) -> None:
         self._heard_at = time.monotonic()
         self._service.counters["inbound_messages"] += 1
+        transmitter = self._transmitter
+        # A browser that has messages waiting for it needs no further sign of life.
+        if (
+            self._wire == "native"
+            and self._ended is None
+            and transmitter is not None
+            and transmitter.idle
+            and is_browser_ping(message)
+        ):
+            transmitter.write(self._variant.message(encode(BrowserPong())))
 
     def on_ping(self, data: bytes) -> None:  # noqa: ARG002  # any frame is a sign of life
         self._heard_at = time.monotonic()
