@@ -94,6 +94,7 @@ def through_pipeline(count: int, scans: int, producers: int, workers: int) -> tu
         pipeline = Pipeline(place)
         try:
             pipeline.start(workers=workers, edges=1)
+            producers = min(producers, scans)  # one scan alone: one producer
             each = count // producers
             ready, go, greeted = context.Event(), context.Event(), context.Semaphore(0)
             done = context.Value("d", 0.0)
@@ -105,7 +106,7 @@ def through_pipeline(count: int, scans: int, producers: int, workers: int) -> tu
             senders = []
             for producer in range(producers):
                 mine = [f"s{scan}" for scan in range(scans) if scan % producers == producer]
-                args = (str(pipeline.run_dir), mine or [f"s{producer}"], each, go, greeted)
+                args = (str(pipeline.run_dir), mine, each, go, greeted)
                 senders.append(context.Process(target=_emit, args=args))
             for sender in senders:
                 sender.start()

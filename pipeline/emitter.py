@@ -10,55 +10,35 @@
         emitter.emit({"type": "scanCompleted"})
 
 Leaving the block waits until everything is acked. With a spool, what is not acked outlives the process.
-Imports pyzmq and msgspec, and neither tornado nor click. A thread owns the sockets; `emit` only encodes,
-numbers and queues.
+Imports pyzmq and msgspec, and neither tornado nor click. This is the caller's side: `emit` only encodes,
+numbers and queues; `uplink` has the thread that owns the sockets.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket as sockets
 import threading
 import time
 import uuid
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-import zmq
-
-from pipeline.errors import (
-    EventRejected,
-    MessageMalformed,
-    NotDelivered,
-    OperatorError,
-    PipelineError,
-    RejectReason,
-)
-from pipeline.event import MAX_EVENT_BYTES, Event, Lost, check_scan_id, encode_event
+from pipeline.errors import EventRejected, NotDelivered, OperatorError, PipelineError, RejectReason
+from pipeline.event import MAX_EVENT_BYTES, Event, check_scan_id, encode_event
 from pipeline.outboxes import Outboxes, Rejected
 from pipeline.places import run_dir as resolve_run_dir
 from pipeline.places import socket_path
-from pipeline.sockets import Binder, drain, found, ingest_control, ingest_data, poll_ms
+from pipeline.sockets import ingest_control
 from pipeline.spool_file import SpoolFile
-from pipeline.wire import (
-    Feedback,
-    Hello,
-    Welcome,
-    channel_name,
-    decode_ingest_message,
-    encode,
-    encode_envelope,
-)
+from pipeline.uplink import Uplink
+from pipeline.wire import channel_name
 
-HELLO_INTERVAL_S = 1.0
-"""How often a producer says hello: an ingest that was restarted does not know it any more."""
-FAIL_OVER_S = 1.5
-"""An ingest that has not answered for so long is left for the next one."""
+LINE_FEED = 0x0A
+"""Looked for as a number: as bytes it takes ten times as long."""
 
 
 class EmitterFull(PipelineError):
@@ -100,6 +80,9 @@ class Emitter:
         on_full: what `emit` does while `max_buffered_bytes` are not acked: `block`; `drop` the event, count
             it and tell it by a `lost` event; or `raise` `EmitterFull`.
         max_buffered_bytes: the most event bytes kept; a single event is kept whatever its size.
+        own: claim every scan it sends to for itself, from the scan's first event to its end: what other
+            producers send there is rejected as `scan_owned`, and so is what this one sends to a scan that
+            others feed already.
         spool: a file that keeps what is not acked. An emitter that is given it after this one was killed
             sends that first, with the same numbers: nothing is lost or doubled. Empty once all is acked and
             the emitter is closed.
@@ -120,13 +103,15 @@ class Emitter:
         run_dir: str = "",
         on_full: Literal["block", "drop", "raise"] = "block",
         max_buffered_bytes: int = 16_777_216,
+        own: bool = False,
         spool: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._default_channel = channel_name("scan", check_scan_id(scan_id)) if scan_id is not None else None
+        self._default_channel = _channel("scan", scan_id) if scan_id is not None else None
         self._run_dir: Path = resolve_run_dir(run_dir, os.environ)
         socket_path(self._run_dir, ingest_control(0))
         self._on_full = on_full
         self._max_buffered_bytes = max_buffered_bytes
+        self._own = own
         self.resumed: tuple[Resumed, ...] = ()
         self._begin()
         if spool is not None:
@@ -134,14 +119,12 @@ class Emitter:
 
     def _begin(self) -> None:
         self._os_pid = os.getpid()
-        self._outboxes = Outboxes(uuid.uuid4().hex, time.time_ns() // 1_000_000)
+        self._outboxes = Outboxes(uuid.uuid4().hex, time.time_ns() // 1_000_000, own=self._own)
         self._spool: SpoolFile | None = None
-        self._changed = threading.Condition()
-        self._dropped: dict[str, int] = {}
-        self._welcomed = False
+        self._lock = threading.RLock()  # taken by itself for each event: through the condition costs more
+        self._changed = threading.Condition(self._lock)
         self._closing = False
-        self._asleep = False
-        self._thread: threading.Thread | None = None
+        self._uplink: Uplink | None = None
 
     def _take_over(self, spool: SpoolFile) -> None:
         """Go on where the process that had the spool before left off."""
@@ -152,7 +135,7 @@ class Emitter:
                 spool.leave()
                 raise
         else:
-            self._outboxes = Outboxes.restored(spool.found)
+            self._outboxes = Outboxes.restored(spool.found, own=self._own)
             self.resumed = tuple(Resumed(box.channel, box.last, len(box)) for box in self._outboxes)
         self._spool = self._outboxes.spool = spool
 
@@ -160,8 +143,6 @@ class Emitter:
     def pid(self) -> str:
         """The producer's id."""
         return self._outboxes.pid
-
-    # --- the caller's side ------------------------------------------------------------------------
 
     def emit(
         self,
@@ -188,34 +169,27 @@ class Emitter:
             OperatorError: the spool cannot be written; nothing was queued.
         """
         raw = event if isinstance(event, bytes) else encode_event(event)
-        if len(raw) > MAX_EVENT_BYTES:
-            raise EventRejected(
-                RejectReason.TOO_LARGE,
-                f"event of {len(raw)} bytes exceeds the limit of {MAX_EVENT_BYTES} bytes",
-            )
-        if not raw:
-            raise EventRejected(RejectReason.JSON, "the event is empty; it must be one JSON object")
-        if b"\n" in raw:
-            raise EventRejected(
-                RejectReason.SCHEMA, "the event's JSON holds a line break; write it on one line"
-            )
+        if not 0 < len(raw) <= MAX_EVENT_BYTES or LINE_FEED in raw:
+            raise _unfit(raw)
         if report_id is not None:
-            channel = channel_name("report", check_scan_id(report_id))
+            channel = _channel("report", report_id)
         elif scan_id is not None or self._default_channel is None:
-            channel = channel_name("scan", check_scan_id(scan_id))
+            channel = _channel("scan", scan_id)
         else:
             channel = self._default_channel
         self._see_fork()
-        with self._changed:
-            self._see_fence()
-            room = self._closing or self._make_room(len(raw))
-            if self._closing:
-                raise EmitterClosed("the emitter is closed")
-            if not room:
-                self._dropped[channel] = self._dropped.get(channel, 0) + 1
+        with self._lock:
+            if (self._closing or self._outboxes.fenced or not self._has_room(len(raw))) and (
+                not self._make_room(len(raw))
+            ):
+                self._outboxes.drop(channel)
                 return 0
-            self._start_thread()
-            return self._queue(channel, raw)
+            self._outboxes.tell_dropped()
+            pseq = self._outboxes.add(channel, raw)
+            uplink = self._uplink or self._start()
+            if uplink.asleep and self._outboxes.may_send(channel):
+                uplink.wake()
+            return pseq
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until every event is acked or rejected.
@@ -230,14 +204,14 @@ class Emitter:
         self._see_fork()
         with self._changed:
             if self.unacked:
-                self._start_thread()  # what a spool held needs no `emit`
+                self._start()  # what a spool held needs no `emit`
             done = self._changed.wait_for(lambda: not self.unacked or self._outboxes.fenced, timeout_s)
             self._see_fence()
             if not done:
                 raise NotDelivered(
                     self.unacked,
                     f"{self.unacked} events are not acknowledged after {timeout_s:g} s; the pipeline in "
-                    f"{self._run_dir} does not keep up or does not run",
+                    f"{self._run_dir} {self._outboxes.held_up or 'does not keep up or does not run'}",
                 )
 
     def wait_ready(self, timeout_s: float) -> None:
@@ -251,8 +225,8 @@ class Emitter:
         """
         self._see_fork()
         with self._changed:
-            self._start_thread()
-            if not self._changed.wait_for(lambda: self._welcomed, timeout_s):
+            uplink = self._start()
+            if not self._changed.wait_for(lambda: uplink.welcomed, timeout_s):
                 raise NotDelivered(
                     self.unacked,
                     f"no pipeline answers in {self._run_dir} after {timeout_s:g} s; start one with bin/up, "
@@ -286,11 +260,8 @@ class Emitter:
             with self._changed:
                 self._closing = True
                 self._changed.notify_all()
-                self._wake()
-            if self._thread is not None:
-                self._thread.join()
-                self._wake_read.close()
-                self._wake_write.close()
+            if self._uplink is not None:
+                self._uplink.stop()
             if self._spool is not None:
                 self._spool.close(done=self.unacked == 0)
 
@@ -304,9 +275,8 @@ class Emitter:
 
     def _see_fork(self) -> None:
         if os.getpid() != self._os_pid:
-            if self._thread is not None:
-                self._wake_read.close()  # the child's copies
-                self._wake_write.close()
+            if self._uplink is not None:
+                self._uplink.let_go()
             self.resumed = ()
             self._begin()
 
@@ -316,148 +286,50 @@ class Emitter:
             raise EmitterFenced(self._outboxes.fenced)
 
     def _make_room(self, size: int) -> bool:
-        """Say whether an event of so many bytes may be queued; hold the lock."""
-        if self._has_room(size):
-            return True
-        if self._on_full == "drop":
-            return False
-        if self._on_full == "raise":
-            raise EmitterFull(
-                f"{self._outboxes.size_bytes} event bytes are not acknowledged; "
-                f"the limit is {self._max_buffered_bytes}"
-            )
-        self._start_thread()  # a spool alone can fill it
-        self._changed.wait_for(lambda: self._closing or bool(self._outboxes.fenced) or self._has_room(size))
+        """Say whether an event of so many bytes may be queued, waiting if need be; hold the lock."""
         self._see_fence()
+        if not self._closing and not self._has_room(size):
+            if self._on_full == "drop":
+                return False
+            if self._on_full == "raise":
+                raise EmitterFull(
+                    f"{self._outboxes.size_bytes} event bytes are not acknowledged; "
+                    f"the limit is {self._max_buffered_bytes}"
+                )
+            self._start()  # a spool alone can fill it
+            self._changed.wait_for(
+                lambda: self._closing or bool(self._outboxes.fenced) or self._has_room(size)
+            )
+            self._see_fence()
+        if self._closing:
+            raise EmitterClosed("the emitter is closed")
         return True
 
     def _has_room(self, size: int) -> bool:
         # An event larger than the whole buffer goes alone: it would wait for ever.
-        return not self.unacked or self._outboxes.size_bytes + size <= self._max_buffered_bytes
+        outboxes = self._outboxes
+        return not outboxes.unacked or outboxes.size_bytes + size <= self._max_buffered_bytes
 
-    def _queue(self, channel: str, raw: bytes) -> int:
-        self._tell_dropped()
-        pseq = self._outboxes.add(channel, raw)
-        self._wake()
-        return pseq
+    def _start(self) -> Uplink:
+        """Return what sends, started if it is not yet; hold the lock."""
+        if self._uplink is None:
+            self._uplink = Uplink(self._run_dir, self._outboxes, self._changed)
+        return self._uplink
 
-    def _tell_dropped(self) -> None:
-        """Say in each channel how many of its events were dropped, now that there is room; hold the lock."""
-        for channel, count in list(self._dropped.items()):
-            self._outboxes.add(channel, encode_event(Lost(count=count, reason="emitter_full")))
-            del self._dropped[channel]
 
-    def _start_thread(self) -> None:
-        if self._thread is None:
-            self._wake_read, self._wake_write = sockets.socketpair()
-            self._wake_read.setblocking(False)
-            self._wake_write.setblocking(False)
-            self._thread = threading.Thread(target=self._run, name="scanstream-emitter", daemon=True)
-            self._thread.start()
+@lru_cache(maxsize=16_384)
+def _channel(kind: str, channel_id: object) -> str:
+    """Return a channel's name; remembered, because most events go where others went."""
+    return channel_name(kind, check_scan_id(channel_id))
 
-    def _wake(self) -> None:
-        """End the thread's wait, if it waits; hold the lock."""
-        if self._asleep:
-            self._asleep = False
-            self._wake_write.send(b"\0")
 
-    # --- the thread's side ------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        turn = zlib.crc32(self.pid.encode())  # spreads producers over the ingests
-        try:
-            while not self._closing:
-                indices = [
-                    int(name.split("-")[1].split(".")[0]) for name in found(self._run_dir, "ingest-*.control")
-                ]
-                index = indices[turn % len(indices)] if indices else 0
-                binder = Binder(context, self._run_dir)
-                try:
-                    self._talk_to(binder, index)
-                finally:
-                    binder.close()
-                turn += 1
-        finally:
-            context.term()
-
-    def _talk_to(self, binder: Binder, index: int) -> None:
-        """Send to one ingest until it does not answer any more, or the emitter is closed."""
-        data = binder.connect(zmq.PUSH, [], high_water_mark=64)
-        data.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for an ingest that is not there
-        data.connect(f"ipc://{self._run_dir / ingest_data(index)}")
-        control = binder.connect(zmq.DEALER, [ingest_control(index)], high_water_mark=1_000)
-        poller = zmq.Poller()
-        poller.register(control, zmq.POLLIN)
-        poller.register(self._wake_read.fileno(), zmq.POLLIN)
-        now = time.monotonic()
-        heard_at = now
-        next_hello = now
-        with self._changed:
-            self._welcomed = False
-            for outbox in self._outboxes:
-                outbox.go_back(now)
-        while not self._closing:
-            now = time.monotonic()
-            if now >= next_hello:
-                self._say_hello(control)
-                next_hello = now + HELLO_INTERVAL_S
-            if now - heard_at > FAIL_OVER_S:
-                return
-            with self._changed:
-                blocked, deadline = self._send_due(data, now)
-                self._asleep = True
-            deadline = min(next_hello, heard_at + FAIL_OVER_S + 0.01, deadline or next_hello)
-            if blocked:
-                poller.register(data, zmq.POLLOUT)
-            ready = dict(poller.poll(poll_ms(deadline, now)))
-            self._asleep = False
-            if blocked:
-                poller.unregister(data)
-            if self._wake_read.fileno() in ready:
-                self._wake_read.recv(65_536)
-            if control in ready:
-                heard_at = time.monotonic()
-                for message in drain(control, 1_000):
-                    self._hear(message, heard_at)
-
-    def _say_hello(self, control: zmq.Socket[bytes]) -> None:
-        with contextlib.suppress(zmq.Again):  # the ingest is not there; FAIL_OVER_S decides
-            control.send(encode(Hello(self.pid, self._outboxes.inc)), zmq.NOBLOCK)
-
-    def _send_due(self, data: zmq.Socket[bytes], now: float) -> tuple[bool, float | None]:
-        """Send what the windows allow; return (whether the socket is full, the next deadline).
-
-        Nothing before the ingest's welcome: it could not tell us what it rejects.
-        """
-        deadline: float | None = None
-        if self._outboxes.fenced or not self._welcomed:
-            return False, None
-        for outbox in self._outboxes:
-            outbox.handle_timeout(now)
-            while (message := outbox.next_message(now)) is not None:
-                header, events = message
-                try:
-                    data.send(encode_envelope(header, events), zmq.NOBLOCK)
-                except zmq.Again:
-                    return True, deadline
-                outbox.sent(events, now)
-            due = outbox.next_deadline()
-            if due is not None:
-                deadline = due if deadline is None else min(deadline, due)
-        return False, deadline
-
-    def _hear(self, raw: bytes, now: float) -> None:
-        try:
-            message = decode_ingest_message(raw)
-        except MessageMalformed:
-            return
-        with self._changed:
-            if isinstance(message, Welcome):
-                self._welcomed = True
-            elif isinstance(message, Feedback):
-                self._outboxes.hear(message, now)
-                if message.acks:
-                    with contextlib.suppress(OperatorError):  # the spool's; `emit` will say so
-                        self._tell_dropped()
-            self._changed.notify_all()
+def _unfit(raw: bytes) -> EventRejected:
+    """Return why a line cannot be sent, whatever stands in it."""
+    if not raw:
+        return EventRejected(RejectReason.JSON, "the event is empty; it must be one JSON object")
+    if len(raw) > MAX_EVENT_BYTES:
+        return EventRejected(
+            RejectReason.TOO_LARGE,
+            f"event of {len(raw)} bytes exceeds the limit of {MAX_EVENT_BYTES} bytes",
+        )
+    return EventRejected(RejectReason.SCHEMA, "the event's JSON holds a line break; write it on one line")

@@ -79,6 +79,8 @@ class RejectReason(enum.StrEnum):
     BAD_SCAN_ID = "bad_scan_id"
     AFTER_TERMINAL = "after_terminal"
     FENCED = "fenced"
+    SCAN_OWNED = "scan_owned"
+    QUOTA = "quota"
 
 
 class EventRejected(PeerError):

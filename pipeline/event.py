@@ -22,7 +22,7 @@ from __future__ import annotations
 import enum
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -314,16 +314,25 @@ DEFAULT_CATALOGUE: Mapping[str, CatalogueEntry] = {
 
 
 class Treatment(msgspec.Struct, frozen=True):
-    """What the catalogue says of one event: class, merge key (state only), whether it ends its channel."""
+    """What the catalogue says of one event.
+
+    Attributes:
+        event_class: its class.
+        key: the merge key (state only).
+        terminal: it ends its channel.
+        starts: it begins a new life of a channel that has ended.
+    """
 
     event_class: EventClass
     key: str | None = None
     terminal: bool = False
+    starts: bool = False
 
 
-_TREAT_CRITICAL = Treatment(EventClass.CRITICAL)
-_TREAT_TERMINAL = Treatment(EventClass.CRITICAL, terminal=True)
-_TREAT_FACT = Treatment(EventClass.FACT)
+FACT = Treatment(EventClass.FACT)
+"""How every plain fact is treated: the very same object, so that it can be told by identity."""
+
+_STARTS = frozenset({"scanStarted", "reportStarted"})
 
 
 class Catalogue:
@@ -335,6 +344,19 @@ class Catalogue:
 
     def __init__(self, overrides: Mapping[str, CatalogueEntry] | None = None) -> None:
         self._entries = {**DEFAULT_CATALOGUE, **(overrides or {})}
+        # Most types are treated alike whatever stands in their events.
+        self._fixed = {
+            kind: self._fixed_treatment(name)
+            for kind, name in _TYPE_OF.items()
+            if self._entries[name].event_class is not EventClass.STATE and kind is not Error
+        }
+
+    def treatments(self, events: Sequence[AnyEvent], raws: Sequence[bytes]) -> list[Treatment]:
+        """Return how each of `events` is treated; `raws` is their JSON."""
+        fixed = self._fixed.get
+        return [
+            fixed(type(event)) or self.treatment(event, raw) for event, raw in zip(events, raws, strict=True)
+        ]
 
     def treatment(self, event: AnyEvent, raw: bytes) -> Treatment:
         """Return how `event` is treated.
@@ -343,18 +365,24 @@ class Catalogue:
             event: the checked event.
             raw: its JSON, read only for the merge key of a state type that is not in the default catalogue.
         """
+        fixed = self._fixed.get(type(event))
+        if fixed is not None:
+            return fixed
         name = event_type(event)
         entry = self._entries.get(name, _FACT)
-        if entry.event_class is EventClass.FACT:
-            return _TREAT_FACT
         if entry.event_class is EventClass.STATE:
             value = getattr(event, entry.key or "", None)
             if value is None and entry.key:
                 value = _field(raw, entry.key)
-            return Treatment(EventClass.STATE, f"{name}:{value}")
-        if entry.terminal and not (isinstance(event, Error) and not event.fatal):
-            return _TREAT_TERMINAL
-        return _TREAT_CRITICAL
+            return Treatment(EventClass.STATE, f"{name}:{value}", starts=name in _STARTS)
+        if isinstance(event, Error) and not event.fatal and entry.terminal:
+            return Treatment(EventClass.CRITICAL)
+        return self._fixed_treatment(name)
+
+    def _fixed_treatment(self, name: str) -> Treatment:
+        entry = self._entries.get(name, _FACT)
+        found = Treatment(entry.event_class, None, entry.terminal, name in _STARTS)
+        return FACT if found == FACT else found
 
 
 def _field(raw: bytes, name: str) -> object:
@@ -426,6 +454,20 @@ def check_event(raw: bytes) -> AnyEvent:
     return unknown
 
 
+def check_events(raws: Sequence[bytes]) -> list[AnyEvent]:
+    """Check many events; as `check_event`, but the first that is rejected ends it.
+
+    Raises:
+        EventRejected: one of them is; `check_event` tells which.
+    """
+    if b"".join(raws).isascii() and max(map(len, raws), default=0) <= MAX_EVENT_BYTES:
+        try:
+            return [_decode_known(raw) for raw in raws]
+        except (msgspec.DecodeError, RecursionError):
+            pass
+    return [check_event(raw) for raw in raws]
+
+
 def read_event(raw: bytes) -> AnyEvent:
     """Decode an event that `check_event` has taken before, without checking it again.
 
@@ -436,6 +478,18 @@ def read_event(raw: bytes) -> AnyEvent:
         return _decode_known(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return check_event(raw)
+
+
+def read_events(raws: Sequence[bytes]) -> list[AnyEvent]:
+    """Decode many events, as `read_event` does one.
+
+    Raises:
+        EventRejected: one of them is not an event.
+    """
+    try:
+        return [_decode_known(raw) for raw in raws]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return [read_event(raw) for raw in raws]
 
 
 def encode_event(event: Event | Mapping[str, object]) -> bytes:

@@ -9,14 +9,20 @@ when                            what happens
 an event is added               it is sent as soon as the window has room
 an ack comes                    what it covers is forgotten; the window grows by as much, to its maximum
 a nack comes                    its number is noted, so that it is told once
-a retry comes                   the window is halved; sending goes back to the oldest un-acked event
-a retry `full` comes            the same, after `FULL_PAUSE_S`
-no ack for the timeout          sending goes back; the timeout doubles, from 0.3 s to 3 s
+a retry comes                   the window is halved, and grows slower from now on; sending goes back to the
+                                oldest un-acked event
+a retry for want of room comes  the same, after `FULL_PAUSE_S`
+no ack for the timeout          sending goes back; the timeout doubles, to 3 s at most
 =============================== ======================================================================
+
+The timeout is twice the time that acks have taken of late, at least 0.3 s: under load they take longer, and
+what is sent again for nothing makes the load heavier. It is measured on one event at a time, and only if that
+was sent once: of one that was sent twice nobody knows which is acked (Karn and Partridge, 1987).
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -24,13 +30,16 @@ from itertools import islice
 from pipeline.wire import EnvelopeHeader
 
 MIN_WINDOW_EVENTS = 256
-MAX_WINDOW_EVENTS = 16_384
-MAX_WINDOW_BYTES = 4_194_304
+MAX_WINDOW_EVENTS = 4_096
+MAX_WINDOW_BYTES = 524_288
+"""Half of what a worker holds of a channel by default: more in flight would only be sent in vain."""
 MAX_PACKED_EVENTS = 512
 MAX_PACKED_BYTES = 131_072
 TIMEOUT_S = 0.3
 MAX_TIMEOUT_S = 3.0
 FULL_PAUSE_S = 0.05
+SLOW_GROWTH = 0.125
+"""How much the window grows with an acked event, once it has met a bound; before that, by one."""
 
 
 class Outbox:
@@ -39,37 +48,46 @@ class Outbox:
     pid: the producer's id.
     inc: its incarnation.
     una: the number of the first event added.
+    own: whether the channel is claimed for this producer alone.
+
+    Attributes:
+        last: the last number given.
+        size_bytes: of all that is not acked.
+        resent: how many events were sent again.
+        held_up: why the worker takes nothing more, as its last retry said; empty since the last ack.
     """
 
-    def __init__(self, channel: str, pid: str, inc: int, una: int = 1) -> None:
+    def __init__(self, channel: str, pid: str, inc: int, una: int = 1, *, own: bool = False) -> None:
         self.channel = channel
         self._pid = pid
         self._inc = inc
         self._inflight: deque[bytes] = deque()
         self._queued: deque[bytes] = deque()
         self._una = una
+        self._own = own
+        self.last = una - 1
         self._inflight_bytes = 0
         self._window = MIN_WINDOW_EVENTS
+        self._growth = 1.0
         self._timeout_s = TIMEOUT_S
+        self._usual_s = 0.0
+        self._timed: tuple[int, float] | None = None
+        self._sent_once = 0
         self._progress_at = 0.0
         self._paused_until = 0.0
         self._refused: set[int] = set()
         self.size_bytes = 0
         self.resent = 0
+        self.held_up = ""
 
     def __len__(self) -> int:
         """Return how many events are not acked."""
-        return len(self._inflight) + len(self._queued)
+        return self.last - self._una + 1
 
     @property
     def una(self) -> int:
         """The number of the oldest event that is not acked; the next one to be given while all are."""
         return self._una
-
-    @property
-    def last(self) -> int:
-        """The last number given."""
-        return self._una + len(self) - 1
 
     def unacked(self) -> Iterator[bytes]:
         """Yield the events that are not acked, from number `una` on."""
@@ -84,7 +102,13 @@ class Outbox:
         """
         self._queued.append(raw)
         self.size_bytes += len(raw)
+        self.last += 1
         return self.last
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the window has room for a further event."""
+        return len(self._inflight) < self._window and self._inflight_bytes < MAX_WINDOW_BYTES
 
     def next_message(self, now: float) -> tuple[EnvelopeHeader, list[bytes]] | None:
         """Return the next message to send, or None while there is nothing, or no room in the window.
@@ -92,9 +116,7 @@ class Outbox:
         Call `sent` once it is on its way; without it the same message comes again.
         """
         room = self._window - len(self._inflight)
-        if not self._queued or room <= 0 or now < self._paused_until:
-            return None
-        if self._inflight_bytes >= MAX_WINDOW_BYTES:
+        if not self._queued or not self.has_room or now < self._paused_until:
             return None
         events: list[bytes] = []
         size = 0
@@ -104,7 +126,7 @@ class Outbox:
                 break
             events.append(raw)
         pseq = self._una + len(self._inflight)
-        return EnvelopeHeader(self.channel, self._pid, self._inc, pseq, self._una), events
+        return EnvelopeHeader(self.channel, self._pid, self._inc, pseq, self._una, (), self._own), events
 
     def sent(self, events: list[bytes], now: float) -> None:
         """Take notice that the events of `next_message` are on their way."""
@@ -114,6 +136,10 @@ class Outbox:
             self._queued.popleft()
             self._inflight_bytes += len(raw)
         self._inflight.extend(events)
+        last = self._una + len(self._inflight) - 1
+        if last > self._sent_once:
+            self._sent_once = last
+            self._timed = self._timed or (last, now)
 
     def acked(self, committed: int, now: float) -> int:
         """Take notice that everything up to number `committed` is durable.
@@ -134,8 +160,12 @@ class Outbox:
         self._una += count
         if self._refused:
             self._refused = {pseq for pseq in self._refused if pseq >= self._una}
-        self._window = min(MAX_WINDOW_EVENTS, self._window + count)
-        self._timeout_s = TIMEOUT_S
+        self._window = min(MAX_WINDOW_EVENTS, self._window + math.ceil(count * self._growth))
+        if self._timed is not None and committed >= self._timed[0]:
+            self._usual_s = max(now - self._timed[1], 0.9 * self._usual_s)
+            self._timeout_s = min(MAX_TIMEOUT_S, max(TIMEOUT_S, 2 * self._usual_s))
+            self._timed = None
+        self.held_up = ""
         self._progress_at = now
         self._paused_until = 0.0
         return count
@@ -152,9 +182,11 @@ class Outbox:
         return True
 
     def retry(self, reason: str, now: float) -> None:
-        """Take notice that the worker misses something, or (`full`) has no room."""
+        """Take notice that the worker misses something, or (`full`, `max_channels`) has no room."""
         self._window = max(MIN_WINDOW_EVENTS, self._window // 2)
-        if reason == "full":
+        self._growth = SLOW_GROWTH
+        self.held_up = reason
+        if reason != "gap":
             self._paused_until = now + FULL_PAUSE_S
         self.go_back(now)
 
@@ -164,6 +196,7 @@ class Outbox:
         self._queued.extendleft(reversed(self._inflight))
         self._inflight.clear()
         self._inflight_bytes = 0
+        self._timed = None
         self._progress_at = now
 
     def next_deadline(self) -> float | None:

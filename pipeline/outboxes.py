@@ -6,11 +6,13 @@ goes into the spool, if there is one, before it can be sent.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.errors import RejectReason
+from pipeline.event import Lost, encode_event
 from pipeline.outbox import Outbox
 from pipeline.spool import Spool
 from pipeline.wire import Ack, Feedback, Nack
@@ -48,6 +50,7 @@ class Outboxes:
     """Args:
     pid: the producer's id.
     inc: its incarnation.
+    own: whether it claims its channels for itself.
 
     Attributes:
         unacked: how many events are not acked.
@@ -56,32 +59,49 @@ class Outboxes:
         spool: where what is numbered is kept; None for nowhere.
     """
 
-    def __init__(self, pid: str, inc: int) -> None:
+    def __init__(self, pid: str, inc: int, *, own: bool = False) -> None:
         self.pid = pid
         self.inc = inc
+        self._own = own
         self.unacked = 0
         self.size_bytes = 0
         self.fenced = ""
         self.spool: SpoolWriter | None = None
         self._outboxes: dict[str, Outbox] = {}
+        self._busy: dict[str, Outbox] = {}
+        self._dropped: Counter[str] = Counter()
         self._rejected: list[Rejected] = []
 
     @classmethod
-    def restored(cls, found: Spool) -> Outboxes:
+    def restored(cls, found: Spool, *, own: bool = False) -> Outboxes:
         """Return what an earlier process left in its spool: the same producer, with the same numbers.
 
         The incarnation is the same, too: to the worker a later one is one that begins at its `una`, and what
         was committed without our hearing of it would be taken twice.
         """
-        outboxes = cls(found.pid, found.inc)
+        outboxes = cls(found.pid, found.inc, own=own)
         for channel, left in found.channels.items():
-            outboxes._outboxes[channel] = Outbox(channel, found.pid, found.inc, left.una)
+            outboxes._outboxes[channel] = Outbox(channel, found.pid, found.inc, left.una, own=own)
             for raw in left.events:
                 outboxes.add(channel, raw)
         return outboxes
 
     def __iter__(self) -> Iterator[Outbox]:
         return iter(self._outboxes.values())
+
+    @property
+    def held_up(self) -> str:
+        """Why workers take nothing more of some channels, to be told; empty while they do."""
+        reasons = {outbox.held_up for outbox in self._busy.values()}
+        if "max_channels" in reasons:
+            return "can open no further channel: max_channels"
+        return (
+            "takes no more for now than readers can be given: max_pending_bytes" if "full" in reasons else ""
+        )
+
+    def busy(self) -> list[Outbox]:
+        """Return the outboxes with something that is not acked."""
+        return list(self._busy.values())
 
     def add(self, channel: str, raw: bytes) -> int:
         """Number an event and keep it until it is acked.
@@ -94,12 +114,32 @@ class Outboxes:
         """
         outbox = self._outboxes.get(channel)
         if outbox is None:
-            outbox = self._outboxes[channel] = Outbox(channel, self.pid, self.inc)
+            outbox = self._outboxes[channel] = Outbox(channel, self.pid, self.inc, own=self._own)
         if self.spool is not None:
             self.spool.add(channel, outbox.last + 1, raw)
+        self._busy[channel] = outbox
         self.unacked += 1
         self.size_bytes += len(raw)
         return outbox.add(raw)
+
+    def may_send(self, channel: str) -> bool:
+        """Say whether a channel's window has room: if not, an ack has to come first."""
+        return self._outboxes[channel].has_room
+
+    def drop(self, channel: str) -> None:
+        """Count an event that there is no room for; `tell_dropped` says it in its channel."""
+        self._dropped[channel] += 1
+
+    def tell_dropped(self) -> None:
+        """Say in each channel how many of its events were dropped, now that there is room.
+
+        Raises:
+            OperatorError: as `add`.
+        """
+        while self._dropped:
+            channel, count = next(iter(self._dropped.items()))
+            self.add(channel, encode_event(Lost(count=count, reason="emitter_full")))
+            del self._dropped[channel]
 
     def hear(self, feedback: Feedback, now: float) -> None:
         """Take in what a worker, or an ingest, says."""
@@ -143,6 +183,8 @@ class Outboxes:
             return
         before = outbox.size_bytes
         freed = outbox.acked(ack.committed, now)
+        if not outbox:
+            self._busy.pop(ack.channel, None)
         self.unacked -= freed
         self.size_bytes -= before - outbox.size_bytes
         if self.spool is not None and freed:

@@ -31,8 +31,9 @@ from pipeline.places import socket_path
 MAX_WIRE_BYTES = 16_777_216
 """A peer that sends a larger message is cut off by libzmq before it is read into memory."""
 
-MAX_DRAINED_BYTES = 8_388_608
-"""What one wake-up takes from a socket at most: it bounds what waits for one commit."""
+MAX_DRAINED_BYTES = 1_048_576
+"""What one wake-up takes from a socket at most: it bounds what waits for one commit, and so how long acks and
+critical events wait. With 8 MiB an event cost no less, but acks took longer than producers wait for them."""
 
 PING_INTERVAL_S = 1.0
 DEAD_AFTER_S = 3.0

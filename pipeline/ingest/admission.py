@@ -15,10 +15,11 @@ anything else                  rejected whole, as `json`
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 from pipeline.errors import EventRejected, MessageMalformed, RejectReason
-from pipeline.event import check_event, check_scan_id
+from pipeline.event import check_event, check_events, check_scan_id
 from pipeline.wire import (
     ENVELOPE_MARK,
     MAX_ENVELOPE_EVENTS,
@@ -99,6 +100,10 @@ def _admit_envelope(message: bytes) -> Admission:
     except MessageMalformed as error:
         return _rejected_whole(RejectReason.SCHEMA, str(error))
     header = envelope.header
+    with contextlib.suppress(EventRejected):
+        check_events(envelope.events)
+        if not header.rejected:
+            return Admission([(header.channel, message, len(envelope.events))])
     admission = Admission()
     good: list[bytes] = []
     rejected = dict(header.rejected)

@@ -80,6 +80,8 @@ class IngestStage:
         except BaseException:
             self.close()
             raise
+        # Otherwise what a producer does not read, or what is for one that is gone, vanishes without a word.
+        self._control.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._feedback.setsockopt(zmq.SUBSCRIBE, FEEDBACK_TOPIC)
         self._feedback.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
 
@@ -169,7 +171,8 @@ class IngestStage:
                 if producer in self._producers:
                     getattr(parts.setdefault(producer, Feedback([], [], [])), kind).append(item)
         for producer, part in parts.items():
-            self._send_control(self._producers[producer], encode(part))
+            if not self._send_control(self._producers[producer], encode(part)):
+                del self._producers[producer]  # it says hello if it is there after all
             self._counters["feedback_messages"] += 1
 
     def _answer_control(self, limit: int, now: float) -> None:
@@ -194,12 +197,18 @@ class IngestStage:
                 reply = StatsReply(request.id, f"ingest-{self._index}", counters)
                 self._send_control(peer, encode(reply))
 
-    def _send_control(self, peer: bytes, message: bytes) -> None:
+    def _send_control(self, peer: bytes, message: bytes) -> bool:
+        """Send to a peer; return whether it is connected. What it does not get it will ask for again."""
         try:
             self._control.send_multipart((peer, message), zmq.NOBLOCK)
         except zmq.Again:
-            # The producer does not read; it sends again what it has no ack for.
             self._counters["dropped{reason=producer_full}"] += 1
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            self._counters["dropped{reason=producer_gone}"] += 1
+            return False
+        return True
 
 
 def run(config: IngestConfig, log: Log) -> None:

@@ -67,6 +67,12 @@ MAX_SCANS = 100
     "--scans", type=click.IntRange(1, MAX_SCANS), help="Play so many scans side by side: ID-1, ID-2 …"
 )
 @click.option(
+    "--own",
+    is_flag=True,
+    help="Claim the scan: what other producers send to it is rejected until it ends; and so is all of this, "
+    "if others feed it already.",
+)
+@click.option(
     "--spool",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -91,6 +97,7 @@ def emit(
     seed: int | None,
     speed: float | None,
     scans: int | None,
+    own: bool,
     spool: Path | None,
     resume: bool,
     run_dir: str,
@@ -145,7 +152,7 @@ def emit(
             first=encode_event(ScanStarted(scan_id=scan_id)) if scan_start else None,
             last=encode_event(ScanCompleted(scan_id=scan_id)) if scan_end else None,
         )
-    return _run(work, scan_id, run_dir, spool, fresh=bool(simulate or recording))
+    return _run(work, scan_id, run_dir, spool, own=own, fresh=bool(simulate or recording))
 
 
 def _check_usage(
@@ -179,11 +186,18 @@ def _simulated_ids(base: str, scans: int) -> list[str]:
 
 
 def _run(
-    work: Callable[[Sender], None], scan_id: str | None, run_dir: str, spool: Path | None, *, fresh: bool
+    work: Callable[[Sender], None],
+    scan_id: str | None,
+    run_dir: str,
+    spool: Path | None,
+    *,
+    own: bool,
+    fresh: bool,
 ) -> int:
     """Do the work once a pipeline answers, and see everything acked; return the exit code.
 
     Args:
+        own: whether it claims the scans it feeds.
         fresh: whether the work begins anew each time, so that it cannot go on with an earlier run's spool.
     """
     from pipeline.emitter import Emitter
@@ -191,7 +205,7 @@ def _run(
 
     # As a Ctrl-C, which must be able to end a read and a wait for room: what was read is still sent.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    emitter = Emitter(scan_id, run_dir=run_dir, spool=spool)
+    emitter = Emitter(scan_id, run_dir=run_dir, own=own, spool=spool)
     sender = Sender(emitter, scan_id, _notice)
     if emitter.resumed:
         taken = sum(resumed.taken for resumed in emitter.resumed)

@@ -7,37 +7,44 @@ Sits between the stage's sockets and the channels. One wake-up of the stage is::
     uncommitted()            -> Commit            everything taken, for one transaction
     committed(now)           -> Release           after it is durable: acks, and the frames due now
 
-`producers` says which messages of a numbered producer are taken. Of one that is, each event is taken as
-long as its channel has room (`max_pending_bytes`); the rest is not taken: retry `full`. But a message with a
-critical event is taken whole, for it flushes all that is pending; one such message at a time.
+`producers` says which messages of a numbered producer are taken, `lives` to which life of the channel its
+events go. Then, run by run:
 
-Cleanup frees memory only: of a channel's present life the end is kept in mind, as long as the journal has
-it. A later event goes on with that life; after its terminal event a start begins a new one.
+====================================== ===============================================================
+a run                                  what happens
+====================================== ===============================================================
+of a life that is another's            refused, `scan_owned`; a claim on a life that others feed as well
+a terminal event after the first       refused, `after_terminal`
+that would open one channel too many   refused, `quota`
+no channel can be opened               not taken: retry `max_channels`
+there is room (`max_pending_bytes`)    taken
+there is none                          what fits is taken, the rest not: retry `full`. But a message with
+                                       a critical event is taken whole, for it flushes all that is
+                                       pending; one such message at a time
+====================================== ===============================================================
+
+What is refused is nacked, and its number counts as taken; so does a number whose event ingest took out, and
+that is nacked once more, with the ack, for the ingest may not have lived to say so. A foreign producer cannot
+be told: what is not taken is dropped and counted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import EventRejected, RejectReason
-from pipeline.event import (
-    AnyEvent,
-    Catalogue,
-    EventClass,
-    Lost,
-    Treatment,
-    encode_event,
-    event_type,
-    read_event,
-)
+from pipeline.event import Catalogue, EventClass, Lost, encode_event
 from pipeline.frame import Frame
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.deadlines import Deadlines
 from pipeline.throttle_batch.history import Chunk
+from pipeline.throttle_batch.lives import Lives
 from pipeline.throttle_batch.producers import Producer, Producers, Verdict
 from pipeline.throttle_batch.records import Checkpoint, LifeRecord, Recovered
+from pipeline.throttle_batch.runs import Run, read_runs
 from pipeline.wire import Ack, Envelope, EnvelopeHeader, Feedback, Nack, Retry
 
 _CLEANUP_GRAIN_S = 0.01
@@ -45,8 +52,6 @@ _CLEANUP_GRAIN_S = 0.01
 
 CHECKPOINT_EVENTS = 256
 """A channel's state is kept again after so many events; a restart folds at most about as many."""
-
-_STARTS = frozenset({"scanStarted", "reportStarted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,7 @@ class Batcher:
     """Args:
     config: budget, cleanup and limits.
     catalogue: how each event type is treated.
-    boot_ms: the wall clock at `now`, epoch milliseconds: epochs are made from it, so that a later run's
-        are greater.
+    boot_ms: the wall clock at `now`, epoch milliseconds: epochs are made from it.
     now: monotonic seconds.
 
     Attributes:
@@ -99,19 +103,15 @@ class Batcher:
     """
 
     def __init__(self, config: ThrottleBatchConfig, catalogue: Catalogue, boot_ms: int, now: float) -> None:
-        self._config = config
+        self._limits = config.limits
         self._catalogue = catalogue
-        self._boot_ms = boot_ms
-        self._boot_now = now
-        self._current: dict[str, Channel] = {}
-        self._lives: dict[tuple[str, int], Channel] = {}
-        self._past: dict[str, LifeRecord] = {}
         self._wakeup = _Wakeup()
         self._owed: dict[tuple[str, int], Channel] = {}
         self._frame_deadlines = Deadlines()
         self._cleanup_deadlines = Deadlines()
         self._gone: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter()
+        self._lives = Lives(config, catalogue, boot_ms, now, self.counters)
         self._producers = Producers(config.limits.max_producers, self.counters)
 
     def restore(self, recovered: Recovered, now: float) -> None:
@@ -120,10 +120,9 @@ class Batcher:
         Lives whose cleanup is not due are in memory again; of the others only the end is kept in mind.
         """
         for record in recovered.lives:  # by ascending epoch: the last of a channel is its present life
-            channel = self._open(record.channel, record.epoch, now)
-            channel.restore(record, self._catalogue, now, self._wall_ms(now))
+            channel = self._lives.restore(record, now)
             if channel.expired(now):
-                self._retire(channel)
+                self._lives.retire(channel)
             else:
                 self._schedule(channel, now)
         for known in recovered.producers:
@@ -140,7 +139,10 @@ class Batcher:
         count = len(envelope.events) + len(header.rejected)
         producer, verdict = self._producers.judge(header, count)
         if verdict is Verdict.FENCED:
-            self._nack(header, header.pseq, RejectReason.FENCED, "a later process uses the same producer id")
+            self.counters[f"rejected{{reason={RejectReason.FENCED}}}"] += 1
+            why = "a later process uses the same producer id"
+            fenced = Nack(header.pid, header.inc, header.channel, header.pseq, RejectReason.FENCED, why)
+            self._wakeup.nacks.append(fenced)
         elif verdict is Verdict.GAP:
             self._retry(header, producer, "gap", now)
         elif verdict is Verdict.NEW:
@@ -152,112 +154,106 @@ class Batcher:
             self._wakeup.acks[header.pid, header.channel] = producer
 
     def _take(self, envelope: Envelope, producer: Producer, now: float) -> None:
+        header, before = envelope.header, producer.taken
+        self._take_runs(envelope, producer, now)
+        for offset, reason in header.rejected:
+            if before < header.pseq + offset <= producer.taken:
+                self._refuse(header, producer, header.pseq + offset, reason, "ingest has refused it")
+
+    def _take_runs(self, envelope: Envelope, producer: Producer, now: float) -> None:
         header = envelope.header
-        rejected = {header.pseq + offset for offset, _ in header.rejected}
-        events = iter(envelope.events)
-        fresh: list[tuple[int, bytes | None]] = []
-        for number in range(header.pseq, header.pseq + len(envelope.events) + len(rejected)):
-            raw = None if number in rejected else next(events)
-            if number > producer.taken:
-                fresh.append((number, raw))
-        read = [(number, raw, self._read(raw) if raw is not None else None) for number, raw in fresh]
-        critical = any(item is not None and item[1].event_class is EventClass.CRITICAL for _, _, item in read)
-        channel: Channel | None = None
+        raws = _with_tombstones(envelope)[producer.taken + 1 - header.pseq :]
+        first = producer.taken + 1
+        runs = self._read(raws)
+        critical = any(run.treatment.event_class is EventClass.CRITICAL for run in runs)
         forced: Channel | None = None
-        accepted = 0
-        for number, raw, item in read:
-            if raw is None or item is None:
-                producer.taken = number  # a tombstone: its sender was told why
+        for run in runs:
+            producer.taken = first + run.offset - 1  # with what carries no event before it
+            try:
+                channel = self._channel_for(header, run, now)
+            except EventRejected as refusal:
+                self.counters[f"rejected{{reason={refusal.reason}}}"] += len(run)
+                for number in range(first + run.offset, first + run.offset + len(run)):
+                    self._refuse(header, producer, number, refusal.reason, refusal.message)
                 continue
-            event, treatment = item
-            if channel is None or treatment.event_class is EventClass.CRITICAL:
-                channel = self._channel_for(header.channel, event, now)
-            if channel is not None and critical and channel.has_room(0):
+            if channel is None:
+                self._retry(header, producer, "max_channels", now)
+                return
+            if critical and channel.room_bytes >= 0:
                 forced = channel
-            if channel is None or not (channel is forced or channel.has_room(len(raw))):
+            fitting = len(run) if channel is forced else run.fitting(channel.room_bytes)
+            if fitting:
+                self._accept(channel, run if fitting == len(run) else run.part(0, fitting), now)
+                producer.taken += fitting
+            if fitting < len(run):
                 self._retry(header, producer, "full", now)
-                break
-            if treatment.terminal and channel.terminal_accepted:
-                self._nack(header, number, RejectReason.AFTER_TERMINAL, f"{header.channel} has already ended")
-                producer.refuse(self._wakeup.nacks[-1])
-            else:
-                channel.accept(raw, event, treatment, now)
-                self._wakeup.channels[channel.name, channel.epoch] = channel
-                accepted += 1
-            producer.taken = number
-        self.counters["events"] += accepted
+                return
+        producer.taken = first + len(raws) - 1
 
     def _receive_foreign(self, envelope: Envelope, now: float) -> None:
-        for raw in envelope.events:
-            item = self._read(raw)
-            if item is None:
+        for run in self._read(envelope.events):
+            try:
+                channel = self._channel_for(envelope.header, run, now)
+            except EventRejected as refusal:
+                self.counters[f"rejected{{reason={refusal.reason}}}"] += len(run)
                 continue
-            event, treatment = item
-            channel = self._channel_for(envelope.header.channel, event, now)
             if channel is None:
-                self.counters["dropped{reason=max_channels}"] += 1
+                self.counters["dropped{reason=max_channels}"] += len(run)
                 continue
             channel.best_effort = True
-            if treatment.terminal and channel.terminal_accepted:
-                self.counters[f"rejected{{reason={RejectReason.AFTER_TERMINAL}}}"] += 1
-            elif treatment.event_class is EventClass.CRITICAL or channel.has_room(len(raw)):
-                self._accept(channel, raw, event, treatment, now)
-            else:
-                channel.lost += 1
-                self._owed[channel.name, channel.epoch] = channel
-                self.counters["dropped{reason=pending_full}"] += 1
+            if run.treatment.event_class is EventClass.CRITICAL or run.size_bytes <= channel.room_bytes:
+                self._accept(channel, run, now)
+                continue
+            for index in range(len(run)):  # one that does not fit is no reason to drop a smaller one
+                single = run.part(index, index + 1)
+                if single.size_bytes <= channel.room_bytes:
+                    self._accept(channel, single, now)
+                else:
+                    channel.lost += 1
+                    self._owed[channel.name, channel.epoch] = channel
+                    self.counters["dropped{reason=pending_full}"] += 1
 
-    def _read(self, raw: bytes) -> tuple[AnyEvent, Treatment] | None:
-        try:
-            event = read_event(raw)
-        except EventRejected as error:  # only a peer that went round ingest can send this
+    def _read(self, raws: Sequence[bytes | None]) -> list[Run]:
+        runs, rejected = read_runs(raws, self._catalogue)
+        for error in rejected:
             self.counters[f"rejected{{reason={error.reason}}}"] += 1
-            return None
-        return event, self._catalogue.treatment(event, raw)
+        return runs
 
-    def _accept(
-        self, channel: Channel, raw: bytes, event: AnyEvent, treatment: Treatment, now: float
-    ) -> None:
-        channel.accept(raw, event, treatment, now)
+    def _accept(self, channel: Channel, run: Run, now: float) -> None:
+        channel.accept(run, now)
         self._wakeup.channels[channel.name, channel.epoch] = channel
-        self.counters["events"] += 1
+        self.counters["events"] += len(run)
 
-    def _channel_for(self, name: str, event: AnyEvent, now: float) -> Channel | None:
-        """Return the channel's present life; a start after the end begins a new one; None at the limit."""
-        channel = self._current.get(name)
-        past = self._past.get(name)
-        starts = event_type(event) in _STARTS
-        if channel is not None and not (channel.terminal_accepted and starts):
-            return channel
-        if len(self._lives) >= self._config.limits.max_channels:
-            return None
-        if past is not None and not (past.ended and starts):
-            channel = self._open(name, past.epoch, now)
-            channel.restore(past, self._catalogue, now, self._wall_ms(now))
-            channel.keep_from(now)
-            return channel
-        epoch = self._wall_ms(now)
-        if channel is not None:
-            epoch = max(epoch, channel.epoch + 1)
-            self._wakeup.channels[name, channel.epoch] = channel  # to be closed, ahead of the new life
-        elif past is not None:
-            epoch = max(epoch, past.epoch + 1)
-        return self._open(name, epoch, now)
+    def _channel_for(self, header: EnvelopeHeader, run: Run, now: float) -> Channel | None:
+        """Return the life that a run goes to; None when `max_channels` are in memory.
 
-    def _open(self, name: str, epoch: int, now: float) -> Channel:
-        """Make a life the channel's present one."""
-        cleanup = self._config.cleanup
-        after_s = cleanup.report_cleanup_after_s if name.startswith("report/") else cleanup.cleanup_after_s
-        channel = Channel(
-            name, epoch, self._config.batch, after_s, cleanup.idle_cleanup_s, now, self._wall_ms(now)
-        )
-        self._past.pop(name, None)
-        self._current[name] = channel
-        self._lives[name, epoch] = channel
+        Raises:
+            EventRejected: the run is refused: `quota`, `after_terminal` or `scan_owned`.
+        """
+        name, pid, starts = header.channel, header.pid, run.treatment.starts
+        channel = self._lives.taking(name, starts=starts)
+        if channel is None:
+            if self._lives.full:
+                return None
+            opened, quota = self._lives.opened_by(pid), self._limits.max_channels_per_producer
+            if opened >= quota:
+                raise EventRejected(
+                    RejectReason.QUOTA,
+                    f"this producer has opened {opened} channels; max_channels_per_producer is {quota}",
+                )
+            ended = self._lives.current(name)
+            if ended is not None:
+                self._wakeup.channels[name, ended.epoch] = ended  # to be closed, ahead of the new life
+            channel = self._lives.open(name, pid, now, starts=starts)
+            if header.own and not channel.head_seq:
+                channel.owner = pid
+        if channel.terminal_accepted:
+            if run.treatment.terminal:
+                raise EventRejected(RejectReason.AFTER_TERMINAL, f"{name} has already ended")
+        elif channel.owner != pid and (channel.owner or header.own):
+            whose = f"belongs to producer {channel.owner}" if channel.owner else "is fed by others already"
+            raise EventRejected(RejectReason.SCAN_OWNED, f"{name} {whose}, until it ends")
         return channel
-
-    def _wall_ms(self, now: float) -> int:
-        return self._boot_ms + int((now - self._boot_now) * 1000)
 
     def _retry(self, header: EnvelopeHeader, producer: Producer, reason: str, now: float) -> None:
         self.counters[f"not_taken{{reason={reason}}}"] += 1
@@ -266,9 +262,13 @@ class Batcher:
                 Retry(header.pid, header.inc, header.channel, producer.taken + 1, reason)
             )
 
-    def _nack(self, header: EnvelopeHeader, pseq: int, reason: RejectReason, message: str) -> None:
-        self.counters[f"rejected{{reason={reason}}}"] += 1
-        self._wakeup.nacks.append(Nack(header.pid, header.inc, header.channel, pseq, reason, message))
+    def _refuse(
+        self, header: EnvelopeHeader, producer: Producer, pseq: int, reason: str, message: str
+    ) -> None:
+        """Tell a producer that a number is not taken, for good; and again with its ack, if that is lost."""
+        nack = Nack(header.pid, header.inc, header.channel, pseq, reason, message)
+        self._wakeup.nacks.append(nack)
+        producer.refuse(nack)
 
     # --- out --------------------------------------------------------------------------------------
 
@@ -277,14 +277,11 @@ class Batcher:
         for life, channel in list(self._owed.items()):
             raw = encode_event(Lost(count=channel.lost, reason="pending_full"))
             # A life that is about to be closed must be told now: nothing of it may follow its successor.
-            if channel.has_room(len(raw)) or self._current.get(channel.name) is not channel:
+            if len(raw) <= channel.room_bytes or not self._lives.is_present(channel):
                 del self._owed[life]
-                event = read_event(raw)
                 channel.lost = 0
                 # Its time of receipt is that of what is already waiting: it must not delay a frame.
-                self._accept(
-                    channel, raw, event, self._catalogue.treatment(event, raw), channel.last_event_at
-                )
+                self._accept(channel, self._read([raw])[0], channel.last_event_at)
         chunks = []
         for life, channel in self._wakeup.channels.items():
             checkpoint = channel.checkpoint(CHECKPOINT_EVENTS)
@@ -302,7 +299,7 @@ class Batcher:
 
     def last_commit(self) -> Commit:
         """Return the states that are not kept yet: for the journal, when the worker stops."""
-        checkpoints = [channel.checkpoint(1) for channel in self._lives.values()]
+        checkpoints = [channel.checkpoint(1) for channel in self._lives]
         return Commit([], [], [checkpoint for checkpoint in checkpoints if checkpoint is not None])
 
     def committed(self, now: float) -> Release:
@@ -317,11 +314,11 @@ class Batcher:
             producer.committed = producer.taken
             acks.append(Ack(pid, producer.inc, name, producer.committed))
         frames: list[Frame] = []
-        for life, channel in wakeup.channels.items():
+        for channel in wakeup.channels.values():
             frames.extend(channel.committed(now))
-            if self._current.get(channel.name) is not channel:
+            if not self._lives.is_present(channel):
                 frames.extend(channel.close())
-            if life in self._lives:  # the wake-up that replaced a life may also have freed it
+            if self._lives.holds(channel):  # the wake-up that replaced a life may also have freed it
                 self._schedule(channel, now)
         return Release(Feedback(acks, wakeup.retries, wakeup.nacks), frames)
 
@@ -357,31 +354,15 @@ class Batcher:
         checkpoint = channel.checkpoint(1)
         if checkpoint is not None:
             self._wakeup.checkpoints[channel.name, channel.epoch] = checkpoint
-        self._retire(channel)
+        self._lives.retire(channel)
+        self._owed.pop((channel.name, channel.epoch), None)
+        self._frame_deadlines.drop(channel)
         self._gone.append((channel.name, channel.epoch))
         self.counters["channels_cleaned_up"] += 1
 
-    def _retire(self, channel: Channel) -> None:
-        """Take a life out of memory; of the present one its end is kept in mind."""
-        del self._lives[channel.name, channel.epoch]
-        self._owed.pop((channel.name, channel.epoch), None)
-        self._frame_deadlines.drop(channel)
-        if self._current.get(channel.name) is channel:
-            del self._current[channel.name]
-            self._past[channel.name] = LifeRecord(
-                channel.name,
-                channel.epoch,
-                channel.head_seq,
-                self._wall_ms(channel.terminal_at) if channel.terminal_at is not None else None,
-                self._wall_ms(channel.last_event_at),
-                channel.snapshot(),
-            )
-
     def forget(self, name: str, epoch: int) -> None:
         """Take notice that a life whose memory was freed is nowhere any more."""
-        past = self._past.get(name)
-        if past is not None and past.epoch == epoch:
-            del self._past[name]
+        self._lives.forget(name, epoch)
 
     def take_gone(self) -> list[tuple[str, int]]:
         """Return (channel, epoch) of the lives freed since the last call."""
@@ -392,16 +373,27 @@ class Batcher:
 
     def current(self, name: str) -> Channel | None:
         """Return the present life of a channel."""
-        return self._current.get(name)
+        return self._lives.current(name)
 
     def life(self, name: str, epoch: int) -> Channel | None:
         """Return one life of a channel, while its memory is kept."""
-        return self._lives.get((name, epoch))
+        return self._lives.life(name, epoch)
 
     def past(self, name: str) -> LifeRecord | None:
-        """Return the end of a channel whose memory was freed, while the journal has it."""
-        return self._past.get(name)
+        """Return the end of a channel whose memory was freed, while it is kept in mind."""
+        return self._lives.past(name)
 
     def channels(self) -> list[Channel]:
         """Return the present life of every channel."""
-        return list(self._current.values())
+        return self._lives.present()
+
+
+def _with_tombstones(envelope: Envelope) -> Sequence[bytes | None]:
+    """Return what each number of an envelope carries, from `pseq` on; None where ingest took it out."""
+    header = envelope.header
+    if not header.rejected:
+        return envelope.events
+    rejected = dict(header.rejected)
+    events = iter(envelope.events)
+    count = len(envelope.events) + len(rejected)
+    return [None if offset in rejected else next(events) for offset in range(count)]

@@ -18,13 +18,16 @@ nothing pending             nothing; no deadline but cleanup
 
 from __future__ import annotations
 
+from itertools import chain
+
 from pipeline.errors import EventRejected
-from pipeline.event import AnyEvent, Catalogue, EventClass, Treatment, read_event
+from pipeline.event import Catalogue, EventClass, read_event
 from pipeline.frame import Frame
 from pipeline.throttle_batch.config import BatchSection
 from pipeline.throttle_batch.history import Chunk
-from pipeline.throttle_batch.pending import Entry, PendingBatch
+from pipeline.throttle_batch.pending import PendingBatch
 from pipeline.throttle_batch.records import Checkpoint, LifeRecord, LifeState
+from pipeline.throttle_batch.runs import Run
 from pipeline.throttle_batch.scan_state import ScanState
 from pipeline.throttle_batch.token_bucket import TokenBucket
 
@@ -38,6 +41,11 @@ class Channel:
     idle_cleanup_s: how long after its last event a channel without one is kept.
     now: monotonic seconds.
     created_ms: the wall clock at `now`, epoch milliseconds; for showing.
+
+    Attributes:
+        owner: the pid of the producer that has this life for itself; empty for none.
+        opened_by: the pid of the producer whose event brought it into memory; empty for a foreign one's, or
+            a journal.
     """
 
     __slots__ = (
@@ -48,7 +56,7 @@ class Channel:
         "_critical_due",
         "_frame_bucket",
         "_idle_cleanup_s",
-        "_kept_best_effort",
+        "_kept",
         "_kept_from",
         "_next_seq",
         "_pending",
@@ -63,6 +71,8 @@ class Channel:
         "lost",
         "merged",
         "name",
+        "opened_by",
+        "owner",
         "published_seq",
         "state",
         "terminal_accepted",
@@ -88,14 +98,14 @@ class Channel:
         self._critical_bucket = TokenBucket(batch.max_critical_frames_per_s, batch.max_critical_frames_per_s)
         self._critical_due: float | None = None
         self._pending = PendingBatch(name, epoch, batch.max_frame_bytes)
-        self._uncommitted: list[tuple[Entry, AnyEvent]] = []
+        self._uncommitted: list[Run] = []
         self._uncommitted_bytes = 0
         self._next_seq = 1
         self.last_event_at = now
         self.created_at = now
         self.created_ms = created_ms
         self._checkpointed = 0
-        self._kept_best_effort = False
+        self._kept = (False, "")
         self._kept_from = float("-inf")
         self.state = ScanState()
         self.published_seq = 0
@@ -103,6 +113,8 @@ class Channel:
         self.merged = 0
         self.lost = 0
         self.best_effort = False
+        self.owner = ""
+        self.opened_by = ""
         self.terminal_accepted = False
         self.terminal_at: float | None = None
 
@@ -123,7 +135,9 @@ class Channel:
         self.last_event_at = now - max(0, now_ms - record.updated_ms) / 1000
         self.frames = state.frames
         self.merged = state.merged
-        self.best_effort = self._kept_best_effort = state.best_effort
+        self.best_effort = state.best_effort
+        self.owner = state.owner
+        self._kept = (self.best_effort, self.owner)
         self.state.restore(state)
         self._checkpointed = state.folded
         for raw in record.tail:
@@ -143,7 +157,7 @@ class Channel:
     @property
     def committed_seq(self) -> int:
         """The last event committed, and folded into the state."""
-        return self._uncommitted[0][0].seq - 1 if self._uncommitted else self._next_seq - 1
+        return self._uncommitted[0].first - 1 if self._uncommitted else self._next_seq - 1
 
     def snapshot(self) -> LifeState:
         """Return the state as it is now: folded up to the last event committed."""
@@ -153,6 +167,7 @@ class Channel:
             frames=self.frames,
             merged=self.merged,
             best_effort=self.best_effort,
+            owner=self.owner,
             status=self.state.status,
             phase=self.state.phase,
             progress=self.state.progress,
@@ -162,13 +177,13 @@ class Channel:
     def checkpoint(self, least_events: int) -> Checkpoint | None:
         """Return the state for the journal; None while less than `least_events` came since the last one.
 
-        What no event tells, that some of it came at best effort, is kept at once.
+        What no event tells, whose it is and that some of it came at best effort, is kept at once.
         """
-        told = self.best_effort == self._kept_best_effort
-        if told and self.committed_seq - self._checkpointed < least_events:
+        untold = (self.best_effort, self.owner)
+        if untold == self._kept and self.committed_seq - self._checkpointed < least_events:
             return None
         self._checkpointed = self.committed_seq
-        self._kept_best_effort = self.best_effort
+        self._kept = untold
         return Checkpoint(self.name, self.epoch, self.snapshot())
 
     @property
@@ -181,27 +196,24 @@ class Channel:
         """The last event accepted."""
         return self._next_seq - 1
 
-    def has_room(self, size_bytes: int) -> bool:
-        """Say whether so many bytes more stay within `max_pending_bytes`."""
-        waiting = self._pending.size_bytes + self._uncommitted_bytes
-        return waiting + size_bytes <= self._batch.max_pending_bytes
+    @property
+    def room_bytes(self) -> int:
+        """How many event bytes more stay within `max_pending_bytes`; negative when it is exceeded."""
+        return self._batch.max_pending_bytes - self.waiting_bytes
 
-    def accept(self, raw: bytes, event: AnyEvent, treatment: Treatment, now: float) -> int:
-        """Number an event and keep it until it is committed.
+    def accept(self, run: Run, now: float) -> None:
+        """Number the events of a run and keep them until they are committed.
 
-        The caller has seen to `has_room` and to `terminal_accepted`.
-
-        Returns:
-            Its seq.
+        The caller has seen to `room_bytes` and to `terminal_accepted`.
         """
-        seq = self._next_seq
-        self._next_seq += 1
-        self._uncommitted.append((Entry(seq, raw, treatment, now), event))
-        self._uncommitted_bytes += len(raw)
+        run.first = self._next_seq
+        run.received_at = now
+        self._next_seq += len(run)
+        self._uncommitted.append(run)
+        self._uncommitted_bytes += run.size_bytes
         self.last_event_at = now
-        if treatment.terminal:
+        if run.treatment.terminal:
             self.terminal_accepted = True
-        return seq
 
     def uncommitted(self) -> Chunk | None:
         """Return the events that are not committed; None when all are."""
@@ -210,9 +222,9 @@ class Channel:
         return Chunk(
             self.name,
             self.epoch,
-            self._uncommitted[0][0].seq,
-            [entry.raw for entry, _ in self._uncommitted],
-            any(entry.treatment.terminal for entry, _ in self._uncommitted),
+            self._uncommitted[0].first,
+            list(chain.from_iterable(run.raws for run in self._uncommitted)),
+            any(run.treatment.terminal for run in self._uncommitted),
         )
 
     def committed(self, now: float) -> list[Frame]:
@@ -221,12 +233,14 @@ class Channel:
         Returns:
             The frames that are due now, in order; they must be published in this order.
         """
-        for entry, event in self._uncommitted:
-            self._pending.add(entry)
-            self.state.fold(event, entry.treatment)
-            if entry.treatment.terminal:
+        for run in self._uncommitted:
+            self._pending.add(run)
+            for event in run.events:
+                self.state.fold(event, run.treatment)
+            run.events = []
+            if run.treatment.terminal:
                 self.terminal_at = now
-            if entry.treatment.event_class is EventClass.CRITICAL and self._critical_due is None:
+            if run.treatment.event_class is EventClass.CRITICAL and self._critical_due is None:
                 self._critical_due = (
                     now if self._critical_bucket.take(now) else now + self._batch.critical_gather_s
                 )

@@ -218,6 +218,26 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "channels"},
         ),
     ] = 100_000
+    max_channels_per_producer: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=10_000_000,
+            description="Channels in a shard's memory that one producer has opened; its events for a further "
+            "one are rejected as `quota`.",
+            extra={"unit": "channels"},
+        ),
+    ] = 10_000
+    max_past_channels: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=10_000_000,
+            description="Channels whose memory was freed of which a shard keeps the end in mind; beyond it "
+            "the one freed longest ago is forgotten, and a later event begins a new life.",
+            extra={"unit": "channels"},
+        ),
+    ] = 100_000
     max_producers: Annotated[
         int,
         msgspec.Meta(

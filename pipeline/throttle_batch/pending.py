@@ -8,61 +8,68 @@ the log: each covers a contiguous range, and what merging leaves out of it is co
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from itertools import chain
 
-from pipeline.event import EventClass, Treatment
+from pipeline.event import EventClass
 from pipeline.frame import Frame
-
-
-class Entry(NamedTuple):
-    """One numbered event, how it is treated, and when it was received (monotonic seconds)."""
-
-    seq: int
-    raw: bytes
-    treatment: Treatment
-    received_at: float
+from pipeline.throttle_batch.runs import Run
 
 
 class PendingBatch:
     """Args:
     channel: `kind/id`.
     epoch: the life the events belong to.
-    max_frame_bytes: the most event bytes in one frame; a single event may not exceed it.
+    max_frame_bytes: the most event bytes in one frame; a single event may exceed it, and goes alone.
+
+    Attributes:
+        size_bytes: of all pending events.
+        last_critical_seq: of the critical event that was added last.
     """
 
-    __slots__ = ("_channel", "_entries", "_epoch", "_max_frame_bytes", "last_critical_seq", "size_bytes")
+    __slots__ = (
+        "_channel",
+        "_count",
+        "_epoch",
+        "_max_frame_bytes",
+        "_runs",
+        "last_critical_seq",
+        "size_bytes",
+    )
 
     def __init__(self, channel: str, epoch: int, max_frame_bytes: int) -> None:
         self._channel = channel
         self._epoch = epoch
         self._max_frame_bytes = max_frame_bytes
-        self._entries: deque[Entry] = deque()
+        self._runs: deque[Run] = deque()
+        self._count = 0
         self.size_bytes = 0
         self.last_critical_seq = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        """Return how many events are pending."""
+        return self._count
 
-    def add(self, entry: Entry) -> None:
-        """Append the next event; its seq follows the one before."""
-        self._entries.append(entry)
-        self.size_bytes += len(entry.raw)
-        if entry.treatment.event_class is EventClass.CRITICAL:
-            self.last_critical_seq = entry.seq
+    def add(self, run: Run) -> None:
+        """Append the next events; their seqs follow those before."""
+        self._runs.append(run)
+        self._count += len(run)
+        self.size_bytes += run.size_bytes
+        if run.treatment.event_class is EventClass.CRITICAL:
+            self.last_critical_seq = run.first
 
     @property
     def first_at(self) -> float:
         """When the oldest pending event was received; ask only while there is one."""
-        return self._entries[0].received_at
+        return self._runs[0].received_at
 
     @property
     def has_critical(self) -> bool:
         """Whether a critical event waits here."""
-        return bool(self._entries) and self.last_critical_seq >= self._entries[0].seq
+        return bool(self._runs) and self.last_critical_seq >= self._runs[0].first
 
     def cut(self) -> Frame | None:
         """Cut one frame of all that is pending, up to `max_frame_bytes`; None when nothing is."""
-        return self._cut(self._entries[-1].seq, critical=False) if self._entries else None
+        return self._cut(self._runs[-1].first, critical=False) if self._runs else None
 
     def cut_critical(self) -> list[Frame]:
         """Cut everything up to the last critical event.
@@ -75,51 +82,72 @@ class PendingBatch:
         frames: list[Frame] = []
         while self.has_critical:
             first_critical = next(
-                entry.seq for entry in self._entries if entry.treatment.event_class is EventClass.CRITICAL
+                run.first for run in self._runs if run.treatment.event_class is EventClass.CRITICAL
             )
-            if self._entries[0].seq < first_critical:
+            if self._runs[0].first < first_critical:
                 frames.append(self._cut(first_critical - 1, critical=False))
             else:
                 frames.append(self._cut(self.last_critical_seq, critical=True))
         return frames
 
     def _cut(self, upto: int, *, critical: bool) -> Frame:
-        first = self._entries[0].seq
-        kept: dict[int, Entry] = {}
-        latest: dict[str, Entry] = {}
+        """Cut a frame of the runs that begin at `upto` or before, as far as `max_frame_bytes` allows."""
+        first = self._runs[0].first
+        kept: dict[int, Run] = {}
+        latest: dict[str, Run] = {}
         size = merged = 0
         last = first - 1
-        terminal = False
-        while self._entries and self._entries[0].seq <= upto:
-            entry = self._entries[0]
-            replaced = latest.get(entry.treatment.key) if entry.treatment.key is not None else None
-            grown = size + len(entry.raw) - (len(replaced.raw) if replaced else 0)
-            if grown > self._max_frame_bytes and kept:
+        while self._runs and self._runs[0].first <= upto:
+            run = self._runs[0]
+            key = run.treatment.key
+            replaced = latest.get(key) if key is not None else None
+            room = self._max_frame_bytes - size + (replaced.size_bytes if replaced else 0)
+            fitting = run.fitting(room) or (0 if kept else 1)
+            if not fitting:
                 break
-            self._entries.popleft()
-            self.size_bytes -= len(entry.raw)
+            run = self._take(fitting)
             if replaced is not None:
-                del kept[replaced.seq]
+                del kept[replaced.first]
+                size -= replaced.size_bytes
                 merged += 1
-            if entry.treatment.key is not None:
-                latest[entry.treatment.key] = entry
-            kept[entry.seq] = entry
-            size = grown
-            last = entry.seq
-            terminal = terminal or entry.treatment.terminal
+            if key is not None:
+                latest[key] = run
+            kept[run.first] = run
+            size += run.size_bytes
+            last = run.first + fitting - 1
+        runs = list(kept.values())
         return Frame(
             channel=self._channel,
             epoch=self._epoch,
             first=first,
             last=last,
-            events=tuple(entry.raw for entry in kept.values()),
+            events=tuple(chain.from_iterable(run.raws for run in runs)),
             merged=merged,
-            at=tuple(seq - first for seq in kept) if merged else (),
+            at=tuple(run.first - first + offset for run in runs for offset in range(len(run)))
+            if merged
+            else (),
             critical=critical,
-            terminal=terminal,
-            state=tuple(
-                (index, entry.treatment.key)
-                for index, entry in enumerate(kept.values())
-                if entry.treatment.key is not None
-            ),
+            terminal=any(run.treatment.terminal for run in runs),
+            state=_state(runs) if latest else (),
         )
+
+    def _take(self, count: int) -> Run:
+        """Take so many events off the first run; what is left of it stays the first."""
+        run = self._runs.popleft()
+        if count < len(run):
+            self._runs.appendleft(run.part(count, len(run)))
+            run = run.part(0, count)
+        self._count -= count
+        self.size_bytes -= run.size_bytes
+        return run
+
+
+def _state(runs: list[Run]) -> tuple[tuple[int, str], ...]:
+    """Return (index among the events, key) of each state event."""
+    found = []
+    index = 0
+    for run in runs:
+        if run.treatment.key is not None:
+            found.append((index, run.treatment.key))
+        index += len(run)
+    return tuple(found)

@@ -20,6 +20,7 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         frames: frames published.
         merged: state events that were left out of them.
         best_effort: some of it came from producers that do not number their events.
+        owner: the pid of the producer that has this life for itself; empty for none.
         status: `running`, `completed` or `failed`.
         phase: the phase last named.
         progress: percent.
@@ -31,6 +32,7 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     frames: int = 0
     merged: int = 0
     best_effort: bool = False
+    owner: str = ""
     status: str = "running"
     phase: str | None = None
     progress: float | None = None

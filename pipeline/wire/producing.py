@@ -46,6 +46,7 @@ class EnvelopeHeader(msgspec.Struct, frozen=True, omit_defaults=True):
         pseq: number of the first event, from 1 for each (pid, channel); 0 when not numbered.
         una: the oldest number the producer has no ack for; it holds nothing before it any more.
         rejected: (offset from `pseq`, reason) of numbers that carry no event: ingest took them out. Sorted.
+        own: the producer claims the channel's life for itself.
     """
 
     channel: str
@@ -54,6 +55,7 @@ class EnvelopeHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     pseq: int = 0
     una: int = 0
     rejected: tuple[tuple[int, str], ...] = ()
+    own: bool = False
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -99,8 +101,8 @@ def decode_envelope(message: bytes) -> Envelope:
         offsets = [offset for offset, _ in header.rejected]
         if any(not 0 <= offset < count for offset in offsets) or sorted(set(offsets)) != offsets:
             raise MessageMalformed("rejected: offsets must ascend and lie within the envelope")
-    elif header.rejected:
-        raise MessageMalformed("rejected: only a numbered producer's events leave numbers behind")
+    elif header.rejected or header.own:
+        raise MessageMalformed("rejected, own: only a numbered producer has numbers, or a scan of its own")
     return Envelope(header, events)
 
 
@@ -134,8 +136,8 @@ class Ack(msgspec.Struct, frozen=True, array_like=True):
 class Retry(msgspec.Struct, frozen=True, array_like=True):
     """The worker needs (pid, channel) again from `pseq` on.
 
-    `reason` is `gap` (something before was lost on the way) or `full` (the channel's pending bytes are
-    at their limit: wait a little).
+    `reason` is `gap` (something before was lost on the way), `full` (the channel's pending bytes are at
+    their limit: wait a little) or `max_channels` (the shard can open no further channel: wait).
     """
 
     pid: str

@@ -311,7 +311,9 @@ def test_the_default_treatment(kind: str) -> None:
     if kind in STATE_KEYS:
         assert treatment == Treatment(EventClass.STATE, f"{kind}:{FULL[kind][STATE_KEYS[kind]]}")
     elif kind in CRITICAL:
-        assert treatment == Treatment(EventClass.CRITICAL, None, kind in TERMINAL)
+        assert treatment == Treatment(
+            EventClass.CRITICAL, None, kind in TERMINAL, kind in ("scanStarted", "reportStarted")
+        )
     else:
         assert treatment == Treatment(EventClass.FACT)
 

@@ -85,7 +85,7 @@ def test_a_message_is_packed_up_to_its_bounds() -> None:
 
 
 def test_the_window_grows_with_acks_to_its_maximum_and_halves_when_something_is_missed() -> None:
-    box = outbox(3 * MAX_WINDOW_EVENTS)
+    box = outbox(6 * MAX_WINDOW_EVENTS)
 
     def window() -> int:
         return sum(count for _, count in send_all(box))
@@ -99,6 +99,8 @@ def test_the_window_grows_with_acks_to_its_maximum_and_halves_when_something_is_
         send_all(box)
     box.retry("gap", 0.0)
     assert window() == MAX_WINDOW_EVENTS // 2
+    assert box.acked(box.una + 799, 0.0) == 800
+    assert window() == 800 + 100, "and grows slower, once it has met a bound"
     for _ in range(20):
         box.retry("gap", 0.0)
     assert window() == MIN_WINDOW_EVENTS
@@ -134,15 +136,44 @@ TIMELINES: dict[str, list[tuple[float, Callable[[Outbox, float], object], object
         (19.0, send_all, [(1, 3)]),
         (19.0, lambda box, _: box.next_deadline(), 19.0 + MAX_TIMEOUT_S),
     ],
-    "an ack is progress: the timeout runs anew and is short again": [
+    "an ack is progress: the timeout runs anew": [
+        (10.0, send_all, [(1, 3)]),
+        (10.2, lambda box, now: box.acked(1, now), 1),
+        (10.2, lambda box, _: box.next_deadline(), 10.2 + TIMEOUT_S),
+        (10.49, Outbox.handle_timeout, False),
+        (10.51, Outbox.handle_timeout, True),
+        (10.51, send_all, [(2, 2)]),
+    ],
+    "slow acks: the timeout is twice what they take, and comes down slowly": [
+        (10.0, send_all, [(1, 3)]),
+        (10.25, lambda box, now: box.acked(3, now), 3),
+        (10.3, lambda box, _: box.add(event(4)), 4),
+        (10.3, send_all, [(4, 1)]),
+        (10.3, lambda box, _: box.next_deadline(), 10.8),
+        (10.31, lambda box, now: box.acked(4, now), 1),
+        (10.4, lambda box, _: box.add(event(5)), 5),
+        (10.4, send_all, [(5, 1)]),
+        (10.4, lambda box, _: box.next_deadline(), 10.4 + 2 * 0.9 * 0.25),
+    ],
+    "very slow acks: the timeout has a bound": [
+        (10.0, send_all, [(1, 3)]),
+        (19.0, lambda box, now: box.acked(3, now), 3),
+        (19.0, lambda box, _: box.add(event(4)), 4),
+        (19.0, send_all, [(4, 1)]),
+        (19.0, lambda box, _: box.next_deadline(), 19.0 + MAX_TIMEOUT_S),
+    ],
+    "what was sent twice measures nothing: the timeout stays doubled until something new is acked": [
         (10.0, send_all, [(1, 3)]),
         (10.3, Outbox.handle_timeout, True),
         (10.3, send_all, [(1, 3)]),
-        (10.5, lambda box, now: box.acked(1, now), 1),
+        (10.35, lambda box, now: box.acked(3, now), 3),
+        (10.4, lambda box, _: box.add(event(4)), 4),
+        (10.4, send_all, [(4, 1)]),
+        (10.4, lambda box, _: box.next_deadline(), 10.4 + 2 * TIMEOUT_S),
+        (10.5, lambda box, now: box.acked(4, now), 1),
+        (10.5, lambda box, _: box.add(event(5)), 5),
+        (10.5, send_all, [(5, 1)]),
         (10.5, lambda box, _: box.next_deadline(), 10.5 + TIMEOUT_S),
-        (10.79, Outbox.handle_timeout, False),
-        (10.81, Outbox.handle_timeout, True),
-        (10.81, send_all, [(2, 2)]),
     ],
     "an ack that says nothing new is no progress": [
         (10.0, send_all, [(1, 3)]),
@@ -184,6 +215,16 @@ TIMELINES: dict[str, list[tuple[float, Callable[[Outbox, float], object], object
         (10.06, lambda box, _: box.next_deadline(), None),
         (10.06, send_all, [(1, 3)]),
     ],
+    "no room for a channel: the same": [
+        (10.0, send_all, [(1, 3)]),
+        (10.0, lambda box, now: box.retry("max_channels", now), None),
+        (10.0, lambda box, _: box.held_up, "max_channels"),
+        (10.04, send_all, []),
+        (10.06, Outbox.handle_timeout, False),
+        (10.06, send_all, [(1, 3)]),
+        (10.1, lambda box, now: box.acked(1, now), 1),
+        (10.1, lambda box, _: box.held_up, ""),
+    ],
     "an ack ends the pause": [
         (10.0, send_all, [(1, 3)]),
         (10.0, lambda box, now: box.retry("full", now), None),
@@ -208,6 +249,26 @@ def test_timeline(name: str) -> None:
         result = call(box, at)
         wanted = pytest.approx(expected) if isinstance(expected, float) else expected
         assert result == wanted, f"at {at}"
+
+
+def test_a_full_window_waits_for_an_ack() -> None:
+    box = outbox(MIN_WINDOW_EVENTS + 1)
+    assert box.has_room
+    send_all(box)
+    assert not box.has_room
+    box.acked(1, 0.0)
+    assert box.has_room
+    large = outbox(9, 65_000)
+    send_all(large)
+    assert not large.has_room, "in bytes as well"
+
+
+def test_a_claim_is_in_every_message() -> None:
+    box = Outbox("scan/a", "p", 7, own=True)
+    box.add(event(1))
+    message = box.next_message(0.0)
+    assert message is not None
+    assert message[0].own
 
 
 def test_a_refusal_is_news_once_and_only_of_what_is_not_acked() -> None:

@@ -163,3 +163,60 @@ def test_what_cannot_be_spooled_is_not_numbered() -> None:
         (B, 7, 1, 1, [b"22"]),
         ("scan/new", 7, 1, 1, [b"z"]),
     ]
+
+
+def test_only_what_is_not_acked_is_busy() -> None:
+    outboxes = filled()
+    assert [box.channel for box in outboxes.busy()] == [A, B]
+    outboxes.hear(ack(B, 1), 0.0)
+    assert [box.channel for box in outboxes.busy()] == [A]
+    assert [box.channel for box in outboxes] == [A, B], "but nothing is forgotten"
+    outboxes.add(B, b"5")
+    outboxes.hear(ack(A, 2), 0.0)
+    assert [box.channel for box in outboxes.busy()] == [A, B]
+    assert outboxes.may_send(B)
+
+
+def test_what_was_dropped_is_told_in_its_channel() -> None:
+    outboxes = Outboxes("p", 7)
+    for channel in (A, B, A):
+        outboxes.drop(channel)
+    outboxes.tell_dropped()
+    outboxes.tell_dropped()
+    assert {box.channel: list(box.unacked()) for box in outboxes} == {
+        A: [b'{"type":"lost","count":2,"reason":"emitter_full"}'],
+        B: [b'{"type":"lost","count":1,"reason":"emitter_full"}'],
+    }
+
+
+def test_what_cannot_be_told_is_kept_to_be_told() -> None:
+    spool = Bytes()
+    outboxes = Outboxes("p", 7)
+    outboxes.spool = spool
+    outboxes.drop(A)
+    spool.full = True
+    with pytest.raises(OperatorError):
+        outboxes.tell_dropped()
+    spool.full = False
+    outboxes.tell_dropped()
+    assert outboxes.unacked == 1
+
+
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        ([], ""),
+        (["gap"], ""),
+        (["full"], "takes no more for now than readers can be given: max_pending_bytes"),
+        (["full", "max_channels"], "can open no further channel: max_channels"),
+    ],
+)
+def test_what_holds_it_up_is_told_until_an_ack(reasons: list[str], told: str) -> None:
+    outboxes = filled()
+    for channel, reason in zip((A, B), reasons, strict=False):
+        outboxes.hear(Feedback(retries=[Retry("p", 7, channel, 1, reason)]), 0.0)
+    assert outboxes.held_up == told
+    for box in outboxes.busy():
+        box.sent(box.next_message(9.0)[1], 9.0)
+        outboxes.hear(ack(box.channel, 1), 9.0)
+    assert outboxes.held_up == ""

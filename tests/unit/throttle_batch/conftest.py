@@ -25,12 +25,14 @@ from pipeline.wire import Ack, Envelope, EnvelopeHeader, Nack, Retry
 PACKAGE = "pipeline.throttle_batch"
 MODULES = (
     "token_bucket",
+    "runs",
     "pending",
     "history",
     "scan_state",
     "channel",
     "deadlines",
     "producers",
+    "lives",
     "batcher",
 )
 CATALOGUE = Catalogue()
@@ -66,8 +68,9 @@ def numbered(
     inc: int = 1,
     channel: str = "scan/a",
     rejected: tuple[tuple[int, str], ...] = (),
+    own: bool = False,
 ) -> Envelope:
-    return Envelope(EnvelopeHeader(channel, pid, inc, first, una, rejected), list(events))
+    return Envelope(EnvelopeHeader(channel, pid, inc, first, una, rejected, own), list(events))
 
 
 class Core:
@@ -75,16 +78,24 @@ class Core:
 
     def __init__(self, modules: Mapping[str, types.ModuleType]) -> None:
         self.token_bucket = modules["token_bucket"]
+        self.runs = modules["runs"]
         self.pending = modules["pending"]
         self.history = modules["history"]
         self.scan_state = modules["scan_state"]
         self._channel = modules["channel"]
         self.deadlines = modules["deadlines"]
         self.producers = modules["producers"]
+        self.lives = modules["lives"]
         self._batcher = modules["batcher"]
 
+    def read(self, events: Iterable[bytes]) -> list:
+        """The runs of a message."""
+        runs, rejected = self.runs.read_runs(list(events), CATALOGUE)
+        assert not rejected
+        return runs
+
     def channel(self, now: float = 0.0, **batch: float) -> ChannelRig:
-        return ChannelRig(self._channel, BatchSection(**batch), now)
+        return ChannelRig(self, BatchSection(**batch), now)
 
     def batcher(
         self,
@@ -92,13 +103,20 @@ class Core:
         *,
         max_channels: int = 1000,
         max_producers: int = 1000,
+        max_channels_per_producer: int = 1000,
+        max_past_channels: int = 1000,
         cleanup: CleanupSection | None = None,
         **batch: float,
     ) -> BatcherRig:
         config = ThrottleBatchConfig(
             batch=BatchSection(**batch),  # the bounds of a file do not hold here: small ones test faster
             cleanup=cleanup or CleanupSection(),
-            limits=LimitsSection(max_channels=max_channels, max_producers=max_producers),
+            limits=LimitsSection(
+                max_channels=max_channels,
+                max_producers=max_producers,
+                max_channels_per_producer=max_channels_per_producer,
+                max_past_channels=max_past_channels,
+            ),
         )
         return BatcherRig(self._batcher, config, now)
 
@@ -129,8 +147,9 @@ def load_core(edits: Mapping[str, Iterable[tuple[str, str]]] | None = None) -> C
 class ChannelRig:
     """One channel, driven to exact times. `frames` is every frame with the time at which it left."""
 
-    def __init__(self, module: types.ModuleType, batch: BatchSection, now: float = 0.0) -> None:
-        self.channel = module.Channel("scan/a", 7, batch, 300.0, 86_400.0, now)
+    def __init__(self, core: Core, batch: BatchSection, now: float = 0.0) -> None:
+        self._core = core
+        self.channel = core._channel.Channel("scan/a", 7, batch, 300.0, 86_400.0, now)
         self.sent: list[bytes] = []
         self.accepted_at: list[float] = []
         self.frames: list[tuple[float, Frame]] = []
@@ -139,11 +158,10 @@ class ChannelRig:
     def at(self, now: float, *events: bytes) -> None:
         """Let time pass to `now`, then accept and commit `events` in one wake-up."""
         self.until(now)
-        for raw in events:
-            event = read_event(raw)
-            self.channel.accept(raw, event, CATALOGUE.treatment(event, raw), now)
-            self.sent.append(raw)
-            self.accepted_at.append(now)
+        for run in self._core.read(events):
+            self.channel.accept(run, now)
+        self.sent += events
+        self.accepted_at += [now] * len(events)
         self._note(now, self.channel.handle_timeout(now))
         self._note(now, self.channel.committed(now))
         self._now = now

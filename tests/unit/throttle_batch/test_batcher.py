@@ -124,6 +124,23 @@ def check_a_tombstone_leaves_no_hole(core: Core) -> None:
     assert rig.retries == []
 
 
+def check_why_a_number_is_empty_is_told(core: Core) -> None:
+    """With the ack, and again with it: the ingest that took the event out may not have lived to say so."""
+    rig = core.batcher(max_pending_bytes=4_000, max_frame_bytes=2_000)
+    big = [fact(number, 1_000) for number in range(5)]
+    message = numbered(1, *big, rejected=((1, "json"), (6, "schema")))
+    rig.at(0.0, message)
+    said = "ingest has refused it"
+    assert rig.nacks == [Nack("p", 1, "scan/a", 2, "json", said)], "number 7 is not taken yet"
+    rig.at(0.3, message)
+    assert [nack for nack in rig.nacks if nack.pseq == 7] == [Nack("p", 1, "scan/a", 7, "schema", said)]
+    before = len(rig.nacks)
+    rig.at(0.4, message)
+    assert [nack.pseq for nack in rig.nacks[before:]] == [2, 7]
+    assert rig.acks[-1].committed == 7
+    assert rig.batcher.counters["rejected{reason=json}"] == 0, "ingest has counted it"
+
+
 def check_what_is_no_event_counts_as_a_tombstone(core: Core) -> None:
     rig = core.batcher()
     rig.at(0.0, numbered(1, b"{", FACTS[2], b'{"type":"portFound"}'))
@@ -232,7 +249,7 @@ def check_the_limit_of_channels(core: Core) -> None:
     rig = core.batcher(max_channels=2)
     rig.at(0.0, numbered(1, FACTS[1]), foreign(FACTS[1], channel="scan/b"))
     rig.at(0.01, numbered(1, FACTS[2], channel="scan/c"), foreign(FACTS[2], channel="scan/d"))
-    assert [(retry.channel, retry.reason) for retry in rig.retries] == [("scan/c", "full")]
+    assert [(retry.channel, retry.reason) for retry in rig.retries] == [("scan/c", "max_channels")]
     assert rig.batcher.counters["dropped{reason=max_channels}"] == 1
     assert {channel.name for channel in rig.batcher.channels()} == {"scan/a", "scan/b"}
     rig.at(0.1, numbered(2, TERMINAL))
@@ -247,6 +264,96 @@ def check_the_limit_of_producers(core: Core) -> None:
     assert rig.batcher.counters["producers_forgotten"] == 1
     rig.at(0.01, numbered(1, FACTS[1], pid="p"), numbered(1, FACTS[1], pid="r"))
     assert len(taken(rig)) == 3, "the one unheard longest was forgotten"
+
+
+def check_the_quota_of_a_producer(core: Core) -> None:
+    rig = core.batcher(max_channels_per_producer=2)
+    rig.at(0.0, *[numbered(1, FACTS[1], channel=f"scan/{name}") for name in "abc"])
+    assert {channel.name for channel in rig.batcher.channels()} == {"scan/a", "scan/b"}
+    told = "this producer has opened 2 channels; max_channels_per_producer is 2"
+    assert rig.nacks == [Nack("p", 1, "scan/c", 1, "quota", told)]
+    assert rig.acked("p", "scan/c") == 1, "so that its window moves on"
+    assert rig.batcher.counters["rejected{reason=quota}"] == 1
+    rig.at(0.01, numbered(2, TERMINAL), numbered(1, FACTS[1], channel="scan/c", pid="q"))
+    rig.at(0.02, numbered(2, FACTS[2], channel="scan/c"), foreign(FACTS[1], channel="scan/d"))
+    assert taken(rig, "scan/c") == [FACTS[1], FACTS[2]], "what others have opened is open to it"
+    assert taken(rig, "scan/d") == [FACTS[1]], "and a foreign producer has no quota"
+    rig.at(301.0, numbered(1, FACTS[1], channel="scan/e"))
+    assert taken(rig, "scan/e") == [FACTS[1]], "cleanup makes room"
+    rig.at(301.1, numbered(1, FACTS[1], channel="scan/f"))
+    assert rig.nacks[-1].channel == "scan/f"
+
+
+def check_the_limit_of_past_channels(core: Core) -> None:
+    rig = core.batcher(max_past_channels=2)
+    for number, name in enumerate("abc"):
+        rig.at(float(number), foreign(TERMINAL, channel=f"scan/{name}"))
+    rig.until(400.0)
+    assert rig.batcher.past("scan/a") is None
+    assert rig.batcher.past("scan/b").epoch == EPOCH + 1_000
+    assert rig.batcher.counters["past_channels_forgotten"] == 1
+    rig.at(400.0, foreign(FACTS[1], channel="scan/a"), foreign(FACTS[1], channel="scan/b"))
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 400_000, "a new life"
+    assert rig.batcher.current("scan/b").epoch == EPOCH + 1_000
+
+
+# --- who owns a scan ----------------------------------------------------------------------------------
+
+
+def check_an_owned_scan_is_its_owners(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, START, FACTS[1], own=True), numbered(1, *FACTS[1:3], pid="q"))
+    rig.at(0.1, foreign(*FACTS[1:4]), numbered(3, FACTS[3], own=True))
+    rig.at(0.2, numbered(3, FACTS[3], pid="q", own=True))
+    assert taken(rig) == [START, FACTS[1], FACTS[3]]
+    assert rig.acked("q") == 3, "so that its window moves on"
+    assert [(nack.pid, nack.pseq, nack.reason) for nack in rig.nacks] == [
+        ("q", 1, "scan_owned"),
+        ("q", 2, "scan_owned"),
+        ("q", 3, "scan_owned"),
+    ]
+    assert rig.nacks[0].message == "scan/a belongs to producer p, until it ends"
+    assert rig.batcher.counters["rejected{reason=scan_owned}"] == 6
+    assert not rig.batcher.current("scan/a").best_effort
+
+
+def check_a_scan_that_others_feed_is_not_claimed(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, START), foreign(FACTS[1], channel="scan/b"))
+    rig.at(0.1, *[numbered(1, FACTS[2], pid="q", own=True, channel=f"scan/{name}") for name in "ab"])
+    assert [(nack.channel, nack.reason) for nack in rig.nacks] == [
+        ("scan/a", "scan_owned"),
+        ("scan/b", "scan_owned"),
+    ]
+    assert rig.nacks[0].message == "scan/a is fed by others already, until it ends"
+    rig.at(0.2, numbered(2, FACTS[3]))
+    assert taken(rig) == [START, FACTS[3]]
+
+
+def check_a_claim_ends_with_the_scan(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, START, own=True))
+    rig.at(0.1, numbered(2, TERMINAL, own=True), numbered(1, FACTS[1], pid="q"))
+    rig.at(0.2, numbered(2, TERMINAL, pid="q"))
+    rig.at(0.3, numbered(3, START, FACTS[2], pid="q"), numbered(3, FACTS[3], own=True))
+    assert [(nack.pid, nack.reason) for nack in rig.nacks] == [("q", "after_terminal"), ("p", "scan_owned")]
+    assert taken(rig) == [START, FACTS[2]], "the next life is whose start it was, and nobody's"
+
+
+def check_a_claim_outlives_a_restart(core: Core) -> None:
+    """It is in the transaction of the first event; and in memory again with a life that was freed."""
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, START, own=True))
+    assert rig.kept["scan/a", EPOCH].owner == "p"
+    rig.restart(1.0)
+    assert rig.batcher.uncommitted().checkpoints == []
+    rig.at(1.0, numbered(1, FACTS[1], pid="q"), numbered(2, FACTS[2], own=True))
+    assert [(nack.pid, nack.reason) for nack in rig.nacks] == [("q", "scan_owned")]
+    assert rig.log["scan/a", EPOCH] == [START, FACTS[2]]
+    rig.until(90_000.0)
+    assert rig.batcher.channels() == []
+    rig.at(90_000.0, numbered(2, FACTS[1], pid="q"))
+    assert len(rig.nacks) == 2
 
 
 # --- lives --------------------------------------------------------------------------------------------
@@ -770,6 +877,77 @@ def test_every_life_is_told_whole(core: Core, steps: list[tuple[str, list[bytes]
     for name in {channel for channel, _ in rig.log}:
         epochs = [frame.epoch for _, frame in rig.frames if frame.channel == name]
         assert epochs == sorted(epochs), "an old life leaves before the next"
+
+
+MESSAGE = st.tuples(
+    st.sampled_from(["", "p", "q"]),  # whose
+    st.sampled_from(["scan/a", "scan/b", "scan/c"]),
+    st.booleans(),  # whether it claims the scan
+    st.lists(
+        st.one_of(
+            st.sampled_from([None, b"{", TERMINAL, START, critical(1), state("x", 1), state("x", 2)]),
+            st.builds(fact, st.integers(0, 9), st.sampled_from([0, 0, 500, 900])),
+        ),
+        min_size=1,
+        max_size=9,
+    ),
+    st.sampled_from([0.0, 0.0, 0.01, 0.1, 1.0, 400.0]),
+)
+
+
+@given(messages=st.lists(MESSAGE, max_size=30), limits=st.sampled_from([{}, {"max_channels": 2}]))
+@settings(max_examples=100, deadline=None)
+def test_what_is_taken_in_runs_is_what_is_taken_one_by_one(core: Core, messages: list, limits: dict) -> None:
+    """The same messages, and their events one a message: but for a message that is taken whole for its
+    critical event, for which there is room enough here."""
+    bounds = {"max_pending_bytes": 100_000, "max_frame_bytes": 2_000, "max_batch_events": 5}
+    together, apart = (core.batcher(max_channels_per_producer=2, **limits, **bounds) for _ in range(2))
+    numbers: dict[tuple[str, str], int] = {}
+    now = 0.0
+    for pid, channel, own, events, gap in messages:
+        now += gap
+        first = numbers.get((pid, channel), 1)
+        together.at(now, message_of(pid, channel, first, own, events))
+        apart.at(
+            now,
+            *[message_of(pid, channel, first + offset, own, [raw]) for offset, raw in enumerate(events)],
+        )
+        numbers[pid, channel] = max(first, together.acked(pid, channel) + 1)
+    for rig in (together, apart):
+        rig.until(now + 10.0)
+    assert together.log == apart.log
+    assert together.durable == apart.durable
+    assert together.frames == apart.frames
+    assert sorted(together.nacks, key=repr) == sorted(apart.nacks, key=repr)
+    counted = [
+        {name: count for name, count in rig.batcher.counters.items() if not name.startswith("not_taken")}
+        for rig in (together, apart)
+    ]
+    assert counted[0] == counted[1]
+
+
+def message_of(pid: str, channel: str, first: int, own: bool, events: list[bytes | None]) -> Envelope:
+    present = [raw for raw in events if raw is not None]
+    if not pid:
+        return foreign(*present, channel=channel)
+    rejected = tuple((offset, "json") for offset, raw in enumerate(events) if raw is None)
+    return numbered(first, *present, pid=pid, channel=channel, rejected=rejected, own=own)
+
+
+@given(sizes=st.lists(st.integers(0, 900), min_size=1, max_size=12), room=st.integers(1_000, 6_000))
+def test_of_a_run_that_does_not_fit_its_beginning_is_taken(core: Core, sizes: list[int], room: int) -> None:
+    events = [fact(number % 10, size) for number, size in enumerate(sizes)]
+    rig = core.batcher(max_pending_bytes=room, max_frame_bytes=1_000)
+    rig.at(0.0, numbered(1, *events))
+    total = fitting = 0
+    for raw in events:
+        total += len(raw)
+        if total > room:
+            break
+        fitting += 1
+    assert taken(rig) == events[:fitting]
+    assert rig.acked() == fitting
+    assert bool(rig.retries) == (fitting < len(events))
 
 
 def test_a_nack_names_what_it_refuses(core: Core) -> None:

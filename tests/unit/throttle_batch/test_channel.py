@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.event import read_event
 from pipeline.throttle_batch.history import Chunk
 from tests.unit.throttle_batch.conftest import (
     TERMINAL,
@@ -170,11 +169,15 @@ def test_early_and_repeated_calls_do_nothing(core: Core) -> None:
     check_early_and_repeated_calls_do_nothing(core)
 
 
+def accept(core: Core, channel, raw: bytes, now: float) -> None:
+    (run,) = core.read([raw])
+    channel.accept(run, now)
+
+
 def test_nothing_leaves_before_it_is_committed(core: Core) -> None:
     channel = core.channel().channel
     raw = critical()
-    event_treatment = treatment(raw)
-    assert channel.accept(raw, read_event(raw), event_treatment, 0.0) == 1
+    accept(core, channel, raw, 0.0)
     assert channel.uncommitted() == Chunk("scan/a", 7, 1, [raw])
     assert channel.next_deadline(5.0) is None
     assert channel.handle_timeout(5.0) == []
@@ -189,19 +192,17 @@ def test_nothing_leaves_before_it_is_committed(core: Core) -> None:
 def test_a_slow_commit_does_not_add_to_the_interval(core: Core) -> None:
     rig = core.channel()
     raw = fact()
-    rig.channel.accept(raw, read_event(raw), treatment(raw), 0.0)
+    accept(core, rig.channel, raw, 0.0)
     assert [frame.first for frame in rig.channel.committed(0.4)] == [1]
 
 
 def test_the_room_of_a_channel(core: Core) -> None:
     rig = core.channel()
-    assert rig.channel.has_room(1_048_576)
-    assert not rig.channel.has_room(1_048_577)
+    assert rig.channel.room_bytes == 1_048_576
     rig.at(0.0, fact(size=1_000))
-    assert rig.channel.has_room(1_047_576)
-    assert not rig.channel.has_room(1_047_577)
+    assert rig.channel.room_bytes == 1_047_576
     rig.until(0.1)
-    assert rig.channel.has_room(1_048_576)
+    assert rig.channel.room_bytes == 1_048_576
 
 
 def check_cleanup_times(core: Core) -> None:
@@ -217,7 +218,7 @@ def check_cleanup_times(core: Core) -> None:
     rig.until(71.0)
     assert not channel.expired(359.999)
     assert channel.expired(360.0)
-    rig.channel.accept(fact(), None, treatment(fact()), 360.0)
+    accept(core, rig.channel, fact(), 360.0)
     assert not channel.expired(400.0), "something waits"
 
 

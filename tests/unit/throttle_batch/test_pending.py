@@ -4,15 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.frame import Frame
-from tests.unit.throttle_batch.conftest import Core, check_ledger, critical, fact, state, treatment, what
+from tests.unit.throttle_batch.conftest import Core, check_ledger, critical, fact, state, what
 
 LIMIT = 1_000
 
 
 def filled(core: Core, events: list[bytes], limit: int = LIMIT):
     batch = core.pending.PendingBatch("scan/a", 7, limit)
-    for seq, raw in enumerate(events, start=1):
-        batch.add(core.pending.Entry(seq, raw, treatment(raw), float(seq)))
+    for run in core.read(events):
+        run.first, run.received_at = run.offset + 1, run.offset + 1.0
+        batch.add(run)
     return batch
 
 

@@ -1,0 +1,176 @@
+"""The lives of a shard's channels: which one an event goes to, and when a new one begins. Pure.
+
+Used by `batcher`. A channel has one present life, and before it such as have ended and are still in memory.
+
+================================ =====================================================================
+an event comes for a channel     it goes to
+================================ =====================================================================
+with a present life              that one; a start after its terminal event begins a new life
+whose memory was freed           the life that was freed, in memory again; a start after its terminal
+                                 event begins a new one
+nothing is known of              a new life
+================================ =====================================================================
+
+Of a channel whose memory was freed only the end is kept in mind, as long as the journal has it, of
+`max_past_channels` at most: beyond it the one freed longest ago is forgotten, and a later event begins a
+new life.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+
+from pipeline.event import Catalogue
+from pipeline.throttle_batch.channel import Channel
+from pipeline.throttle_batch.config import ThrottleBatchConfig
+from pipeline.throttle_batch.records import LifeRecord
+
+
+class Lives:
+    """Args:
+    config: budget, cleanup and limits.
+    catalogue: how each event type is treated.
+    boot_ms: the wall clock at `now`, epoch milliseconds: epochs are made from it, so that a later run's
+        are greater.
+    now: monotonic seconds.
+    counters: where it counts `past_channels_forgotten`.
+    """
+
+    def __init__(
+        self,
+        config: ThrottleBatchConfig,
+        catalogue: Catalogue,
+        boot_ms: int,
+        now: float,
+        counters: Counter[str],
+    ) -> None:
+        self._config = config
+        self._catalogue = catalogue
+        self._boot_ms = boot_ms
+        self._boot_now = now
+        self._counters = counters
+        self._current: dict[str, Channel] = {}
+        self._lives: dict[tuple[str, int], Channel] = {}
+        self._past: OrderedDict[str, LifeRecord] = OrderedDict()
+        self._opened: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Channel]:
+        """Yield every life in memory."""
+        return iter(self._lives.values())
+
+    def restore(self, record: LifeRecord, now: float) -> Channel:
+        """Return a life a journal knows, in memory again and its channel's present one."""
+        channel = self._open(record.channel, record.epoch, "", now)
+        channel.restore(record, self._catalogue, now, self._wall_ms(now))
+        return channel
+
+    def taking(self, name: str, *, starts: bool) -> Channel | None:
+        """Return the present life of a channel if an event goes to it; None when `open` is due.
+
+        Args:
+            name: `kind/id`.
+            starts: whether the event begins a new life after the end of another.
+        """
+        channel = self._current.get(name)
+        return None if channel is None or (starts and channel.terminal_accepted) else channel
+
+    @property
+    def full(self) -> bool:
+        """Whether `open` must not be called: `max_channels` are in memory."""
+        return len(self._lives) >= self._config.limits.max_channels
+
+    def opened_by(self, pid: str) -> int:
+        """Return how many of the lives in memory a producer has opened since the worker started."""
+        return self._opened[pid]
+
+    def open(self, name: str, pid: str, now: float, *, starts: bool) -> Channel:
+        """Return the life that an event goes to which `taking` has none for; it is the present one now.
+
+        Args:
+            name: `kind/id`.
+            pid: whose event it is; empty for a foreign producer's.
+            now: monotonic seconds.
+            starts: whether the event begins a new life after the end of another.
+        """
+        before = self._current.get(name) or self._past.get(name)
+        epoch = self._wall_ms(now)
+        if isinstance(before, LifeRecord) and not (starts and before.ended):
+            channel = self._open(name, before.epoch, pid, now)
+            channel.restore(before, self._catalogue, now, self._wall_ms(now))
+            channel.keep_from(now)
+            return channel
+        if before is not None:
+            epoch = max(epoch, before.epoch + 1)
+        return self._open(name, epoch, pid, now)
+
+    def _open(self, name: str, epoch: int, pid: str, now: float) -> Channel:
+        cleanup = self._config.cleanup
+        after_s = cleanup.report_cleanup_after_s if name.startswith("report/") else cleanup.cleanup_after_s
+        channel = Channel(
+            name, epoch, self._config.batch, after_s, cleanup.idle_cleanup_s, now, self._wall_ms(now)
+        )
+        if pid:
+            channel.opened_by = pid
+            self._opened[pid] += 1
+        self._past.pop(name, None)
+        self._current[name] = channel
+        self._lives[name, epoch] = channel
+        return channel
+
+    def retire(self, channel: Channel) -> None:
+        """Take a life out of memory; of the present one its end is kept in mind."""
+        del self._lives[channel.name, channel.epoch]
+        if channel.opened_by:
+            self._opened[channel.opened_by] -= 1
+            if not self._opened[channel.opened_by]:
+                del self._opened[channel.opened_by]
+        if self._current.get(channel.name) is not channel:
+            return
+        del self._current[channel.name]
+        self._past[channel.name] = LifeRecord(
+            channel.name,
+            channel.epoch,
+            channel.head_seq,
+            self._wall_ms(channel.terminal_at) if channel.terminal_at is not None else None,
+            self._wall_ms(channel.last_event_at),
+            channel.snapshot(),
+        )
+        if len(self._past) > self._config.limits.max_past_channels:
+            self._past.popitem(last=False)
+            self._counters["past_channels_forgotten"] += 1
+
+    def forget(self, name: str, epoch: int) -> None:
+        """Take notice that a life whose memory was freed is nowhere any more."""
+        past = self._past.get(name)
+        if past is not None and past.epoch == epoch:
+            del self._past[name]
+
+    def _wall_ms(self, now: float) -> int:
+        return self._boot_ms + int((now - self._boot_now) * 1000)
+
+    # --- look -------------------------------------------------------------------------------------
+
+    def is_present(self, channel: Channel) -> bool:
+        """Say whether a life is its channel's present one."""
+        return self._current.get(channel.name) is channel
+
+    def holds(self, channel: Channel) -> bool:
+        """Say whether a life is in memory still."""
+        return self._lives.get((channel.name, channel.epoch)) is channel
+
+    def current(self, name: str) -> Channel | None:
+        """Return the present life of a channel."""
+        return self._current.get(name)
+
+    def life(self, name: str, epoch: int) -> Channel | None:
+        """Return one life of a channel, while its memory is kept."""
+        return self._lives.get((name, epoch))
+
+    def past(self, name: str) -> LifeRecord | None:
+        """Return the end of a channel whose memory was freed, while it is kept in mind."""
+        return self._past.get(name)
+
+    def present(self) -> list[Channel]:
+        """Return the present life of every channel."""
+        return list(self._current.values())

@@ -1,0 +1,172 @@
+"""The thread that carries an emitter's events to an ingest, and hears what becomes of them.
+
+Sits between `outboxes`, which it shares with the emitter under one lock, and the sockets, which are its own.
+What is sent when is for `outboxes` to say. One ingest at a time: one that does not answer is left for the
+next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket as sockets
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import zmq
+
+from pipeline.errors import MessageMalformed, OperatorError
+from pipeline.outboxes import Outboxes
+from pipeline.sockets import Binder, drain, found, ingest_control, ingest_data, poll_ms
+from pipeline.wire import Feedback, Hello, Welcome, decode_ingest_message, encode, encode_envelope
+
+HELLO_INTERVAL_S = 1.0
+"""How often a producer says hello: an ingest that was restarted does not know it any more."""
+FAIL_OVER_S = 1.5
+"""An ingest that has not answered for so long is left for the next one."""
+
+
+class Uplink:
+    """Runs from the moment it is made until `stop`.
+
+    Args:
+        run_dir: the pipeline's run directory.
+        outboxes: what is to be sent.
+        changed: its lock guards `outboxes`; notified whenever something was heard.
+
+    Attributes:
+        welcomed: an ingest answers.
+        asleep: the thread waits; `wake` ends that.
+    """
+
+    def __init__(self, run_dir: Path, outboxes: Outboxes, changed: threading.Condition) -> None:
+        self._run_dir = run_dir
+        self._outboxes = outboxes
+        self._changed = changed
+        self.welcomed = False
+        self._stopping = False
+        self.asleep = False
+        self._wake_read, self._wake_write = sockets.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="scanstream-emitter", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """End the thread's wait, if it waits; hold the lock."""
+        if self.asleep:
+            self.asleep = False
+            self._wake_write.send(b"\0")
+
+    def stop(self) -> None:
+        """End the thread; do not hold the lock."""
+        with self._changed:
+            self._stopping = True
+            self.wake()
+        self._thread.join()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close what wakes the thread: it has ended, or it is another process's and these are copies."""
+        self._wake_read.close()
+        self._wake_write.close()
+
+    def _run(self) -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        turn = zlib.crc32(self._outboxes.pid.encode())  # spreads producers over the ingests
+        try:
+            while not self._stopping:
+                indices = [
+                    int(name.split("-")[1].split(".")[0]) for name in found(self._run_dir, "ingest-*.control")
+                ]
+                index = indices[turn % len(indices)] if indices else 0
+                binder = Binder(context, self._run_dir)
+                try:
+                    self._talk_to(binder, index)
+                finally:
+                    binder.close()
+                turn += 1
+        finally:
+            context.term()
+
+    def _talk_to(self, binder: Binder, index: int) -> None:
+        """Send to one ingest until it does not answer any more, or the emitter is closed."""
+        data = binder.connect(zmq.PUSH, [], high_water_mark=64)
+        data.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for an ingest that is not there
+        data.connect(f"ipc://{self._run_dir / ingest_data(index)}")
+        control = binder.connect(zmq.DEALER, [ingest_control(index)], high_water_mark=1_000)
+        poller = zmq.Poller()
+        poller.register(control, zmq.POLLIN)
+        poller.register(self._wake_read.fileno(), zmq.POLLIN)
+        now = time.monotonic()
+        heard_at = now
+        next_hello = now
+        with self._changed:
+            self.welcomed = False
+            for outbox in self._outboxes.busy():
+                outbox.go_back(now)
+        while not self._stopping:
+            now = time.monotonic()
+            if now >= next_hello:
+                self._say_hello(control)
+                next_hello = now + HELLO_INTERVAL_S
+            if now - heard_at > FAIL_OVER_S:
+                return
+            with self._changed:
+                blocked, deadline = self._send_due(data, now)
+                self.asleep = True
+            deadline = min(next_hello, heard_at + FAIL_OVER_S + 0.01, deadline or next_hello)
+            if blocked:
+                poller.register(data, zmq.POLLOUT)
+            ready = dict(poller.poll(poll_ms(deadline, now)))
+            self.asleep = False
+            if blocked:
+                poller.unregister(data)
+            if self._wake_read.fileno() in ready:
+                self._wake_read.recv(65_536)
+            if control in ready:
+                heard_at = time.monotonic()
+                for message in drain(control, 1_000):
+                    self._hear(message, heard_at)
+
+    def _say_hello(self, control: zmq.Socket[bytes]) -> None:
+        with contextlib.suppress(zmq.Again):  # the ingest is not there; FAIL_OVER_S decides
+            control.send(encode(Hello(self._outboxes.pid, self._outboxes.inc)), zmq.NOBLOCK)
+
+    def _send_due(self, data: zmq.Socket[bytes], now: float) -> tuple[bool, float | None]:
+        """Send what the windows allow; return (whether the socket is full, the next deadline).
+
+        Nothing before the ingest's welcome: it could not tell us what it rejects.
+        """
+        deadline: float | None = None
+        if self._outboxes.fenced or not self.welcomed:
+            return False, None
+        for outbox in self._outboxes.busy():
+            outbox.handle_timeout(now)
+            while (message := outbox.next_message(now)) is not None:
+                header, events = message
+                try:
+                    data.send(encode_envelope(header, events), zmq.NOBLOCK)
+                except zmq.Again:
+                    return True, deadline
+                outbox.sent(events, now)
+            due = outbox.next_deadline()
+            if due is not None:
+                deadline = due if deadline is None else min(deadline, due)
+        return False, deadline
+
+    def _hear(self, raw: bytes, now: float) -> None:
+        try:
+            message = decode_ingest_message(raw)
+        except MessageMalformed:
+            return
+        with self._changed:
+            if isinstance(message, Welcome):
+                self.welcomed = True
+            elif isinstance(message, Feedback):
+                self._outboxes.hear(message, now)
+                if message.acks:
+                    with contextlib.suppress(OperatorError):  # the spool's; `emit` will say so
+                        self._outboxes.tell_dropped()
+            self._changed.notify_all()
