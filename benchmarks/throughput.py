@@ -63,17 +63,20 @@ def bare_hop(count: int) -> float:
         return (count - 1) / took
 
 
-def _emit(run_dir: str, scans: list[str], count: int, go: object, greeted: object) -> None:
+def _emit(run_dir: str, scans: list[str], count: int, go: object, greeted: object, spent: object) -> None:
     emitter = Emitter(run_dir=run_dir)
     emitter.wait_ready(20)
     greeted.release()  # type: ignore[attr-defined]  # a multiprocessing semaphore
     go.wait()  # type: ignore[attr-defined]  # a multiprocessing event
+    before = time.process_time()
     for number in range(count):
         emitter.emit(EVENT, scan_id=scans[number % len(scans)])
     emitter.close(120)
+    with spent.get_lock():  # type: ignore[attr-defined]  # a multiprocessing value
+        spent.value += time.process_time() - before  # type: ignore[attr-defined]
 
 
-def _subscribe(run_dir: str, shards: int, total: int, ready: object, done: object) -> None:
+def _subscribe(run_dir: str, shards: int, total: int, ready: object, done: object, spent: object) -> None:
     zmq_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sub = zmq_context.socket(zmq.SUB)
     sub.setsockopt(zmq.RCVHWM, 0)
@@ -82,10 +85,12 @@ def _subscribe(run_dir: str, shards: int, total: int, ready: object, done: objec
         sub.connect(f"ipc://{run_dir}/{shard_events(shard)}")
     ready.set()  # type: ignore[attr-defined]
     seen = 0
+    before = time.process_time()
     while seen < total:
         header = decode_frame(sub.recv()).header
         seen += header.last - header.first + 1
     done.value = time.perf_counter()  # type: ignore[attr-defined]
+    spent.value = time.process_time() - before  # type: ignore[attr-defined]
 
 
 def through_pipeline(count: int, scans: int, producers: int, workers: int) -> tuple[float, dict[str, float]]:
@@ -97,16 +102,16 @@ def through_pipeline(count: int, scans: int, producers: int, workers: int) -> tu
             producers = min(producers, scans)  # one scan alone: one producer
             each = count // producers
             ready, go, greeted = context.Event(), context.Event(), context.Semaphore(0)
-            done = context.Value("d", 0.0)
+            done, produced, subscribed = (context.Value("d", 0.0) for _ in range(3))
             subscriber = context.Process(
-                target=_subscribe, args=(str(pipeline.run_dir), 4, each * producers, ready, done)
+                target=_subscribe, args=(str(pipeline.run_dir), 4, each * producers, ready, done, subscribed)
             )
             subscriber.start()
             ready.wait()
             senders = []
             for producer in range(producers):
                 mine = [f"s{scan}" for scan in range(scans) if scan % producers == producer]
-                args = (str(pipeline.run_dir), mine, each, go, greeted)
+                args = (str(pipeline.run_dir), mine, each, go, greeted, produced)
                 senders.append(context.Process(target=_emit, args=args))
             for sender in senders:
                 sender.start()
@@ -121,7 +126,9 @@ def through_pipeline(count: int, scans: int, producers: int, workers: int) -> tu
             took = done.value - began
             after = _cpu(pipeline)
             total = each * producers
-            cost = {name: (after[name] - time_before[name]) / total * 1e6 for name in after}
+            used = {name: after[name] - time_before[name] for name in after}
+            used |= {"producers": produced.value, "subscriber": subscribed.value}
+            cost = {name: seconds / total * 1e6 for name, seconds in used.items()}
             return total / took, cost
         finally:
             pipeline.stop()

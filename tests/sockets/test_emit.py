@@ -188,6 +188,25 @@ def test_what_the_pipeline_refuses_is_told_too(watcher: Watcher, emit: Start, tm
     assert told[1] == "sent 2 events to scan demo, 1 refused"
 
 
+def test_a_scan_that_is_anothers_is_told_and_fails(watcher: Watcher, emit: Start, tmp_path: Path) -> None:
+    first = write(tmp_path / "first", event("scanStarted"))
+    assert emit("--own", "--scan", "demo", first).wait() == 0
+    second = write(tmp_path / "second", event("x"))
+    for options in ((), ("--own",)):
+        process = emit("--scan", "demo", *options, second)
+        assert process.wait() == 1
+        told = process.errors.splitlines()
+        assert told[0].startswith("scan/demo event 1: scan_owned: scan/demo belongs to producer ")
+        assert told[1] == "sent 0 events to scan demo, 1 refused"
+    assert emit("--scan", "other", first).wait() == 0
+    process = emit("--own", "--scan", "other", second)
+    assert process.wait() == 1
+    assert "scan/other is fed by others already" in process.errors
+    watcher.until(lambda: watcher.count() == 2)
+    started = [event("scanStarted").encode()]
+    assert watcher.seen == {"scan/demo": started, "scan/other": started}
+
+
 def test_without_a_scan_each_line_goes_to_its_own(watcher: Watcher, emit: Start, tmp_path: Path) -> None:
     path = write(
         tmp_path / "in",

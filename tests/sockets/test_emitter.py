@@ -148,6 +148,53 @@ def test_an_event_larger_than_the_whole_buffer_goes_alone(pipeline: Pipeline, lo
     assert logs.of("scan/demo") == [event(number, 1_000) for number in range(1, 6)]
 
 
+def test_a_scan_that_is_owned_takes_nothing_of_others(pipeline: Pipeline, logs: Logs) -> None:
+    with emitter_of(pipeline, own=True) as owner, emitter_of(pipeline) as other:
+        owner.emit(event(1))
+        owner.flush(FLUSH_S)
+        other.emit(event(2))
+        other.emit(event(3), scan_id="free")
+        other.flush(FLUSH_S)
+        (rejected,) = other.rejected()
+        assert (rejected.channel, rejected.pseq, rejected.reason) == ("scan/demo", 1, "scan_owned")
+        assert owner.pid in rejected.message
+        owner.emit(b'{"type":"scanCompleted"}')
+        owner.flush(FLUSH_S)
+        other.emit(event(4))
+    assert logs.of("scan/demo") == [event(1), b'{"type":"scanCompleted"}', event(4)]
+    assert logs.of("scan/free") == [event(3)]
+
+
+def test_an_emitter_that_is_refused_a_channel_for_want_of_room_says_so(pipeline: Pipeline) -> None:
+    few = {"throttle-batch": "[limits]\nmax_channels = 1\n"}
+    for name in ("ingest-0", "throttle-batch-0"):
+        pipeline.start_one(name, config=few).wait_for("ready")
+    owner = shard_of("scan/first", pipeline.shards)
+    second = next(
+        name
+        for name in (f"s{number}" for number in range(1_000))
+        if shard_of(f"scan/{name}", pipeline.shards) == owner
+    )
+    emitter = emitter_of(pipeline, "first")
+    emitter.emit(event(1))
+    emitter.flush(FLUSH_S)
+    emitter.emit(event(1), scan_id=second)
+    until_told(emitter)
+    with pytest.raises(NotDelivered):
+        emitter.close(0.0)
+
+
+def until_told(emitter: Emitter) -> None:
+    """Wait until a worker has said that it can open no further channel."""
+    for _ in range(int(200 * PATIENCE)):
+        try:
+            emitter.flush(0.1)
+        except NotDelivered as error:
+            if "can open no further channel: max_channels" in str(error):
+                return
+    raise AssertionError("never told")
+
+
 def test_two_emitters_feed_one_scan_each_in_its_order(pipeline: Pipeline, logs: Logs) -> None:
     with emitter_of(pipeline) as one, emitter_of(pipeline) as two:
         for number in range(1_000):

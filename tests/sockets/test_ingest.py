@@ -245,6 +245,25 @@ def test_feedback_goes_to_the_incarnation_it_is_for_and_to_where_it_last_spoke(r
     assert waiting(rig.control) == []
 
 
+def test_a_producer_that_is_gone_is_noticed_and_the_others_get_theirs(rig: Rig) -> None:
+    gone = rig.peers.connect(zmq.DEALER, ingest_control(0))
+    hello(gone, "gone")
+    hello(rig.control, "p")
+    gone.close(linger=0)
+    acks = [Ack(pid, 1, "scan/x", 1) for pid in ("gone", "p")]
+    counters: dict[str, float] = {}
+    rounds = 0
+    while not counters.get("dropped{reason=producer_gone}"):  # the router hears of it by and by
+        rig.events[0].send(encode_feedback(Feedback(acks)))
+        assert told(rig.control).acks == [acks[1]]
+        counters = rig.counters()
+        rounds += 1
+        assert rounds < 1_000
+    rig.events[0].send(encode_feedback(Feedback(acks)))
+    assert told(rig.control).acks == [acks[1]]
+    assert rig.counters()["dropped{reason=producer_gone}"] == 1, "and it is forgotten"
+
+
 def test_past_the_producers_there_may_be_the_one_unheard_longest_is_forgotten(run_dir: Path) -> None:
     with running(run_dir, "[limits]\nmax_producers = 2\n") as rig:
         for pid in ("a", "b", "a", "c"):
