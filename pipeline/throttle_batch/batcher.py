@@ -7,45 +7,24 @@ Sits between the stage's sockets and the channels. One wake-up of the stage is::
     uncommitted()            -> Commit            everything taken, for one transaction
     committed(now)           -> Release           after it is durable: acks, and the frames due now
 
-`producers` says which messages of a numbered producer are taken, `lives` to which life of the channel its
-events go. Then, run by run:
-
-====================================== ===============================================================
-a run                                  what happens
-====================================== ===============================================================
-of a life that is another's            refused, `scan_owned`; a claim on a life that others feed as well
-a terminal event after the first       refused, `after_terminal`
-that would open one channel too many   refused, `quota`
-no channel can be opened               not taken: retry `max_channels`
-there is room (`max_pending_bytes`)    taken
-there is none                          what fits is taken, the rest not: retry `full`. But a message with
-                                       a critical event is taken whole, for it flushes all that is
-                                       pending; one such message at a time
-====================================== ===============================================================
-
-What is refused is nacked, and its number counts as taken; so does a number whose event ingest took out, and
-that is nacked once more, with the ack, for the ingest may not have lived to say so. A foreign producer cannot
-be told: what is not taken is dropped and counted.
+What is taken, `intake` says; which life of a channel it goes to, `lives`; when frames leave, `channel`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from pipeline.errors import EventRejected, RejectReason
-from pipeline.event import Catalogue, EventClass, Lost, encode_event
+from pipeline.event import Catalogue
 from pipeline.frame import Frame
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.deadlines import Deadlines
 from pipeline.throttle_batch.history import Chunk
+from pipeline.throttle_batch.intake import Intake
 from pipeline.throttle_batch.lives import Lives
-from pipeline.throttle_batch.producers import Producer, Producers, Verdict
 from pipeline.throttle_batch.records import Checkpoint, LifeRecord, Recovered
-from pipeline.throttle_batch.runs import Run, read_runs
-from pipeline.wire import Ack, Envelope, EnvelopeHeader, Feedback, Nack, Retry
+from pipeline.wire import Ack, Envelope, Feedback
 
 _CLEANUP_GRAIN_S = 0.01
 """Something that is pending when cleanup is due is waited for in steps of this."""
@@ -80,17 +59,6 @@ class Release:
     frames: list[Frame]
 
 
-@dataclass(slots=True)
-class _Wakeup:
-    """What one wake-up has gathered so far."""
-
-    acks: dict[tuple[str, str], Producer] = field(default_factory=dict)
-    retries: list[Retry] = field(default_factory=list)
-    nacks: list[Nack] = field(default_factory=list)
-    channels: dict[tuple[str, int], Channel] = field(default_factory=dict)
-    checkpoints: dict[tuple[str, int], Checkpoint] = field(default_factory=dict)
-
-
 class Batcher:
     """Args:
     config: budget, cleanup and limits.
@@ -103,16 +71,13 @@ class Batcher:
     """
 
     def __init__(self, config: ThrottleBatchConfig, catalogue: Catalogue, boot_ms: int, now: float) -> None:
-        self._limits = config.limits
-        self._catalogue = catalogue
-        self._wakeup = _Wakeup()
-        self._owed: dict[tuple[str, int], Channel] = {}
         self._frame_deadlines = Deadlines()
         self._cleanup_deadlines = Deadlines()
         self._gone: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter()
         self._lives = Lives(config, catalogue, boot_ms, now, self.counters)
-        self._producers = Producers(config.limits.max_producers, self.counters)
+        self._intake = Intake(config.limits, catalogue, self._lives, self.counters)
+        self._checkpoints: dict[tuple[str, int], Checkpoint] = {}
 
     def restore(self, recovered: Recovered, now: float) -> None:
         """Take in what a journal knows; call it once, before anything else.
@@ -126,176 +91,29 @@ class Batcher:
             else:
                 self._schedule(channel, now)
         for known in recovered.producers:
-            self._producers.restore(known)
-
-    # --- in ---------------------------------------------------------------------------------------
+            self._intake.restore(known)
 
     def receive(self, envelope: Envelope, now: float) -> None:
         """Take what can be taken of an envelope; nothing leaves before `committed`."""
-        header = envelope.header
-        if not header.pid:
-            self._receive_foreign(envelope, now)
-            return
-        count = len(envelope.events) + len(header.rejected)
-        producer, verdict = self._producers.judge(header, count)
-        if verdict is Verdict.FENCED:
-            self.counters[f"rejected{{reason={RejectReason.FENCED}}}"] += 1
-            why = "a later process uses the same producer id"
-            fenced = Nack(header.pid, header.inc, header.channel, header.pseq, RejectReason.FENCED, why)
-            self._wakeup.nacks.append(fenced)
-        elif verdict is Verdict.GAP:
-            self._retry(header, producer, "gap", now)
-        elif verdict is Verdict.NEW:
-            self._wakeup.nacks += producer.nacks_of(header.una, header.pseq, producer.taken)
-            self._take(envelope, producer, now)
-        elif verdict is Verdict.AGAIN:
-            self._wakeup.nacks += producer.nacks_of(header.una, header.pseq, header.pseq + count - 1)
-        if verdict in (Verdict.NEW, Verdict.AGAIN):
-            self._wakeup.acks[header.pid, header.channel] = producer
-
-    def _take(self, envelope: Envelope, producer: Producer, now: float) -> None:
-        header, before = envelope.header, producer.taken
-        self._take_runs(envelope, producer, now)
-        for offset, reason in header.rejected:
-            if before < header.pseq + offset <= producer.taken:
-                self._refuse(header, producer, header.pseq + offset, reason, "ingest has refused it")
-
-    def _take_runs(self, envelope: Envelope, producer: Producer, now: float) -> None:
-        header = envelope.header
-        raws = _with_tombstones(envelope)[producer.taken + 1 - header.pseq :]
-        first = producer.taken + 1
-        runs = self._read(raws)
-        critical = any(run.treatment.event_class is EventClass.CRITICAL for run in runs)
-        forced: Channel | None = None
-        for run in runs:
-            producer.taken = first + run.offset - 1  # with what carries no event before it
-            try:
-                channel = self._channel_for(header, run, now)
-            except EventRejected as refusal:
-                self.counters[f"rejected{{reason={refusal.reason}}}"] += len(run)
-                for number in range(first + run.offset, first + run.offset + len(run)):
-                    self._refuse(header, producer, number, refusal.reason, refusal.message)
-                continue
-            if channel is None:
-                self._retry(header, producer, "max_channels", now)
-                return
-            if critical and channel.room_bytes >= 0:
-                forced = channel
-            fitting = len(run) if channel is forced else run.fitting(channel.room_bytes)
-            if fitting:
-                self._accept(channel, run if fitting == len(run) else run.part(0, fitting), now)
-                producer.taken += fitting
-            if fitting < len(run):
-                self._retry(header, producer, "full", now)
-                return
-        producer.taken = first + len(raws) - 1
-
-    def _receive_foreign(self, envelope: Envelope, now: float) -> None:
-        for run in self._read(envelope.events):
-            try:
-                channel = self._channel_for(envelope.header, run, now)
-            except EventRejected as refusal:
-                self.counters[f"rejected{{reason={refusal.reason}}}"] += len(run)
-                continue
-            if channel is None:
-                self.counters["dropped{reason=max_channels}"] += len(run)
-                continue
-            channel.best_effort = True
-            if run.treatment.event_class is EventClass.CRITICAL or run.size_bytes <= channel.room_bytes:
-                self._accept(channel, run, now)
-                continue
-            for index in range(len(run)):  # one that does not fit is no reason to drop a smaller one
-                single = run.part(index, index + 1)
-                if single.size_bytes <= channel.room_bytes:
-                    self._accept(channel, single, now)
-                else:
-                    channel.lost += 1
-                    self._owed[channel.name, channel.epoch] = channel
-                    self.counters["dropped{reason=pending_full}"] += 1
-
-    def _read(self, raws: Sequence[bytes | None]) -> list[Run]:
-        runs, rejected = read_runs(raws, self._catalogue)
-        for error in rejected:
-            self.counters[f"rejected{{reason={error.reason}}}"] += 1
-        return runs
-
-    def _accept(self, channel: Channel, run: Run, now: float) -> None:
-        channel.accept(run, now)
-        self._wakeup.channels[channel.name, channel.epoch] = channel
-        self.counters["events"] += len(run)
-
-    def _channel_for(self, header: EnvelopeHeader, run: Run, now: float) -> Channel | None:
-        """Return the life that a run goes to; None when `max_channels` are in memory.
-
-        Raises:
-            EventRejected: the run is refused: `quota`, `after_terminal` or `scan_owned`.
-        """
-        name, pid, starts = header.channel, header.pid, run.treatment.starts
-        channel = self._lives.taking(name, starts=starts)
-        if channel is None:
-            if self._lives.full:
-                return None
-            opened, quota = self._lives.opened_by(pid), self._limits.max_channels_per_producer
-            if opened >= quota:
-                raise EventRejected(
-                    RejectReason.QUOTA,
-                    f"this producer has opened {opened} channels; max_channels_per_producer is {quota}",
-                )
-            ended = self._lives.current(name)
-            if ended is not None:
-                self._wakeup.channels[name, ended.epoch] = ended  # to be closed, ahead of the new life
-            channel = self._lives.open(name, pid, now, starts=starts)
-            if header.own and not channel.head_seq:
-                channel.owner = pid
-        if channel.terminal_accepted:
-            if run.treatment.terminal:
-                raise EventRejected(RejectReason.AFTER_TERMINAL, f"{name} has already ended")
-        elif channel.owner != pid and (channel.owner or header.own):
-            whose = f"belongs to producer {channel.owner}" if channel.owner else "is fed by others already"
-            raise EventRejected(RejectReason.SCAN_OWNED, f"{name} {whose}, until it ends")
-        return channel
-
-    def _retry(self, header: EnvelopeHeader, producer: Producer, reason: str, now: float) -> None:
-        self.counters[f"not_taken{{reason={reason}}}"] += 1
-        if producer.may_ask(now):
-            self._wakeup.retries.append(
-                Retry(header.pid, header.inc, header.channel, producer.taken + 1, reason)
-            )
-
-    def _refuse(
-        self, header: EnvelopeHeader, producer: Producer, pseq: int, reason: str, message: str
-    ) -> None:
-        """Tell a producer that a number is not taken, for good; and again with its ack, if that is lost."""
-        nack = Nack(header.pid, header.inc, header.channel, pseq, reason, message)
-        self._wakeup.nacks.append(nack)
-        producer.refuse(nack)
-
-    # --- out --------------------------------------------------------------------------------------
+        self._intake.receive(envelope, now)
 
     def uncommitted(self) -> Commit:
         """Return everything taken that is not durable yet; call `committed` once it is."""
-        for life, channel in list(self._owed.items()):
-            raw = encode_event(Lost(count=channel.lost, reason="pending_full"))
-            # A life that is about to be closed must be told now: nothing of it may follow its successor.
-            if len(raw) <= channel.room_bytes or not self._lives.is_present(channel):
-                del self._owed[life]
-                channel.lost = 0
-                # Its time of receipt is that of what is already waiting: it must not delay a frame.
-                self._accept(channel, self._read([raw])[0], channel.last_event_at)
+        self._intake.tell_lost()
         chunks = []
-        for life, channel in self._wakeup.channels.items():
+        for life, channel in self._intake.gathered.channels.items():
             checkpoint = channel.checkpoint(CHECKPOINT_EVENTS)
             if checkpoint is not None:
-                self._wakeup.checkpoints[life] = checkpoint
+                self._checkpoints[life] = checkpoint
             chunk = channel.uncommitted()
             if chunk is not None:
                 chunks.append(chunk)
         acks = [
             Ack(pid, producer.inc, channel_name, producer.taken)
-            for (pid, channel_name), producer in self._wakeup.acks.items()
+            for (pid, channel_name), producer in self._intake.gathered.acks.items()
             if producer.committed < producer.taken
         ]
-        return Commit(chunks, acks, list(self._wakeup.checkpoints.values()))
+        return Commit(chunks, acks, list(self._checkpoints.values()))
 
     def last_commit(self) -> Commit:
         """Return the states that are not kept yet: for the journal, when the worker stops."""
@@ -308,19 +126,20 @@ class Batcher:
         Returns:
             What may leave now. The acks say what is durable, never more.
         """
-        wakeup, self._wakeup = self._wakeup, _Wakeup()
+        gathered = self._intake.take_gathered()
+        self._checkpoints.clear()
         acks = []
-        for (pid, name), producer in wakeup.acks.items():
+        for (pid, name), producer in gathered.acks.items():
             producer.committed = producer.taken
             acks.append(Ack(pid, producer.inc, name, producer.committed))
         frames: list[Frame] = []
-        for channel in wakeup.channels.values():
+        for channel in gathered.channels.values():
             frames.extend(channel.committed(now))
             if not self._lives.is_present(channel):
                 frames.extend(channel.close())
             if self._lives.holds(channel):  # the wake-up that replaced a life may also have freed it
                 self._schedule(channel, now)
-        return Release(Feedback(acks, wakeup.retries, wakeup.nacks), frames)
+        return Release(Feedback(acks, gathered.retries, gathered.nacks), frames)
 
     def next_deadline(self) -> float | None:
         """Return when to call `handle_timeout`, or None when there is nothing to wait for."""
@@ -353,9 +172,9 @@ class Batcher:
     def _free(self, channel: Channel) -> None:
         checkpoint = channel.checkpoint(1)
         if checkpoint is not None:
-            self._wakeup.checkpoints[channel.name, channel.epoch] = checkpoint
+            self._checkpoints[channel.name, channel.epoch] = checkpoint
         self._lives.retire(channel)
-        self._owed.pop((channel.name, channel.epoch), None)
+        self._intake.forget(channel)
         self._frame_deadlines.drop(channel)
         self._gone.append((channel.name, channel.epoch))
         self.counters["channels_cleaned_up"] += 1
@@ -386,14 +205,3 @@ class Batcher:
     def channels(self) -> list[Channel]:
         """Return the present life of every channel."""
         return self._lives.present()
-
-
-def _with_tombstones(envelope: Envelope) -> Sequence[bytes | None]:
-    """Return what each number of an envelope carries, from `pseq` on; None where ingest took it out."""
-    header = envelope.header
-    if not header.rejected:
-        return envelope.events
-    rejected = dict(header.rejected)
-    events = iter(envelope.events)
-    count = len(envelope.events) + len(rejected)
-    return [None if offset in rejected else next(events) for offset in range(count)]

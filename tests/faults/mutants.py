@@ -122,14 +122,12 @@ MUTANTS = {
     ),
     "critical events are numbered first": Mutant(
         "throttle-batch",
-        "pipeline.throttle_batch.batcher",
+        "pipeline.throttle_batch.intake",
         (
             (
-                "        for number, raw, item in read:\n",
-                "        def late(part):\n"
-                "            return part[2] is None or part[2][1].event_class is not EventClass.CRITICAL\n\n"
-                "        changed = zip(read, sorted(read, key=late), strict=True)\n"
-                "        for (number, _, _), (_, raw, item) in changed:\n",
+                "        for run in runs:\n",
+                "        runs.sort(key=lambda run: run.treatment.event_class is not EventClass.CRITICAL)\n"
+                "        for run in runs:\n",
             ),
         ),
     ),

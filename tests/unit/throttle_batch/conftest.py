@@ -33,6 +33,7 @@ MODULES = (
     "deadlines",
     "producers",
     "lives",
+    "intake",
     "batcher",
 )
 CATALOGUE = Catalogue()
@@ -54,6 +55,11 @@ def critical(number: int = 0, size: int = 0) -> bytes:
 def state(key: str, number: int = 0, size: int = 0) -> bytes:
     kind = b'"scanProgress","phase":"%b","progress":%d' % (key.encode(), number % 100)
     return fact(number, size).replace(b'"note"', kind, 1)
+
+
+FACTS = [fact(number) for number in range(200)]
+EPOCH = 1_000_000
+"""The rig's wall clock at time 0, in milliseconds: what a channel's epoch is made from."""
 
 
 def foreign(*events: bytes, channel: str = "scan/a") -> Envelope:
@@ -287,6 +293,11 @@ class BatcherRig:
         return max(
             (ack.committed for ack in self.acks if (ack.pid, ack.channel) == (pid, channel)), default=0
         )
+
+
+def taken(rig: BatcherRig, channel: str = "scan/a") -> list[bytes]:
+    """The events taken so far, committed, of a channel with one life."""
+    return rig.log[channel, rig.batcher.current(channel).epoch] if rig.batcher.current(channel) else []
 
 
 def clock_ms(now: float) -> int:
