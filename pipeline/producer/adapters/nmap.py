@@ -24,70 +24,30 @@ only place where an entity could be declared, ends the reading.
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from xml.parsers import expat
 
 from pipeline.errors import InputMalformed
-from pipeline.event import encode_event
 from pipeline.producer.adapters import Problem
-from pipeline.producer.adapters.nmap_scripts import mask_script_arguments, names_cve, vulnerabilities
+from pipeline.producer.adapters.nmap_hosts import MAX_NAME, MAX_TEXT, HostReader, event_of, number_of, text_of
+from pipeline.producer.adapters.nmap_scripts import mask_script_arguments, names_cve
 
 MAX_TAG_BYTES = 4 * 1024 * 1024
 """The largest single tag read, in bytes (a script's whole output is one attribute); past it reading stops."""
 
-MAX_TEXT = 4_096
-"""The most characters kept of one text field, so that an event stays below `MAX_EVENT_BYTES`."""
-
 MAX_DEPTH = 64
 """The deepest nesting read; nmap's own is about 12. Past it reading stops."""
 
-MAX_REMEMBERED_HOSTS = 65_536
-"""How many hosts are remembered as announced; past it the oldest is forgotten, to be announced anew."""
-
-MAX_CVES = 1_000
-"""The most vulnerabilities sent for one port, or for one host's host scripts; the rest is one Problem."""
-
 _HEAD_BYTES = 64
-_NAME_LENGTH = 64  # characters of an address, a tag or a phase; real ones are shorter
-_SKIP_REASONS = 16
 _MOST_HOSTS = 2**53  # past it JSON readers lose count
 _ADVICE = "run nmap with -oX -"
-_STATES = {
-    "open": "Open",
-    "closed": "Closed",
-    "filtered": "Filtered",
-    "open|filtered": "Filtered",
-    "closed|filtered": "Filtered",
-}
-_PROTOCOLS = {"tcp": "TCP", "udp": "UDP"}
-
 # Where a task stands in nmap's own order, in percent of the whole: a place, not a measurement.
 _PLACES = (("pre_scan", 0), ("ping", 0), ("dns", 10), ("service", 50), ("traceroute", 75), ("script", 85))
 _PORT_SCAN_PLACE = 20
 
 _DNS_COUNT = re.compile(r" of \d+ hosts?\b.*", re.DOTALL)
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
-
-
-@dataclass(slots=True)
-class _Port:
-    number: int
-    protocol: str
-    is_open: bool = False
-    cves: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Host:
-    ip: str = ""
-    hostname: str = ""
-    is_up: bool = False
-    port: _Port | None = None
-    cves: set[str] = field(default_factory=set)
-    skipped: dict[str, int] = field(default_factory=dict)
 
 
 class NmapAdapter:
@@ -112,8 +72,7 @@ class NmapAdapter:
         self._open_tags: list[str] = []
         self._phase = ""
         self._overall = 0
-        self._announced: dict[str, None] = {}
-        self._host: _Host | None = None
+        self._hosts = HostReader()
         self._finished: dict[str, str] | None = None
         self._hosts_up: int | None = None
         # Whatever a document declares: nmap prints UTF-8, and another codec's name could raise anything.
@@ -187,7 +146,7 @@ class NmapAdapter:
         except expat.ExpatError as error:
             if final and not self._ended:
                 end = self._skipped_bytes + self._fed_bytes
-                inside = f" inside <{self._open_tags[-1][:_NAME_LENGTH]}>" if self._open_tags else ""
+                inside = f" inside <{self._open_tags[-1][:MAX_NAME]}>" if self._open_tags else ""
                 during = f", during {self._phase}" if self._phase else ""
                 self._stop(
                     end,
@@ -230,62 +189,33 @@ class NmapAdapter:
         if len(self._open_tags) >= MAX_DEPTH:
             raise self._refusal(f"tags nested deeper than the limit of {MAX_DEPTH}")
         if not parent and name != "nmaprun":
-            raise self._refusal(f"the root is <{name[:_NAME_LENGTH]}>, not <nmaprun>; {_ADVICE}")
+            raise self._refusal(f"the root is <{name[:MAX_NAME]}>, not <nmaprun>; {_ADVICE}")
         self._open_tags.append(name)
-        host = self._host
         match parent, name:
             case "", _:
                 self._scan_started(attrs)
             case "nmaprun", "taskbegin" | "taskprogress" | "taskend":
                 self._task(name, attrs)
             case "nmaprun", "host" | "hosthint":
-                self._host = _Host()
+                self._hosts.begin()
             case "nmaprun", _:
                 pass
             case "runstats", "finished":
                 self._finished = attrs
             case "runstats", "hosts":
-                up = _number(attrs.get("up"))
+                up = number_of(attrs.get("up"))
                 self._hosts_up = int(up) if up is not None and 0 <= up <= _MOST_HOSTS else None
             case "prescript" | "postscript", "script":
                 if names_cve(attrs.get("output", "")):
-                    self._note(f"script {_text(attrs.get('id'))!r} names a CVE, but no host; not sent")
-            case _ if host is not None:
-                self._in_host(host, parent, name, attrs)
+                    self._note(f"script {text_of(attrs.get('id'))!r} names a CVE, but no host; not sent")
+            case _ if self._hosts.inside:
+                self._pass_on(self._hosts.tag(parent, name, attrs))
 
     def _end(self, name: str) -> None:
         self._open_tags.pop()
-        host = self._host
-        if host is not None:
-            if name == "hostnames" and host.is_up:
-                self._announce(host)
-            elif name == "port":
-                host.port = None
-            elif name in ("host", "hosthint"):
-                self._end_host(host)
+        self._pass_on(self._hosts.end(name))
         if not self._open_tags:
             self._scan_ended()
-
-    def _in_host(self, host: _Host, parent: str, name: str, attrs: dict[str, str]) -> None:
-        match parent, name:
-            case "host" | "hosthint", "status":
-                host.is_up = attrs.get("state") == "up"
-            case "host" | "hosthint", "address":
-                if not host.ip and attrs.get("addrtype") in ("ipv4", "ipv6"):
-                    host.ip = attrs.get("addr", "")[:_NAME_LENGTH]
-            case "hostnames", "hostname":
-                host.hostname = host.hostname or _text(attrs.get("name"))
-            case "ports", "port":
-                self._begin_port(host, attrs)
-            case "port", "state" if host.port:
-                self._port_found(host, host.port, attrs)
-            case "port", "service" if host.port and host.port.is_open:
-                self._service_detected(host, host.port, attrs)
-            case "port", "script" if host.port:
-                self._script(host, host.port, attrs)
-            case "hostscript", "script" if host.ip:
-                self._announce(host)
-                self._script(host, None, attrs)
 
     def _scan_started(self, attrs: dict[str, str]) -> None:
         if self._part:
@@ -293,8 +223,8 @@ class NmapAdapter:
         self._send(
             "scanStarted",
             timestamp=_iso(attrs.get("start")),
-            scanner=_text(f"nmap {attrs.get('version', '')}".strip()),
-            args=_text(mask_script_arguments(_text(attrs.get("args")))) or None,
+            scanner=text_of(f"nmap {attrs.get('version', '')}".strip()),
+            args=text_of(mask_script_arguments(text_of(attrs.get("args")))) or None,
         )
 
     def _scan_ended(self) -> None:
@@ -304,13 +234,15 @@ class NmapAdapter:
             self._note(message)
             self._fail(message)
         elif finished.get("exit", "success") != "success":
-            self._fail(_text(finished.get("errormsg")).strip() or "nmap failed and gave no reason")
+            self._fail(text_of(finished.get("errormsg")).strip() or "nmap failed and gave no reason")
         elif not self._part:
-            self._send("scanCompleted", duration=_number(finished.get("elapsed")), total_hosts=self._hosts_up)
+            self._send(
+                "scanCompleted", duration=number_of(finished.get("elapsed")), total_hosts=self._hosts_up
+            )
         self._ended = True
 
     def _task(self, kind: str, attrs: dict[str, str]) -> None:
-        task = _text(attrs.get("task"))
+        task = text_of(attrs.get("task"))
         phase = self._phase_of(task, begins=kind == "taskbegin")
         if phase != self._phase:
             self._phase = phase
@@ -318,13 +250,13 @@ class NmapAdapter:
             self._overall = max(self._overall, place)  # tasks come again with every host group
             self._send("phaseStarted", phase=phase, progress=self._overall)
         if kind == "taskend":
-            extra = _text(attrs.get("extrainfo"))
+            extra = text_of(attrs.get("extrainfo"))
             self._send(
                 "scanProgress", phase=phase, progress=100, message=f"{task}: done" + (extra and f", {extra}")
             )
-        percent = _number(attrs.get("percent"))
+        percent = number_of(attrs.get("percent"))
         if kind == "taskprogress" and percent is not None:
-            remaining, until = _text(attrs.get("remaining")), _iso(attrs.get("etc"))
+            remaining, until = text_of(attrs.get("remaining")), _iso(attrs.get("etc"))
             message = f"{task}: {percent:g} % done"
             message += f", about {remaining} s remaining" if remaining else ""
             message += f" (until {until})" if until else ""
@@ -332,95 +264,23 @@ class NmapAdapter:
 
     def _phase_of(self, task: str, *, begins: bool) -> str:
         if task != "NSE":
-            return _NOT_WORD.sub("_", _DNS_COUNT.sub("", task).lower()).strip("_")[:_NAME_LENGTH] or "unnamed"
+            return _NOT_WORD.sub("_", _DNS_COUNT.sub("", task).lower()).strip("_")[:MAX_NAME] or "unnamed"
         # nmap calls three things so: scripts before all hosts, for each host group, and behind all hosts.
         # Only with -v, when it tells of every task, does coming first mean before all hosts.
         first = begins and not self._phase
         return "script_pre_scan" if first or self._phase == "script_pre_scan" else "script_scan"
 
-    def _announce(self, host: _Host) -> None:
-        if not host.ip or host.ip in self._announced:
-            return
-        if len(self._announced) >= MAX_REMEMBERED_HOSTS:
-            del self._announced[next(iter(self._announced))]
-        self._announced[host.ip] = None
-        self._send("hostDiscovered", ip=host.ip, hostname=host.hostname or None)
-
-    def _end_host(self, host: _Host) -> None:
-        if host.is_up:
-            self._announce(host)
-        for why, count in host.skipped.items():
-            self._note(f"{count} port(s) of {host.ip or 'a host without an address'} not sent: {why}")
-        self._host = None
-
-    def _begin_port(self, host: _Host, attrs: dict[str, str]) -> None:
-        number = _number(attrs.get("portid"))
-        protocol = attrs.get("protocol", "")
-        if not host.ip:
-            self._skip(host, "no IP address")
-        elif protocol not in _PROTOCOLS:
-            self._skip(host, f"protocol {protocol[:16]!r}, and an event can say tcp or udp")
-        elif number is None or not number.is_integer() or not 0 <= number <= 65_535:
-            self._skip(host, "port number not within 0 to 65535")
-        else:
-            self._announce(host)
-            host.port = _Port(int(number), _PROTOCOLS[protocol])
-
-    def _port_found(self, host: _Host, port: _Port, attrs: dict[str, str]) -> None:
-        state = _STATES.get(attrs.get("state", ""))
-        if state is None:
-            self._skip(
-                host, f"state {attrs.get('state', '')[:16]!r}, and an event can say open, closed or filtered"
-            )
-            return
-        port.is_open = state == "Open"
-        self._send("portFound", ip=host.ip, port=port.number, protocol=port.protocol, state=state)
-
-    def _skip(self, host: _Host, why: str) -> None:
-        if why not in host.skipped and len(host.skipped) >= _SKIP_REASONS:
-            why = "and other reasons"
-        host.skipped[why] = host.skipped.get(why, 0) + 1
-
-    def _service_detected(self, host: _Host, port: _Port, attrs: dict[str, str]) -> None:
-        name = attrs.get("name", "")
-        if not name:
-            return
-        if "tunnel" in attrs:
-            name = f"{attrs['tunnel']}/{name}"  # as nmap shows it: ssl/http
-        version = " ".join(attrs[key] for key in ("product", "version", "extrainfo") if attrs.get(key))
-        self._send(
-            "serviceDetected",
-            ip=host.ip,
-            port=port.number,
-            protocol=port.protocol,
-            service_name=_text(name),
-            version=_text(version) or None,
-        )
-
-    def _script(self, host: _Host, port: _Port | None, attrs: dict[str, str]) -> None:
-        seen = port.cves if port else host.cves
-        for cve_id, severity, title in vulnerabilities(_text(attrs.get("id")), attrs.get("output", "")):
-            if cve_id in seen:
-                continue
-            if len(seen) >= MAX_CVES:
-                at = f"{host.ip}:{port.number}" if port else host.ip
-                self._note(f"more than {MAX_CVES} CVEs at {at}; the rest is not sent")
-                break
-            seen.add(cve_id)
-            self._send(
-                "vulnerabilityFound",
-                ip=host.ip,
-                port=port.number if port else None,
-                cve_id=cve_id,
-                severity=severity,
-                title=title,
-            )
-
     # -- what goes out
 
     def _send(self, type_: str, **fields: object) -> None:
-        known = {name: value for name, value in fields.items() if value is not None}
-        self._out.append(encode_event({"type": type_, **known}))
+        self._out.append(event_of(type_, **fields))
+
+    def _pass_on(self, found: list[bytes | str]) -> None:
+        for item in found:
+            if isinstance(item, bytes):
+                self._out.append(item)
+            else:
+                self._note(item)
 
     def _fail(self, message: str) -> None:
         self._send("error", message=message[:MAX_TEXT], fatal=False if self._part else None)
@@ -430,23 +290,9 @@ class NmapAdapter:
         self._out.append(Problem(f"byte {at}", message))
 
 
-def _text(value: str | None) -> str:
-    """Return a text field as it came, at most `MAX_TEXT` characters of it."""
-    return (value or "")[:MAX_TEXT]
-
-
-def _number(value: str | None) -> float | None:
-    """Return a finite number, or None where there is none."""
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _iso(epoch_s: str | None) -> str | None:
     """Return a time nmap gives in epoch seconds as ISO 8601, or None where there is none."""
-    seconds = _number(epoch_s)
+    seconds = number_of(epoch_s)
     try:
         return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
     except (OverflowError, ValueError, OSError):

@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.event import MAX_EVENT_BYTES, Catalogue, check_event
 from pipeline.producer.adapters import Problem
-from pipeline.producer.adapters.nmap import (
-    MAX_CVES,
-    MAX_REMEMBERED_HOSTS,
-    MAX_TAG_BYTES,
-    MAX_TEXT,
-    NmapAdapter,
-)
+from pipeline.producer.adapters.nmap import MAX_TAG_BYTES, NmapAdapter
+from pipeline.producer.adapters.nmap_hosts import MAX_CVES, MAX_REMEMBERED_HOSTS, MAX_TEXT
 
 RECORDINGS = Path(__file__).parent.parent / "recordings"
 FINISHED = ["ping", "scripts", "services", "udp"]
