@@ -12,7 +12,8 @@ long as its channel has room (`max_pending_bytes`); the rest is not taken: retry
 critical event is taken whole, for it flushes all that is pending; one such message at a time.
 
 Cleanup frees memory only: of a channel's present life the end is kept in mind, as long as the journal has
-it. A later event goes on with that life; after its terminal event a start begins a new one.
+it. A later event goes on with that life; after its terminal event a start begins a new one. After a life that
+was cut off (`records.LifeRecord.cut`) any event does.
 """
 
 from __future__ import annotations
@@ -227,11 +228,11 @@ class Batcher:
         channel = self._current.get(name)
         past = self._past.get(name)
         starts = event_type(event) in _STARTS
-        if channel is not None and not (channel.terminal_accepted and starts):
+        if channel is not None and not (channel.cut or (channel.terminal_accepted and starts)):
             return channel
         if len(self._lives) >= self._config.limits.max_channels:
             return None
-        if past is not None and not (past.ended and starts):
+        if past is not None and not (past.cut or (past.ended and starts)):
             channel = self._open(name, past.epoch, now)
             channel.restore(past, self._catalogue, now, self._wall_ms(now))
             channel.keep_from(now)
@@ -375,6 +376,7 @@ class Batcher:
                 self._wall_ms(channel.terminal_at) if channel.terminal_at is not None else None,
                 self._wall_ms(channel.last_event_at),
                 channel.snapshot(),
+                cut=channel.cut,
             )
 
     def forget(self, name: str, epoch: int) -> None:

@@ -57,6 +57,7 @@ class Channel:
         "best_effort",
         "created_at",
         "created_ms",
+        "cut",
         "epoch",
         "frames",
         "last_event_at",
@@ -103,6 +104,7 @@ class Channel:
         self.merged = 0
         self.lost = 0
         self.best_effort = False
+        self.cut = False
         self.terminal_accepted = False
         self.terminal_at: float | None = None
 
@@ -116,6 +118,7 @@ class Channel:
             now_ms: the wall clock at `now`; what was noted by it is placed in time as well as it tells.
         """
         state = record.state
+        self.cut = record.cut
         self._next_seq = record.head + 1
         self.published_seq = record.head
         self.created_ms = state.created_ms

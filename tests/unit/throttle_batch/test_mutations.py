@@ -339,7 +339,7 @@ MUTATIONS = {
     ),
     "an event after cleanup begins a new life": (
         "batcher",
-        "if past is not None and not (past.ended and starts):",
+        "if past is not None and not (past.cut or (past.ended and starts)):",
         "if False:",
         batcher.check_an_event_after_cleanup_goes_on_with_the_life,
     ),
@@ -357,9 +357,27 @@ MUTATIONS = {
     ),
     "a start after cleanup goes on with what ended": (
         "batcher",
-        "if past is not None and not (past.ended and starts):",
+        "if past is not None and not (past.cut or (past.ended and starts)):",
         "if past is not None:",
         batcher.check_a_start_after_cleanup_begins_a_new_life,
+    ),
+    "a life that was cut off goes on": (
+        "batcher",
+        "not (channel.cut or (channel.terminal_accepted and starts))",
+        "not (channel.terminal_accepted and starts)",
+        batcher.check_a_life_that_was_cut_off_takes_no_more,
+    ),
+    "a life that was cut off goes on after cleanup": (
+        "batcher",
+        "not (past.cut or (past.ended and starts))",
+        "not (past.ended and starts)",
+        batcher.check_a_life_that_was_cut_off_takes_no_more,
+    ),
+    "cleanup forgets that a life was cut off": (
+        "batcher",
+        "cut=channel.cut,",
+        "",
+        batcher.check_a_life_that_was_cut_off_takes_no_more,
     ),
     "a later life has an earlier epoch": (
         "batcher",

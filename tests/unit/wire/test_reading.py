@@ -124,7 +124,8 @@ def test_the_bytes_other_languages_read() -> None:
         encode_frame(Frame("scan/a", 7, 1, 1, (b"{}",))) == b'F|scan/a|{"epoch":7,"first":1,"last":1}\n[{}]'
     )
     assert encode_beacon(Beacon(0, 4, "h", "b", [Head("scan/a", 7, 3, False)])) == (
-        b'H|{"type":"beacon","shard":0,"shards":4,"hash":"h","boot":"b","heads":[["scan/a",7,3,false]],"gone":[]}'
+        b'H|{"type":"beacon","shard":0,"shards":4,"hash":"h","boot":"b","heads":[["scan/a",7,3,false]],"gone":[],'
+        b'"writable":true}'
     )
 
 
