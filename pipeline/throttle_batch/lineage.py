@@ -91,6 +91,14 @@ class Lineage:
         self._inode = self._journal.stat().st_ino
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         self._write(msgspec.structs.replace(last, inode=self._inode))
+        # Once a start: where commits wait for the disk, its absence must not look like a copy. Later writes
+        # may be lost with the power, for an older one is true as well.
+        os.fsync(self._descriptor)
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
     def note(self, channel: str, epoch: int, head: int) -> None:
         """Write down a commit: of one of its lives, how far it is."""

@@ -190,16 +190,23 @@ class Retention:
         """
         life = self.lives[place]
         count, size, held = 0, 0, life.held
-        for last, row_size in db.execute(
-            "SELECT last, size_bytes FROM chunk WHERE life = ? AND first <= ? ORDER BY first LIMIT ?",
-            (life.number, upto, max_rows),
-        ):
+        rows = db.execute(
+            "SELECT first, size_bytes FROM chunk WHERE life = ? ORDER BY first LIMIT ?",
+            (life.number, max_rows + 1),
+        ).fetchall()
+        # A row ends before the next one: its own word for that may be damaged, and take others along.
+        ends = [first - 1 for first, _ in rows[1:]]
+        if len(rows) <= max_rows:
+            ends.append(life.head)
+        for last, (_, row_size) in zip(ends, rows, strict=False):
             if last > upto or (size >= surplus[0] and held - life.held >= surplus[1]):
                 break
             count += 1
             size += row_size
             held = last + 1
-        if count:
+        if not rows and upto == life.head:
+            held = life.head + 1  # what was there is lost
+        if held > life.held:
             shorter = replace(life, held=held, size_bytes=life.size_bytes - size)
             with transaction(db):
                 db.execute("DELETE FROM chunk WHERE life = ? AND first < ?", (life.number, held))
