@@ -129,6 +129,16 @@ def test_the_bytes_other_languages_read() -> None:
     )
 
 
+def test_what_a_worker_of_before_says() -> None:
+    """Where it has no word for it, its journal is taken to be writable, and its lives to be whole."""
+    assert decode_beacon(b'H|{"type":"beacon","shard":0,"shards":4,"hash":"h","boot":"b"}').writable
+    page = decode_history_reply(
+        b'{"type":"page","id":1,"channel":"scan/a","epoch":7,"first":1,"last":0,"head":0,"held":true,"current":7}\n[]'
+    )
+    assert isinstance(page, Page)
+    assert (page.header.damaged, page.header.cut) == (0, False)
+
+
 def test_no_topic_begins_another() -> None:
     """A subscription is to a prefix: `scan/a` must not get what is of `scan/ab`."""
     assert not frame_topic("scan/ab").startswith(frame_topic("scan/a"))
