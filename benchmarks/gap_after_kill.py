@@ -77,7 +77,7 @@ def main() -> None:
             stand.begin()
             sending = Sending(stand.run_dir)
             with Watchers() as watchers:
-                reader = watchers.add(StayingNative(watchers, stand.ws(f"/ws/scans/{SCAN}")))
+                reader = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
 
                 def gap(kill: str | None) -> float:
                     pause.wait(rng.uniform(0.5, 1.0))

@@ -9,6 +9,7 @@
     │   ├── LayoutError           shards or hash differ from those the data was written with
     │   └── JournalError          the journal cannot be used, or not be written now
     │       └── JournalDamaged    its file is damaged; `--recover` sets it aside
+    │           └── EventsDamaged only a range of events is; those around it can be read
     └── PeerError                 the other side's: what it sent, or that it does not answer
         ├── EventRejected         one event that is not taken; carries a `RejectReason`
         ├── MessageMalformed      bytes from a ZeroMQ peer that are none of our messages
@@ -63,6 +64,20 @@ class JournalError(OperatorError):
 
 class JournalDamaged(JournalError):
     """The journal's file is damaged; `--recover` sets it aside and begins anew."""
+
+
+class EventsDamaged(JournalDamaged):
+    """Some events of a journal are not as they were written; nobody can be given them any more.
+
+    Args:
+        first: seq of the first of them.
+        last: seq of the last one.
+    """
+
+    def __init__(self, first: int, last: int) -> None:
+        super().__init__(f"events {first} to {last} are damaged")
+        self.first = first
+        self.last = last
 
 
 class PeerError(PipelineError):

@@ -80,7 +80,7 @@ class Reset:
 
     Attributes:
         epoch: the life that follows; None when nothing is known of the scan.
-        reason: `restarted`, `forgotten`, or `not_held`: the position given is not held any more.
+        reason: `restarted`, `forgotten`, `went_back`, or `not_held`: the position given is not held any more.
     """
 
     epoch: int | None

@@ -97,6 +97,12 @@ class Feed:
         self._disperse()  # there is something that no frame has brought
         return True
 
+    def went_back(self, head: int) -> None:
+        """Take notice that the worker has the present life only up to `head`, less than it had published."""
+        self._disperse()
+        self.clear()
+        self.head = head
+
     def forget(self) -> None:
         """Take notice that the channel exists no more."""
         self._disperse()

@@ -13,7 +13,8 @@ the channel does not exist            nothing; it starts with the first event of
 behind the channel's life             a page of the old life; when that is through, `reset`
 past the head                         nothing
 at the start of a held frame          that frame
-elsewhere                             a page from history
+elsewhere                             a page from history; what that says is not held or damaged is
+                                      skipped and told
 ===================================== ================================================================
 """
 
@@ -264,6 +265,9 @@ class Session:
                 actions.append(self._skip(delivery.first))
             self._next = delivery.last + 1
             return [*actions, Deliver(delivery)]
+        if header.damaged >= self._next:
+            before = [self._skip(header.first)] if header.first > self._next else []
+            return [*before, self._skip(header.damaged + 1, "damaged")]
         if header.current is None:
             return []  # the worker has forgotten the channel: the next life will find this one forgotten
         said: list[Action] = []
@@ -271,24 +275,24 @@ class Session:
             # Nothing is held from the cursor on; what was published before is gone.
             said.append(self._skip(header.head + 1))
         if header.current == header.epoch:
+            if header.head < self._next and feed.epoch == header.epoch:
+                feed.went_back(header.head)  # else the same question came again at once
             return said
         self._epoch, self._next = header.current, 1
         if not self._speaks_heroforge:
-            reason = "restarted" if header.held else "forgotten"
+            reason = "went_back" if header.cut else "restarted" if header.held else "forgotten"
             reset = BrowserReset(scan_id=self._channel_id, epoch=header.current, reason=reason)
             said.append(Say(encode(reset)))
         return said
 
-    def _skip(self, upto: int) -> Say:
-        """Move the cursor to `upto`, and tell the browser what it is not given."""
+    def _skip(self, upto: int, reason: str = "no_longer_held") -> Say:
+        """Move the cursor to `upto`, and tell the browser what it is not given, and why."""
         first, count = self._next, upto - self._next
         self._next = upto
         self.skipped += count
         if self._speaks_heroforge:
             return Say(heroforge_lag(self.channel, count))
-        lag = BrowserLag(
-            scan_id=self._channel_id, skipped=count, from_=first, to=upto - 1, reason="no_longer_held"
-        )
+        lag = BrowserLag(scan_id=self._channel_id, skipped=count, from_=first, to=upto - 1, reason=reason)
         return Say(encode(lag))
 
     def degraded(self, is_so: bool) -> list[Action]:

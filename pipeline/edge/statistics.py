@@ -104,10 +104,12 @@ def rest_events(scan_id: str, page: Page, resumed: bool | None, limit: int) -> b
     Returns:
         JSON: `seq` is [first, last] of the events given, null when there are none; `next` the position to
         ask with for what follows; `head` the last event there is; `complete` whether that is reached and the
-        scan has ended.
+        scan has ended. `damaged` is [first, last] of events that nobody can be given any more, and there only
+        when what was asked for begins with such.
     """
     header = page.header
     body, last = page.body, header.last
+    damaged = {"damaged": [header.first, header.damaged]} if header.damaged else {}
     if last - header.first + 1 > limit:
         last = header.first + limit - 1
         body = b"[" + b",".join(split_events(body)[:limit]) + b"]"
@@ -116,9 +118,10 @@ def rest_events(scan_id: str, page: Page, resumed: bool | None, limit: int) -> b
         "epoch": header.epoch,
         "seq": [header.first, last] if last >= header.first else None,
         "head": header.head,
-        "next": str(Position(header.epoch, last)),
+        "next": str(Position(header.epoch, max(last, header.damaged))),
         "resumed": resumed,
         "complete": header.terminal and last == header.last,
+        **damaged,
     }
     return msgspec.json.encode(about)[:-1] + b',"events":' + body + b"}"
 

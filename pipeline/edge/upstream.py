@@ -72,6 +72,7 @@ class Upstream:
         self._asked: dict[int, asyncio.Future[HistoryReply]] = {}
         self._pages: dict[tuple[str, int, int], asyncio.Task[tuple[Page, Delivery | None]]] = {}
         self._beacon_at: dict[int, float] = {}
+        self._unwritable: set[int] = set()
         self.counters: Counter[str] = Counter()
         high_water_mark = self._settings.high_water_mark
         self._events = binder.connect(
@@ -117,6 +118,10 @@ class Upstream:
             if now - self._beacon_at.get(shard, float("-inf")) > self._settings.silent_s
         ]
 
+    def unwritable_shards(self) -> list[int]:
+        """Return the shards whose last beacon said that they cannot write their journal."""
+        return sorted(self._unwritable)
+
     def _drain_events(self) -> None:
         frames: list[FrameMessage] = []
         for message in drain(self._events, self._settings.drain_messages):
@@ -148,6 +153,10 @@ class Upstream:
             )
             return
         self._beacon_at[beacon.shard] = time.monotonic()
+        if beacon.writable:
+            self._unwritable.discard(beacon.shard)
+        else:
+            self._unwritable.add(beacon.shard)
         self._on_beacon(beacon)
 
     # --- questions --------------------------------------------------------------------------------

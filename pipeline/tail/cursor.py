@@ -11,7 +11,9 @@ a page is awaited                       frames are only heard of; the pages brin
 inside the frame that comes             it is printed, from the cursor on
 before what the channel has published   a page from history
 in a life that is over                  pages of that life to its end, then `Reset`, then the next life
-past the head of its own life           `Reset`: this position was never reached
+past the head of its own life           `Reset`: this position was never reached; but in a life that was
+                                        cut off it was, and nothing follows it there
+at an event that is damaged             told, and on behind it
 ======================================= ==============================================================
 """
 
@@ -26,11 +28,12 @@ from pipeline.wire import PageHeader
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Events `first` to `last` of a life are no longer held; nobody can be given them."""
+    """Events `first` to `last` of a life are no longer held, or damaged; nobody can be given them."""
 
     epoch: int
     first: int
     last: int
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,12 @@ class Cursor:
             due, self._next = self._next, header.last + 1
             self._loose = False
             return PageTaken(due, notes)
+        if header.damaged >= self._next:
+            notes = self._skip_to(header.first)
+            damaged = Missed(header.epoch, self._next, header.damaged, damaged=True)
+            self._next = header.damaged + 1
+            self._loose = False
+            return PageTaken(notes=(*notes, damaged))
         if current is None and not header.held:
             return PageTaken(unknown=True)
         notes = self._skip_to(header.head + 1) if header.held else ()
@@ -158,9 +167,13 @@ class Cursor:
             return self._at_the_end(header, notes)
         if current is None or (self._life is not None and current < self._life):
             return PageTaken(notes=notes)  # a newer life was heard of: the next answer knows it too
-        return PageTaken(notes=(*notes, self._reset(current, "is over" if header.held else "is not held")))
+        why = "was cut off, its journal went back" if header.cut else "is over"
+        return PageTaken(notes=(*notes, self._reset(current, why if header.held else "is not held")))
 
     def _at_the_end(self, header: PageHeader, notes: tuple[Note, ...]) -> PageTaken:
+        if self._next > header.head and header.cut:
+            self._head = header.head
+            return PageTaken(notes=notes)
         if self._next > header.head + 1:
             return PageTaken(notes=(*notes, self._reset(header.epoch, f"ends at {header.head}")))
         if (self._life, self._head) == self._asked_at:

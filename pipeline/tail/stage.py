@@ -97,6 +97,7 @@ class Tail:
             notice(f"{options.record}: its last line was not whole and is cut off")
         self._printer = Printer(options.printing, output, self._record)
         self._shards: int | None = None
+        self._boots: dict[int, str] = {}
         self._gaps = 0
         self._missed = 0
         self._unknown: set[str] = set()
@@ -233,6 +234,11 @@ class Tail:
         if self._options.follow:
             for head in beacon.heads:
                 self._following.learn(head.channel, head.epoch, head.seq)
+            if self._boots.setdefault(beacon.shard, beacon.boot) != beacon.boot:
+                # A worker that died may have committed what it did not publish; its beacons name all
+                # channels only by and by.
+                self._boots[beacon.shard] = beacon.boot
+                self._questions.ask(beacon.shard, ChannelsRequest, time.monotonic())
 
     # --- questions ----------------------------------------------------------------------------------
 
@@ -303,9 +309,8 @@ class Tail:
             count = note.last - note.first + 1
             self._gaps += 1
             self._missed += count
-            self._notice(
-                f"gap: {name}: {count} events are no longer held, {note.epoch}:{note.first}-{note.last}"
-            )
+            why = "damaged" if note.damaged else "no longer held"
+            self._notice(f"gap: {name}: {count} events are {why}, {note.epoch}:{note.first}-{note.last}")
         else:
             self._notice(f"reset: {name}: life {note.epoch} {note.why}; it goes on with {note.now}:1")
 

@@ -65,6 +65,7 @@ class Channel:
         "best_effort",
         "created_at",
         "created_ms",
+        "cut",
         "epoch",
         "frames",
         "last_event_at",
@@ -115,6 +116,7 @@ class Channel:
         self.best_effort = False
         self.owner = ""
         self.opened_by = ""
+        self.cut = False
         self.terminal_accepted = False
         self.terminal_at: float | None = None
 
@@ -128,6 +130,7 @@ class Channel:
             now_ms: the wall clock at `now`; what was noted by it is placed in time as well as it tells.
         """
         state = record.state
+        self.cut = record.cut
         self._next_seq = record.head + 1
         self.published_seq = record.head
         self.created_ms = state.created_ms

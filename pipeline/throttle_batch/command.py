@@ -22,7 +22,7 @@ from pipeline.throttle_batch.config import ThrottleBatchConfig
 @click.option(
     "--recover",
     is_flag=True,
-    help="Set a damaged journal aside and begin anew: its scans get new epochs, and their events are lost.",
+    help="Check the journals; set a damaged one aside and begin it anew. All scans get new epochs.",
 )
 def throttle_batch(data_dir: str | None, own: list[int] | None, recover: bool, **given: Any) -> None:
     """Number each channel's events, keep them, and publish them as frames within the channel's budget.

@@ -7,6 +7,7 @@ the same few methods.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.throttle_batch.batcher import Commit
@@ -15,6 +16,16 @@ from pipeline.throttle_batch.records import Recovered
 
 MEMORY_CHANNEL_BYTES = 16_777_216
 MEMORY_TOTAL_BYTES = 268_435_456
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedRange:
+    """Events `first` to `last` of a life that nobody can be given any more."""
+
+    channel: str
+    epoch: int
+    first: int
+    last: int
 
 
 class Journal(Protocol):
@@ -33,7 +44,23 @@ class Journal(Protocol):
     def read(
         self, channel: str, epoch: int, first: int, upto: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
-        """Return events of a life from `first` on, as `history.History.read` does."""
+        """Return events of a life from `first` on, as `history.History.read` does; up to a damaged one.
+
+        Raises:
+            EventsDamaged: the first of them is damaged.
+            JournalError: it cannot be read; the same may be asked again.
+        """
+
+    def is_cut(self, channel: str, epoch: int) -> bool:
+        """Say whether a life takes no more events although it had not ended: the journal went back."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for a commit, as far as can be told without one."""
+
+    @property
+    def damaged(self) -> list[DamagedRange]:
+        """Ranges of events that were found damaged while it was opened."""
 
     def held(self, channel: str, epoch: int) -> int | None:
         """Return the oldest seq held of a life; the next seq when none is; None when it is unknown."""
@@ -65,8 +92,11 @@ class Journal(Protocol):
 class MemoryJournal:
     """`journal.kind = "memory"`: nothing outlives the process; what readers are given is bounded memory."""
 
+    has_room = True
+
     def __init__(self, history: History) -> None:
         self._history = history
+        self.damaged: list[DamagedRange] = []
 
     def load(self) -> Recovered:
         return Recovered([], [])
@@ -85,6 +115,9 @@ class MemoryJournal:
 
     def head(self, channel: str, epoch: int) -> int | None:
         return self._history.head(channel, epoch)
+
+    def is_cut(self, channel: str, epoch: int) -> bool:  # noqa: ARG002  # what is gone is gone altogether
+        return False
 
     def free(self, channel: str, epoch: int) -> bool:
         self._history.drop(channel, epoch)

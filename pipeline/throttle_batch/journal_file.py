@@ -10,8 +10,10 @@ chunk                   consecutive events of a life, one a line
 producer                how far a (producer, channel) is: written with the events, so that an event is
                         in the log and its number marked as taken, or neither
 meta                    `open_since_boot`: the run of the operating system that a worker opened the file
-                        in; not there while it is closed
+                        in; not there while it is closed. `open_with_fsync`: whether its commits wait
 ======================= ===========================================================================
+
+Each row of the first three has a checksum over all of it.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ import fcntl
 import os
 import sqlite3
 import uuid
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from pipeline.errors import EndpointError, JournalDamaged, JournalError
+from pipeline.throttle_batch.records import row_checksum
 
 _BUSY_S = 0.2
 """How long somebody else's lock on the file is waited for; then the commit fails, and is tried again."""
@@ -82,6 +86,14 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX producer_age ON producer (updated_ms);
     """,
+    """
+    ALTER TABLE life ADD COLUMN cut INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE life ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+    UPDATE life SET checksum = row_checksum(id, channel, epoch, head, held, ended_ms, size_bytes, updated_ms,
+        folded, crc32(state), cut);
+    ALTER TABLE producer ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+    UPDATE producer SET checksum = row_checksum(pid, channel, inc, committed, updated_ms);
+    """,
 )
 """Each brings a journal from the version of its place to the next; the first makes a new one."""
 
@@ -94,6 +106,12 @@ class JournalFile:
     Args:
         path: the file; `open` makes it if it is not there.
 
+    Attributes:
+        checked: whether `open` had SQLite check it.
+        migrated: whether an earlier version wrote it.
+        system_stopped: whether it was left open, without waiting for the disk, by an earlier run of the
+            operating system.
+
     Raises:
         EndpointError: another process owns the journal.
         JournalError: there is no writing beside it.
@@ -101,6 +119,9 @@ class JournalFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.checked = False
+        self.migrated = False
+        self.system_stopped = False
         self._lock = self._take_lock()
 
     def _take_lock(self) -> IO[str]:
@@ -116,7 +137,7 @@ class JournalFile:
         return lock
 
     def open(self, boot_id: str, *, fsync: bool, check: bool) -> sqlite3.Connection:
-        """Open the file, and mark it as open; the caller closes the connection, then this.
+        """Open the file; the caller marks it as open, closes the connection, then this.
 
         Args:
             boot_id: names this run of the operating system; a file that an earlier run left open is checked.
@@ -137,6 +158,9 @@ class JournalFile:
                     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
+                self.migrated = 0 < version < SCHEMA_VERSION
+                db.create_function("row_checksum", -1, row_checksum, deterministic=True)
+                db.create_function("crc32", 1, zlib.crc32, deterministic=True)
                 for number in range(version, SCHEMA_VERSION):
                     db.executescript(
                         f"BEGIN IMMEDIATE;{_MIGRATIONS[number]}PRAGMA user_version = {number + 1};COMMIT;"
@@ -153,8 +177,7 @@ class JournalFile:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", None)  # the module's own errors have none
-            if code is not None and code & 0xFF in _OPERATING_ERRORS:
+            if not is_damage(error):
                 raise JournalError(f"{self.path}: {error}") from None
             raise self._damaged(error) from None
         except OSError as error:
@@ -175,12 +198,22 @@ class JournalFile:
         return version
 
     def _check(self, db: sqlite3.Connection, boot_id: str, *, always: bool) -> None:
-        row = db.execute("SELECT value FROM meta WHERE name = 'open_since_boot'").fetchone()
-        if always or (row is not None and row[0] != boot_id):
+        meta = dict(db.execute("SELECT name, value FROM meta").fetchall())
+        left_open = meta.get("open_since_boot", boot_id) != boot_id
+        self.system_stopped = left_open and meta.get("open_with_fsync") != "1"
+        self.checked = always or left_open
+        if self.checked:
             found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise self._damaged(found)
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('open_since_boot', ?)", (boot_id,))
+
+    def mark_open(self, db: sqlite3.Connection, boot_id: str, *, fsync: bool) -> None:
+        """Write down that the file is open; call it when all that follows from its last end is done."""
+        with transaction(db):
+            db.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [("open_since_boot", boot_id), ("open_with_fsync", str(int(fsync)))],
+            )
 
     def set_aside(self) -> Path:
         """Rename the file, so that a new one can be begun; nothing may have it open.
@@ -212,6 +245,12 @@ class JournalFile:
     def close(self) -> None:
         """Let others have the journal."""
         self._lock.close()
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Say whether the file is to blame for an error; else the system is."""
+    code = getattr(error, "sqlite_errorcode", None)  # the module's own errors have none
+    return code is None or code & 0xFF not in _OPERATING_ERRORS
 
 
 @contextlib.contextmanager

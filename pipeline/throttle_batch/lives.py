@@ -8,6 +8,7 @@ an event comes for a channel     it goes to
 with a present life              that one; a start after its terminal event begins a new life
 whose memory was freed           the life that was freed, in memory again; a start after its terminal
                                  event begins a new one
+whose life was cut off           a new life, whatever the event (`records.LifeRecord.cut`)
 nothing is known of              a new life
 ================================ =====================================================================
 
@@ -73,7 +74,7 @@ class Lives:
             starts: whether the event begins a new life after the end of another.
         """
         channel = self._current.get(name)
-        return None if channel is None or (starts and channel.terminal_accepted) else channel
+        return None if channel is None or channel.cut or (starts and channel.terminal_accepted) else channel
 
     @property
     def full(self) -> bool:
@@ -95,7 +96,7 @@ class Lives:
         """
         before = self._current.get(name) or self._past.get(name)
         epoch = self._wall_ms(now)
-        if isinstance(before, LifeRecord) and not (starts and before.ended):
+        if isinstance(before, LifeRecord) and not (before.cut or (starts and before.ended)):
             channel = self._open(name, before.epoch, pid, now)
             channel.restore(before, self._catalogue, now, self._wall_ms(now))
             channel.keep_from(now)
@@ -135,6 +136,7 @@ class Lives:
             self._wall_ms(channel.terminal_at) if channel.terminal_at is not None else None,
             self._wall_ms(channel.last_event_at),
             channel.snapshot(),
+            cut=channel.cut,
         )
         if len(self._past) > self._config.limits.max_past_channels:
             self._past.popitem(last=False)

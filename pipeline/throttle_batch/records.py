@@ -6,6 +6,7 @@ starts, so that the state is then the same as if it had never stopped.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 
 import msgspec
@@ -59,7 +60,9 @@ class LifeRecord:
         ended_ms: wall clock of its terminal event, epoch milliseconds; None while it has none.
         updated_ms: wall clock of its last event, epoch milliseconds.
         state: its last checkpoint.
-        tail: the JSON of the events after the checkpoint, `state.folded + 1` to `head`.
+        tail: the JSON of the events after the checkpoint, `state.folded + 1` to `head`; those that are
+            damaged are left out.
+        cut: its numbers may have been given to events that are gone: it takes no more events.
     """
 
     channel: str
@@ -69,6 +72,7 @@ class LifeRecord:
     updated_ms: int
     state: LifeState
     tail: list[bytes] = field(default_factory=list)
+    cut: bool = False
 
     @property
     def ended(self) -> bool:
@@ -92,6 +96,11 @@ class Recovered:
 
     lives: list[LifeRecord]
     producers: list[ProducerRecord]
+
+
+def row_checksum(*fields: object) -> int:
+    """Return what stands in a row of the journal to check it by: over all its other fields, in order."""
+    return zlib.crc32("\x1f".join(map(str, fields)).encode())
 
 
 _encode = msgspec.json.Encoder().encode

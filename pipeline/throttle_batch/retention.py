@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.throttle_batch.config import JournalSection
 from pipeline.throttle_batch.journal_file import transaction
+from pipeline.throttle_batch.records import row_checksum
 
 PRODUCER_AGE_MS = 86_400_000
 """How long it is remembered how far a silent producer was, at least: it may still send again."""
@@ -45,6 +46,10 @@ class Life:
         held: its oldest event that is there; `head + 1` when none is.
         size_bytes: of its chunks.
         folded: the last event in its checkpoint.
+        state_checksum: of the checkpoint.
+        updated_ms: wall clock of its last event.
+        ended_ms: wall clock of its terminal event; None while it has none.
+        cut: it takes no more events, see `lineage`.
     """
 
     number: int
@@ -52,6 +57,25 @@ class Life:
     held: int
     size_bytes: int
     folded: int
+    state_checksum: int
+    updated_ms: int
+    ended_ms: int | None = None
+    cut: bool = False
+
+    def checksum(self, place: Place) -> int:
+        """Return what stands in its row to check it by."""
+        return row_checksum(
+            self.number,
+            *place,
+            self.head,
+            self.held,
+            self.ended_ms,
+            self.size_bytes,
+            self.updated_ms,
+            self.folded,
+            self.state_checksum,
+            int(self.cut),
+        )
 
 
 class Retention:
@@ -166,22 +190,29 @@ class Retention:
         """
         life = self.lives[place]
         count, size, held = 0, 0, life.held
-        for last, row_size in db.execute(
-            "SELECT last, size_bytes FROM chunk WHERE life = ? AND first <= ? ORDER BY first LIMIT ?",
-            (life.number, upto, max_rows),
-        ):
+        rows = db.execute(
+            "SELECT first, size_bytes FROM chunk WHERE life = ? ORDER BY first LIMIT ?",
+            (life.number, max_rows + 1),
+        ).fetchall()
+        # A row ends before the next one: its own word for that may be damaged, and take others along.
+        ends = [first - 1 for first, _ in rows[1:]]
+        if len(rows) <= max_rows:
+            ends.append(life.head)
+        for last, (_, row_size) in zip(ends, rows, strict=False):
             if last > upto or (size >= surplus[0] and held - life.held >= surplus[1]):
                 break
             count += 1
             size += row_size
             held = last + 1
-        if count:
-            shorter = Life(life.number, life.head, held, life.size_bytes - size, life.folded)
+        if not rows and upto == life.head:
+            held = life.head + 1  # what was there is lost
+        if held > life.held:
+            shorter = replace(life, held=held, size_bytes=life.size_bytes - size)
             with transaction(db):
                 db.execute("DELETE FROM chunk WHERE life = ? AND first < ?", (life.number, held))
                 db.execute(
-                    "UPDATE life SET held = ?, size_bytes = ? WHERE id = ?",
-                    (held, shorter.size_bytes, life.number),
+                    "UPDATE life SET held = ?, size_bytes = ?, checksum = ? WHERE id = ?",
+                    (held, shorter.size_bytes, shorter.checksum(place), life.number),
                 )
             self.trimmed_events += held - life.held
             self.note(place, shorter)

@@ -10,7 +10,7 @@ from collections import Counter, deque
 
 import zmq
 
-from pipeline.errors import JournalError, MessageMalformed
+from pipeline.errors import EventsDamaged, JournalError, MessageMalformed
 from pipeline.event import Catalogue
 from pipeline.frame import Frame
 from pipeline.log import LimitedLog, Log
@@ -21,7 +21,7 @@ from pipeline.throttle_batch.batcher import Batcher, Commit
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.heads import REPEATS, HeadRotation
-from pipeline.throttle_batch.journal import Journal
+from pipeline.throttle_batch.journal import DamagedRange, Journal
 from pipeline.wire import (
     FRAME_TOPIC,
     MAX_PAGE_BYTES,
@@ -88,6 +88,9 @@ class Shard:
         self._batcher = Batcher(config, catalogue, boot_ms, now)
         self._journal = journal
         self._journal_failing = False
+        self._damaged: set[DamagedRange] = set()
+        for found in journal.damaged:
+            self._tell_damage(found)
         self._batcher.restore(journal.load(), now)
         self._rotation = HeadRotation(config.publish.beacon_interval_s)
         self._gone: deque[list[tuple[str, int]]] = deque([[]], maxlen=REPEATS)
@@ -188,8 +191,16 @@ class Shard:
             for channel in map(self._batcher.current, names)
             if channel is not None
         ]
-        beacon = Beacon(self.number, self._config.pipeline.shards, HASH_NAME, self._boot, heads, gone)
+        beacon = Beacon(
+            self.number, self._config.pipeline.shards, HASH_NAME, self._boot, heads, gone, self._writable()
+        )
         self.events.send(encode_beacon(beacon), zmq.NOBLOCK)
+
+    def _writable(self) -> bool:
+        try:
+            return not self._journal_failing and self._journal.has_room
+        except JournalError:
+            return False
 
     def greet_joiners(self) -> None:
         """Tell whoever subscribed to a channel how far it is; frames before that are in history."""
@@ -261,23 +272,28 @@ class Shard:
         name = request.channel
         ends = self._ends(name, request.epoch)
         head = ends[1] if ends is not None else 0
+        damaged = 0
         try:
             first, events = self._journal.read(
                 name, request.epoch, max(1, request.first), head, MAX_PAGE_BYTES
             )
+        except EventsDamaged as error:
+            self._tell_damage(DamagedRange(name, request.epoch, error.first, error.last))
+            first, events = max(request.first, error.first), []
+            damaged = min(error.last, head)
         except JournalError as error:
             self._counters["history_failed"] += 1
             self._limited_log.warning("history cannot be read", now, problem=error)
             return b""
         last = first + len(events) - 1
-        life = self._batcher.life(name, request.epoch)
-        present = self._batcher.current(name) or self._batcher.past(name)
-        if life is not None:
-            ended = life.terminal_at is not None
+        channel, past = self._batcher.current(name), self._batcher.past(name)
+        present = channel or past
+        if present is not None and present.epoch == request.epoch:
+            ended = (
+                channel.terminal_at is not None if channel is not None else past is not None and past.ended
+            )
         else:
-            # In the journal only: the end of a channel, or a life before it, which had ended.
-            past = self._batcher.past(name)
-            ended = ends is not None and (past is None or past.epoch != request.epoch or past.ended)
+            ended = ends is not None  # a life before the present one: nothing of it is to come
         header = PageHeader(
             request.id,
             name,
@@ -287,10 +303,26 @@ class Shard:
             head,
             ends is not None,
             present.epoch if present is not None else None,
-            ended and last >= head,
+            ended and max(last, damaged) >= head,
+            damaged,
+            self._journal.is_cut(name, request.epoch),
         )
         self._counters["pages"] += 1
         return encode_page(header, events)
+
+    def _tell_damage(self, found: DamagedRange) -> None:
+        """Count and log a range of events that nobody can be given; once."""
+        if found in self._damaged:
+            return
+        self._damaged.add(found)
+        self._counters["journal_damaged_events"] += found.last - found.first + 1
+        self._log.error(
+            "events in the journal are damaged; readers are told",
+            channel=found.channel,
+            epoch=found.epoch,
+            first=found.first,
+            last=found.last,
+        )
 
     def _summary(self, channel: Channel, now: float) -> ChannelSummary:
         return ChannelSummary(

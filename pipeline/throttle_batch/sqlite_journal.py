@@ -1,16 +1,17 @@
 """The journal on disk: one SQLite file a shard, in WAL mode, one writer. Shell.
 
-`journal_file` opens the file and has its schema, `retention` trims it.
+`journal_file` opens the file and has its schema, `lineage` says whether it is the one that readers know,
+`chunks` reads its events, `retention` trims it.
 
 A full disk: nothing is committed, so nothing is acked, and history is still served. `min_free_bytes` stops
 commits while there is still room for trimming, which needs some itself; without even that it waits.
 
-Events are on disk as they came, with a checksum a row: damage that SQLite does not see reaches no reader.
+Every row has a checksum: damage that SQLite does not see reaches no reader. Where events are damaged that
+range is lost, and told; any other row that is damaged keeps the file from being opened.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import zlib
 from dataclasses import replace
@@ -21,9 +22,12 @@ import msgspec
 
 from pipeline.errors import JournalDamaged, JournalError
 from pipeline.throttle_batch.batcher import Commit
+from pipeline.throttle_batch.chunks import chunk_checksum, read_around_damage, read_chunks
 from pipeline.throttle_batch.config import JournalSection
 from pipeline.throttle_batch.history import Chunk
+from pipeline.throttle_batch.journal import DamagedRange
 from pipeline.throttle_batch.journal_file import JournalFile, transaction
+from pipeline.throttle_batch.lineage import Lineage, Reason
 from pipeline.throttle_batch.records import (
     LifeRecord,
     LifeState,
@@ -31,6 +35,7 @@ from pipeline.throttle_batch.records import (
     Recovered,
     decode_state,
     encode_state,
+    row_checksum,
 )
 from pipeline.throttle_batch.retention import Life, Place, Retention
 
@@ -40,9 +45,8 @@ _TRIM_FREE_BYTES = 1_048_576
 """Trimming waits while the disk has less: it has to write before it frees anything."""
 
 # SQLite gives whatever type stands in the file; a flipped bit may have changed it.
-_LifeRow: TypeAlias = tuple[int, str, int, int, int, int | None, int, int, int, bytes]
-_ProducerRow: TypeAlias = tuple[str, str, int, int]
-_ChunkRow: TypeAlias = tuple[int, int, int, bytes]
+_LifeRow: TypeAlias = tuple[int, str, int, int, int, int | None, int, int, int, bytes, int, int]
+_ProducerRow: TypeAlias = tuple[str, str, int, int, int, int]
 
 
 class SqliteJournal:
@@ -59,6 +63,8 @@ class SqliteJournal:
 
     Attributes:
         set_aside: where a damaged file was moved to; None when there was none.
+        cut_off: why what follows gets new epochs; None when it does not. See `lineage`.
+        damaged: ranges of events that were found damaged while it was opened.
     """
 
     def __init__(self, path: Path, settings: JournalSection, boot_id: str, *, recover: bool = False) -> None:
@@ -66,49 +72,102 @@ class SqliteJournal:
         self._failed_commits = 0
         self.set_aside: Path | None = None
         self._file = JournalFile(path)
+        self._lineage = Lineage(path)
         try:
             try:
-                self._db = self._open(boot_id, check=recover)
+                self._db = self._open(boot_id, recover=recover)
             except JournalDamaged:
                 if not recover:
                     raise
                 self.set_aside = self._file.set_aside()
-                self._db = self._open(boot_id, check=False)
+                self._db = self._open(boot_id, recover=False)
         except BaseException:
+            self._lineage.close()
             self._file.close()
             raise
 
-    def _open(self, boot_id: str, *, check: bool) -> sqlite3.Connection:
-        db = self._file.open(boot_id, fsync=self._settings.fsync, check=check)
+    def _open(self, boot_id: str, *, recover: bool) -> sqlite3.Connection:
+        self.damaged: list[DamagedRange] = []
+        self.cut_off: Reason | None = None
+        db = self._file.open(boot_id, fsync=self._settings.fsync, check=recover)
         try:
             with self._file.errors():
                 self._retention = Retention(self._settings)
                 self._recovered = self._read_all(db)
+                if self._recovered.lives:
+                    self.cut_off = self._doubt(db, recover=recover)
+                if self.cut_off is not None:
+                    self._cut(db)
+                self._file.mark_open(db, boot_id, fsync=self._settings.fsync)
+                self._lineage.begin()
         except BaseException:
             db.close()
             raise
         return db
 
+    def _doubt(self, db: sqlite3.Connection, *, recover: bool) -> Reason | None:
+        if recover:
+            return "recover"
+        if self._file.system_stopped:
+            return "system_stopped"
+        return self._lineage.doubt(db, migrated=self._file.migrated)
+
+    def _cut(self, db: sqlite3.Connection) -> None:
+        """Have every life take no more events."""
+        with transaction(db):
+            for place, life in list(self._retention.lives.items()):
+                cut = replace(life, cut=True)
+                db.execute(
+                    "UPDATE life SET cut = 1, checksum = ? WHERE id = ?", (cut.checksum(place), cut.number)
+                )
+                self._retention.note(place, cut)
+        lives = [replace(record, cut=True) for record in self._recovered.lives]
+        self._recovered = Recovered(lives, self._recovered.producers)
+
     def _read_all(self, db: sqlite3.Connection) -> Recovered:
         lives = []
         rows = db.execute(
-            "SELECT id, channel, epoch, head, held, ended_ms, size_bytes, updated_ms, folded, state FROM life"
-            " ORDER BY epoch"
+            "SELECT id, channel, epoch, head, held, ended_ms, size_bytes, updated_ms, folded, state, cut,"
+            " checksum FROM life ORDER BY epoch"
         )
         for row in rows:
-            number, channel, epoch, head, held, ended_ms, size_bytes, updated_ms, folded, state = (
-                msgspec.convert(row, _LifeRow)
+            (
+                number,
+                channel,
+                epoch,
+                head,
+                held,
+                ended_ms,
+                size_bytes,
+                updated_ms,
+                folded,
+                state,
+                cut,
+                wanted,
+            ) = msgspec.convert(row, _LifeRow)
+            life = Life(
+                number, head, held, size_bytes, folded, zlib.crc32(state), updated_ms, ended_ms, bool(cut)
             )
-            self._retention.note((channel, epoch), Life(number, head, held, size_bytes, folded))
+            place = (channel, epoch)
+            if life.checksum(place) != wanted:
+                raise ValueError(f"what stands of {channel} is not what was written")
+            self._retention.note(place, life)
             first = max(folded + 1, held)  # age may have taken events after the checkpoint
-            _, tail = _read(db, number, first, head, 1 << 62)
-            if len(tail) != head - first + 1:
-                raise ValueError(f"of the events {first} to {head} of {channel} {len(tail)} are there")
-            lives.append(LifeRecord(channel, epoch, head, ended_ms, updated_ms, decode_state(state), tail))
-        producers = [
-            ProducerRecord(*msgspec.convert(row, _ProducerRow))
-            for row in db.execute("SELECT pid, channel, inc, committed FROM producer ORDER BY updated_ms")
-        ]
+            tail, damaged = read_around_damage(db, number, held, head, first, keep=True)
+            if self._file.checked:
+                _, damaged = read_around_damage(db, number, held, head, held, keep=False)
+            self.damaged += [DamagedRange(channel, epoch, *found) for found in damaged]
+            lives.append(
+                LifeRecord(channel, epoch, head, ended_ms, updated_ms, decode_state(state), tail, bool(cut))
+            )
+        producers = []
+        for row in db.execute(
+            "SELECT pid, channel, inc, committed, updated_ms, checksum FROM producer ORDER BY updated_ms"
+        ):
+            *known, wanted = msgspec.convert(row, _ProducerRow)
+            if row_checksum(*known) != wanted:
+                raise ValueError(f"how far producer {known[0]} is in {known[1]} is not what was written")
+            producers.append(ProducerRecord(*known[:4]))
         return Recovered(lives, producers)
 
     def load(self) -> Recovered:
@@ -136,43 +195,44 @@ class SqliteJournal:
                         found = changed.get(place) or self._retention.lives.get(place)
                         if found is None:
                             continue  # trimmed away since
-                        self._db.execute(
-                            "UPDATE life SET folded = ?, state = ? WHERE id = ?",
-                            (checkpoint.state.folded, encode_state(checkpoint.state), found.number),
-                        )
-                        changed[place] = replace(found, folded=checkpoint.state.folded)
+                        changed[place] = self._keep(place, found, checkpoint.state)
+                    acks = [(ack.pid, ack.channel, ack.inc, ack.committed, now_ms) for ack in commit.acks]
                     self._db.executemany(
-                        "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?)",
-                        [(ack.pid, ack.channel, ack.inc, ack.committed, now_ms) for ack in commit.acks],
+                        "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?, ?)",
+                        [(*ack, row_checksum(*ack)) for ack in acks],
                     )
         except JournalError:
             self._failed_commits += 1
             raise
         for place, life in changed.items():
             self._retention.note(place, life, added_rows=1)
+        if commit.chunks:
+            last = commit.chunks[-1]
+            self._lineage.note(last.channel, last.epoch, last.first + len(last.events) - 1)
 
     def _append(self, chunk: Chunk, now_ms: int) -> Life:
         body = b"\n".join(chunk.events)
         size = len(body) + _ROW_BYTES
+        place = (chunk.channel, chunk.epoch)
         last = chunk.first + len(chunk.events) - 1
-        known = self._retention.lives.get((chunk.channel, chunk.epoch))
-        if known is None:
-            # Not always from 1: a silent channel may be too old to be kept, and then go on.
-            life = Life(self._add_life(chunk, now_ms), last, chunk.first, size, folded=0)
-        else:
-            life = replace(known, head=last, size_bytes=known.size_bytes + size)
+        known = self._retention.lives.get(place) or self._add_life(chunk, now_ms)
+        ended_ms = now_ms if chunk.ends and known.ended_ms is None else known.ended_ms
+        life = replace(
+            known, head=last, size_bytes=known.size_bytes + size, updated_ms=now_ms, ended_ms=ended_ms
+        )
         self._db.execute(
-            "UPDATE life SET head = ?, size_bytes = ?, updated_ms = ?, ended_ms = COALESCE(ended_ms, ?)"
+            "UPDATE life SET head = ?, size_bytes = ?, updated_ms = ?, ended_ms = ?, checksum = ?"
             " WHERE id = ?",
-            (last, life.size_bytes, now_ms, now_ms if chunk.ends else None, life.number),
+            (last, life.size_bytes, now_ms, ended_ms, life.checksum(place), life.number),
         )
         self._db.execute(
             "INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?)",
-            (life.number, chunk.first, last, size, zlib.crc32(body), body),
+            (life.number, chunk.first, last, size, chunk_checksum(life.number, chunk.first, body), body),
         )
         return life
 
-    def _add_life(self, chunk: Chunk, now_ms: int) -> int:
+    def _add_life(self, chunk: Chunk, now_ms: int) -> Life:
+        """Add a row, which its first events then bring up to date."""
         state = encode_state(LifeState(folded=0, created_ms=now_ms))
         number = self._db.execute(
             "INSERT INTO life (channel, epoch, head, held, size_bytes, updated_ms, folded, state)"
@@ -180,7 +240,17 @@ class SqliteJournal:
             (chunk.channel, chunk.epoch, chunk.first, now_ms, state),
         ).lastrowid
         assert number is not None
-        return number
+        # Not always from 1: a silent channel may be too old to be kept, and then go on.
+        return Life(number, 0, chunk.first, 0, 0, zlib.crc32(state), now_ms)
+
+    def _keep(self, place: Place, known: Life, state: LifeState) -> Life:
+        raw = encode_state(state)
+        life = replace(known, folded=state.folded, state_checksum=zlib.crc32(raw))
+        self._db.execute(
+            "UPDATE life SET folded = ?, state = ?, checksum = ? WHERE id = ?",
+            (state.folded, raw, life.checksum(place), life.number),
+        )
+        return life
 
     def _see_room(self) -> None:
         free = self._file.free_bytes()
@@ -194,10 +264,10 @@ class SqliteJournal:
     def read(
         self, channel: str, epoch: int, first: int, upto: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
-        """Return events of a life from `first` on, as `history.History.read` does.
+        """Return events of a life from `first` on, as `history.History.read` does; up to a damaged one.
 
         Raises:
-            JournalDamaged: they are not as they were written.
+            EventsDamaged: the first of them is damaged.
             JournalError: the file cannot be read.
         """
         life = self._retention.lives.get((channel, epoch))
@@ -205,7 +275,8 @@ class SqliteJournal:
             return first, []
         first = max(first, life.held)
         with self._file.errors():
-            return _read(self._db, life.number, first, min(upto, life.head), max_bytes)
+            wanted = (first, min(upto, life.head))
+            return first, read_chunks(self._db, life.number, life.held, life.head, wanted, max_bytes)
 
     def held(self, channel: str, epoch: int) -> int | None:
         """Return the oldest seq held of a life; the next seq when none is; None when it is unknown."""
@@ -216,6 +287,17 @@ class SqliteJournal:
         """Return the last seq committed of a life; None when it is unknown."""
         life = self._retention.lives.get((channel, epoch))
         return None if life is None else life.head
+
+    def is_cut(self, channel: str, epoch: int) -> bool:
+        """Say whether a life takes no more events although it had not ended, see `lineage`."""
+        life = self._retention.lives.get((channel, epoch))
+        return life is not None and life.cut
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is as much free disk as a commit wants."""
+        with self._file.errors():
+            return self._file.free_bytes() >= self._settings.min_free_bytes
 
     # --- letting go -------------------------------------------------------------------------------
 
@@ -253,34 +335,5 @@ class SqliteJournal:
         """Let go of the file, marked as closed cleanly."""
         self._file.mark_closed(self._db)
         self._db.close()
+        self._lineage.close()
         self._file.close()
-
-
-def _read(
-    db: sqlite3.Connection, life: int, first: int, upto: int, max_bytes: int
-) -> tuple[int, list[bytes]]:
-    """Return what `SqliteJournal.read` does; ValueError when it is not what was written."""
-    events: list[bytes] = []
-    if first > upto:
-        return first, events
-    size = 0
-    rows = db.execute(
-        "SELECT first, last, checksum, events FROM chunk WHERE life = ? AND first >= COALESCE("
-        "(SELECT MAX(first) FROM chunk WHERE life = ? AND first <= ?), 0) AND first <= ? ORDER BY first",
-        (life, life, first, upto),
-    )
-    with contextlib.closing(rows):
-        for row in rows:
-            chunk_first, chunk_last, checksum, body = msgspec.convert(row, _ChunkRow)
-            found = body.split(b"\n")
-            if zlib.crc32(body) != checksum or len(found) != chunk_last - chunk_first + 1:
-                raise ValueError(f"events {chunk_first} to {chunk_last} of a life are damaged")
-            wanted = first + len(events)
-            if not chunk_first <= wanted <= chunk_last:
-                raise ValueError(f"event {wanted} of a life is missing")
-            for raw in found[wanted - chunk_first : upto - chunk_first + 1]:
-                size += len(raw) + 1
-                if size > max_bytes and events:
-                    return first, events
-                events.append(raw)
-    return first, events

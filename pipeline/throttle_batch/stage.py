@@ -85,6 +85,12 @@ class ThrottleBatchStage:
                 shard=shard,
                 set_aside=journal.set_aside,
             )
+        if journal.cut_off is not None:
+            self._log.warning(
+                "journal may have gone back: what comes now gets new epochs",
+                shard=shard,
+                reason=journal.cut_off,
+            )
         return journal
 
     def run(self) -> None:

@@ -129,6 +129,7 @@ class Beacon(msgspec.Struct, frozen=True, tag="beacon"):
         boot: names this run of the worker; another one means that it restarted.
         heads: channels whose head changed lately, and in rotation all others.
         gone: (channel, epoch) whose memory was freed by cleanup.
+        writable: whether it can commit; while it cannot, nothing is taken from producers.
     """
 
     shard: int
@@ -137,6 +138,7 @@ class Beacon(msgspec.Struct, frozen=True, tag="beacon"):
     boot: str
     heads: list[Head] = []
     gone: list[tuple[str, int]] = []
+    writable: bool = True
 
 
 _decode_beacon = msgspec.json.Decoder(Beacon).decode
@@ -224,7 +226,12 @@ class PageHeader(msgspec.Struct, frozen=True, tag="page", omit_defaults=True):
         head: the last event of a published frame in this life.
         held: False when nothing of this life is held any more.
         current: the channel's present life; None when the channel is unknown.
-        terminal: the page reaches the head, and the terminal event is behind.
+        terminal: the page reaches the head, and nothing of this life is to come but what follows a terminal
+            event: that is behind, or the channel has a later life.
+        damaged: the events `first` to this one are damaged in the journal, and given to nobody any more; the
+            page has none. 0 when they are not.
+        cut: this life takes no more events although it had not ended: its journal went back, and its later
+            numbers may have been given to events that are gone.
     """
 
     id: int
@@ -236,6 +243,8 @@ class PageHeader(msgspec.Struct, frozen=True, tag="page", omit_defaults=True):
     held: bool
     current: int | None
     terminal: bool = False
+    damaged: int = 0
+    cut: bool = False
 
 
 class Page(msgspec.Struct, frozen=True):

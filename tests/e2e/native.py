@@ -25,6 +25,8 @@ class _Message(msgspec.Struct):
     reason: str = ""
     degraded: bool = False
     skipped: int = msgspec.field(default=0, name="skippedMessages")
+    first: int = msgspec.field(default=0, name="from")
+    to: int = 0
 
 
 class Gist(msgspec.Struct):

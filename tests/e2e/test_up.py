@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import queue
+import resource
 import select
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,8 +51,13 @@ class Up(Process):
         return {line["program"]: line["pid"] for line in self.lines if line.get("fact") == "started"}
 
     def get(self, path: str) -> int:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10 * PATIENCE) as response:
-            return int(response.status)
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}", timeout=10 * PATIENCE
+            ) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
 
     def carries_an_event(self, scan_id: str) -> None:
         """Send an event, and see it acked."""
@@ -168,6 +175,30 @@ def test_what_hangs_is_killed_and_comes_back(up: Start, tmp_path: Path, name: st
     running.carries_an_event("demo")
     assert running.get("/") == 200
     assert [line["program"] for line in running.lines if line.get("fact") == "hung"] == [name]
+    assert running.terminate() == 0
+
+
+def test_a_worker_that_cannot_write_is_not_taken_for_a_hung_one(up: Start, tmp_path: Path) -> None:
+    config = tmp_path / "up.toml"
+    config.write_text("[restart]\nhung_s = 1.0\n")
+    running = up("-c", str(config), "--log-level", "debug")
+    running.ready()
+    worker = running.children()["throttle-batch-0"]
+    _, hard = resource.prlimit(worker, resource.RLIMIT_FSIZE)
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (0, hard))  # as if its disk were full
+    with Emitter("demo", run_dir=str(running.run_dir)) as emitter:
+        emitter.emit(b'{"type":"scanStarted"}')
+        end = deadline(20)
+        while running.get("/readyz") != 503:
+            assert time.monotonic() < end
+        # Another one hangs, and is noticed: so long at least the worker has been looked at.
+        running.wait_for("alive", program="ingest-0")
+        os.kill(running.children()["ingest-0"], signal.SIGSTOP)
+        running.wait_for("hung", program="ingest-0")
+        assert emitter.unacked == 1
+        resource.prlimit(worker, resource.RLIMIT_FSIZE, (hard, hard))
+        emitter.flush(30)
+    assert running.children()["throttle-batch-0"] == worker
     assert running.terminate() == 0
 
 

@@ -133,11 +133,13 @@ class StayingRest(Staying, NativeReader):
 
     Attributes:
         complete: the end of the scan was reached.
+        damaged: ranges of events it was told are damaged.
     """
 
     def __init__(self, loop: LoopThread, url: str, limit: int = 100) -> None:
         super().__init__(loop, url)
         self.complete = False
+        self.damaged: list[tuple[int, int]] = []
         self._limit = limit
 
     async def _once(self) -> None:
@@ -164,6 +166,12 @@ class StayingRest(Staying, NativeReader):
             held = self.events.setdefault(answer.epoch, {})
             held.update(zip(range(first, last + 1), map(bytes, answer.events), strict=False))
             self.seq = last
+        if answer.damaged is not None:
+            first, last = answer.damaged
+            if first != self.seq + 1 or answer.events:
+                self.problems.append(f"damaged {first}-{last} after {self.seq}")
+            self.damaged.append((first, last))
+            self.seq = last
         if answer.complete:
             self.complete = self._over = True
 
@@ -182,6 +190,7 @@ class _Answer(msgspec.Struct):
     complete: bool
     events: list[msgspec.Raw]
     resumed: bool | None = None
+    damaged: tuple[int, int] | None = None
 
 
 async def ask(url: str, headers: dict[str, str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int]:

@@ -30,6 +30,7 @@ class Stand(Pipeline):
     Attributes:
         run_dirs: stage, `producer` or `tail` -> the run directory it has, if not the stand's.
         extra: process -> options it has beside the usual ones.
+        env: stage -> variables that its processes have beside the usual ones.
         once: process -> the faults of its next starts, one list a start.
         faults: process -> the faults it runs with.
         deaths: (process, exit code) of each that ended and was started again.
@@ -49,6 +50,7 @@ class Stand(Pipeline):
         self.names = list(names)
         self.run_dirs: dict[str, Path] = {}
         self.extra: dict[str, Sequence[str]] = {}
+        self.env: dict[str, dict[str, str]] = {}
         self.once: defaultdict[str, deque[Sequence[str]]] = defaultdict(deque)
         self.faults: dict[str, list[str]] = {}
         self.deaths: list[tuple[str, int]] = []
@@ -85,7 +87,7 @@ class Stand(Pipeline):
             *arguments,
             *self.extra.get(name, ()),
             program=(PROGRAM, *faults, "--") if faults else ("pipeline",),
-            env={"PYTHONPATH": str(ROOT)},
+            env={"PYTHONPATH": str(ROOT), **self.env.get(name.rpartition("-")[0], {})},
         )
         return self.processes[name]
 

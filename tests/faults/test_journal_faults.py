@@ -1,11 +1,12 @@
-"""The journal cannot be written, is damaged, or is gone."""
+"""The journal cannot be written, or not be read."""
 
 from __future__ import annotations
 
 import os
 import resource
-import signal
+import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,14 @@ import pytest
 
 from pipeline import Emitter
 from tests.e2e.watching import Watchers
+from tests.faults.lives import SCAN, WORKER, Lives
 from tests.faults.mutants import MUTANTS
 from tests.faults.readers import StayingNative
-from tests.faults.scene import Scene
+from tests.faults.scene import Scene, past
 from tests.faults.stand import Stand
-from tests.faults.traffic import event, events
+from tests.faults.traffic import events
+from tests.harness import deadline
 
-WORKER = "throttle-batch-0"
-SCAN = "office"
 NO_RESERVE = "[journal]\nmin_free_bytes = 0\n"
 FAILING = "journal cannot be written; nothing is acked until it can"
 
@@ -55,6 +56,17 @@ def full_disk(stand: Stand) -> Iterator[None]:
         filler.unlink()
 
 
+def wait_for_ready(stand: Stand, *, is_so: bool) -> None:
+    """Wait until the edge says that all can be used, or that a shard cannot write."""
+    end = deadline(20)
+    while True:
+        status, body = stand.get("/readyz")
+        if (status, body.get("unwritable_shards")) == ((200, None) if is_so else (503, [0])):
+            return
+        assert not past(end), body
+        threading.Event().wait(0.05)
+
+
 def write_fails_for_a_while(stand: Stand, failing: Callable[[Stand], object], patience_s: float = 60) -> None:
     """Let the journal fail in the midst of a scan; what is held is served, and nothing is acked."""
     stand.begin()
@@ -73,7 +85,9 @@ def write_fails_for_a_while(stand: Stand, failing: Callable[[Stand], object], pa
                 _, answer = stand.get(f"/api/scans/{SCAN}/events?limit=10000")
                 assert len(answer["events"]) >= min(held, 20)
                 assert emitter.unacked == 50, "acked, and not written"
+                wait_for_ready(stand, is_so=False)
             stand.processes[WORKER].wait_for("journal can be written again")
+            wait_for_ready(stand, is_so=True)
 
     scene.play(befall)
     assert stand.deaths == []
@@ -118,104 +132,67 @@ def test_the_disk_is_full_and_has_room_again(small_disk: Callable[[int], Stand],
     write_fails_for_a_while(small_disk(reserve_bytes), full_disk)
 
 
-# --- gone, cut off, changed -----------------------------------------------------------------------------
+# --- a disk that fails ----------------------------------------------------------------------------------
 
 
-class Lives:
-    """Readers and producers of a scan whose journal is lost on the way.
-
-    Args:
-        stand: begun here.
-        watchers: the reader's loop.
-    """
-
-    def __init__(self, stand: Stand, watchers: Watchers) -> None:
-        stand.begin()
-        self.stand = stand
-        self.reader = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
-        self.emitter = Emitter(SCAN, run_dir=str(stand.run_dir))
-        self.sent: list[bytes] = []
-
-    def send(self, count: int) -> None:
-        """Send so many events more, and wait until they are acked and read."""
-        more = [event("a", len(self.sent) + number) for number in range(1, count + 1)]
-        self.sent += more
-        for raw in more:
-            self.emitter.emit(raw)
-        self.emitter.flush(30)
-        self.reader.wait_for(
-            lambda reader: more[-1] in reader.events.get(reader.epoch, {}).values(),
-        )
-
-    def files(self) -> list[Path]:
-        """Return the journal's files."""
-        return sorted(self.stand.data_dir.glob("shard-0.sqlite3*"))
-
-    def check_new_life(self, count: int) -> None:
-        """See that the reader has the first life whole, is told, and has the `count` events of the second."""
-        self.emitter.close()
-        assert self.reader.problems == []
-        assert len(self.reader.events) == 2
-        (first, old), (second, new) = self.reader.events.items()
-        assert second > first
-        assert list(old.values()) == self.sent[:-count]
-        assert list(new.values()) == self.sent[-count:]
-        assert [reset.reason for reset in self.reader.resets] == ["forgotten"]
+@pytest.fixture
+def failing_disk(stands: Callable[..., Stand], tmp_path: Path) -> Stand:
+    """Give a stand whose worker reads and writes through `failing_disk.c`."""
+    library = tmp_path / "failing_disk.so"
+    source = Path(__file__).with_name("failing_disk.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True)
+    stand = stands(config={"throttle-batch": NO_RESERVE})
+    stand.env["throttle-batch"] = {
+        "LD_PRELOAD": str(library),
+        "FAILING_WRITES": str(stand.data_dir / "writes fail"),
+        "FAILING_READS": str(stand.data_dir / "reads fail"),
+    }
+    return stand
 
 
-@pytest.mark.parametrize("when", ["while the worker runs", "while it is down"])
-def test_the_journal_is_deleted(stands: Callable[..., Stand], when: str) -> None:
-    with Watchers() as watchers:
-        lives = Lives(stands(), watchers)
-        lives.send(50)
-        if when == "while the worker runs":
-            for path in lives.files():
-                path.unlink()
-        with lives.stand.down(WORKER):
-            for path in lives.files():
-                path.unlink()
-        lives.send(30)
-        lives.check_new_life(30)
+@contextmanager
+def fails(stand: Stand, what: str) -> Iterator[None]:
+    flag = stand.data_dir / f"{what} fail"
+    flag.touch()
+    try:
+        yield
+    finally:
+        flag.unlink()
 
 
-def test_a_journal_cut_off_is_refused_until_it_may_be_set_aside(stands: Callable[..., Stand]) -> None:
-    stand = stands()
+needs_compiler = pytest.mark.skipif(
+    shutil.which("cc") is None, reason="no C compiler makes the disk that fails"
+)
+
+
+@pytest.mark.system
+@needs_compiler
+def test_the_disk_gives_input_output_errors(failing_disk: Stand) -> None:
+    write_fails_for_a_while(failing_disk, lambda stand: fails(stand, "writes"))
+
+
+@pytest.mark.system
+@needs_compiler
+def test_the_disk_cannot_be_read_for_a_while(failing_disk: Stand) -> None:
+    """What a reader is not given it is told; whoever asks later is given it."""
+    stand = failing_disk
     with Watchers() as watchers:
         lives = Lives(stand, watchers)
-        lives.send(500)
-        with stand.down(WORKER, signal.SIGTERM):
-            journal = stand.data_dir / "shard-0.sqlite3"
-            os.truncate(journal, journal.stat().st_size // 2)
-            refused = stand.start_one(WORKER)
-            assert refused.wait() == 1
-            assert "--recover sets it aside" in refused.errors
-            refused.close()
-            stand.extra[WORKER] = ["--recover"]
-        lives.send(30)
-        assert stand.processes[WORKER].wait_for("ready")
-        lives.check_new_life(30)
-    assert [path.name for path in lives.files() if "damaged" in path.name] == ["shard-0.sqlite3.damaged-1"]
-
-
-def test_no_reader_is_given_an_event_with_a_flipped_bit(stands: Callable[..., Stand]) -> None:
-    stand = stands()
-    with Watchers() as watchers:
-        lives = Lives(stand, watchers)
-        lives.send(50)
-        lives.send(50)
-        lives.send(50)
-        with stand.down(WORKER, signal.SIGTERM):
-            journal = stand.data_dir / "shard-0.sqlite3"
-            found = journal.read_bytes()
-            place = found.index(event("a", 75)) + len(event("a", 75)) - 2
-            journal.write_bytes(found[:place] + bytes([found[place] ^ 1]) + found[place + 1 :])
-        stand.kill("edge-0")  # it has the events in memory
-        late = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
-        lives.send(30)
-        stand.processes[WORKER].wait_for("history cannot be read")
-        # What it cannot be given it is not given otherwise; whoever is past it goes on.
-        assert all(raw in lives.sent for held in late.events.values() for raw in held.values())
-        assert list(lives.reader.events.values()) == [dict(enumerate(lives.sent, 1))]
+        lives.send(100, pad=50_000)  # more than SQLite keeps in memory
+        stand.kill("edge-0")
+        stand.kill(WORKER)
+        lives.send(1)
+        with fails(stand, "reads"):
+            late = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
+            late.wait_for(lambda reader: reader.lags, 60)
+        late.wait_for(lambda reader: reader.seq == len(lives.sent), 60)
         lives.emitter.close()
-    counted = stand.stop()[WORKER]
-    assert counted["history_failed"] > 0
+        (got,) = late.events.values()
+        told = [seq for lag in late.lags for seq in range(lag.first, lag.to + 1)]
+        assert {lag.reason for lag in late.lags} == {"damaged"}
+        assert sorted([*got, *told]) == list(range(1, len(lives.sent) + 1))
+        assert all(lives.sent[seq - 1] == raw for seq, raw in got.items())
+        assert late.problems == late.resets == []
+        later = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
+        later.wait_for(lambda reader: reader.seq == len(lives.sent), 60)
+        assert list(later.events.values()) == [dict(enumerate(lives.sent, 1))]

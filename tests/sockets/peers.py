@@ -156,10 +156,15 @@ class PlayedWorkers:
         receive(self.events[shard_of(channel, self.shards)], lambda raw: raw == topic)
 
     def beacon(
-        self, shard: int, heads: list[Head] | None = None, gone: list[tuple[str, int]] | None = None
+        self,
+        shard: int,
+        heads: list[Head] | None = None,
+        gone: list[tuple[str, int]] | None = None,
+        *,
+        writable: bool = True,
     ) -> None:
         self.events[shard].send(
-            encode_beacon(Beacon(shard, self.shards, HASH_NAME, "boot", heads or [], gone or []))
+            encode_beacon(Beacon(shard, self.shards, HASH_NAME, "boot", heads or [], gone or [], writable))
         )
 
     def question(self, seconds: float = WAIT_S) -> tuple[int, bytes, HistoryRequest]:

@@ -167,6 +167,27 @@ def test_ready_once_every_shard_is_heard_and_not_when_one_falls_silent(start: St
         assert edge.get("/readyz") == (200, {"status": "ready", "connections": 1})
 
 
+def test_not_ready_while_a_shard_cannot_write(start: Start) -> None:
+    edge, workers = start("[upstream]\nsilent_s = 60\n")
+    workers.beacon(1)
+    workers.beacon(0, writable=False)
+    status, body = edge.get("/readyz")
+    while "unwritable_shards" not in body:
+        status, body = edge.get("/readyz")
+    assert (status, body) == (
+        503,
+        {
+            "status": "degraded",
+            "reason": "journal cannot be written: shard 0",
+            "unwritable_shards": [0],
+        },
+    )
+    workers.beacon(0)
+    while status != 200:
+        status, body = edge.get("/readyz")
+    assert body == {"status": "ready", "connections": 0}
+
+
 PATHS = [
     "/",
     "/static/app.js",

@@ -122,6 +122,49 @@ def test_what_is_no_file_is_refused() -> None:
         SpoolFile(Path("/dev/full"))
 
 
+def with_little_room(what: str, path: Path, run_dir: Path) -> dict[str, object]:
+    """Run a scene of `little_room`; return what it saw."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.sockets.little_room", what, str(path), str(run_dir)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        timeout=60 * PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_half_record(path: Path, run_dir: Path) -> None:
+    assert with_little_room("file", path, run_dir) == {
+        "said": f"{path}: File too large",
+        "unchanged": True,
+        "marked": True,
+        "kept": True,
+    }
+    assert [each.name for each in path.parent.iterdir()] == [path.name], "nothing of the packed one is left"
+    again = SpoolFile(path)
+    assert again.found is not None
+    assert again.found.channels[A].events == []
+    again.close(done=False)
+
+
+def test_a_full_disk_from_the_beginning(path: Path, run_dir: Path) -> None:
+    assert with_little_room("begin", path, run_dir) == {"said": f"{path}: File too large"}
+
+
+def test_on_a_full_disk_nothing_is_numbered_and_it_goes_on_when_there_is_room(
+    place: Pipeline, path: Path
+) -> None:
+    seen = with_little_room("emitter", path, place.run_dir)
+    full = f"{path}: File too large"
+    assert (seen["said"], seen["again"], seen["left"]) == (full, [full, full], 0)
+    numbers = seen["numbers"]
+    assert isinstance(numbers, list)
+    assert [number for _, number in numbers] == list(range(1, len(numbers) + 1)), "no number is lost on it"
+    assert log(place, "a", len(numbers)) == [sent for sent, _ in numbers], "and nothing that has one"
+
+
 @pytest.fixture
 def nowhere(run_dir: Path) -> str:
     """A run directory in which no pipeline runs."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,12 +117,14 @@ class Worker(Publisher):
         if not lost:
             self.publish(*types, scan=scan, epoch=epoch, first=first)
 
-    def beacon(self) -> None:
-        """Tell how far every channel is."""
+    def beacon(self, boot: str = "boot", *, of: Sequence[str] | None = None) -> None:
+        """Tell how far every channel is, or only some."""
         heads = [
-            Head(name, lives[-1].epoch, len(lives[-1].events), False) for name, lives in self.lives.items()
+            Head(name, lives[-1].epoch, len(lives[-1].events), False)
+            for name, lives in self.lives.items()
+            if of is None or name in of
         ]
-        self.socket.send(encode_beacon(Beacon(0, 1, HASH_NAME, "boot", heads)))
+        self.socket.send(encode_beacon(Beacon(0, 1, HASH_NAME, boot, heads)))
 
     def close(self) -> None:
         os.write(self._stop, b"x")
@@ -333,6 +335,18 @@ def test_what_is_no_longer_held_is_told_and_counted(worker: Worker, tail: Start)
         "gap: scan/demo: 3 events are no longer held, 1:3-5",
         "missed 3 events in 1 gaps",
     ]
+
+
+def test_after_a_worker_died_every_scan_is_asked_for_at_once(worker: Worker, tail: Start) -> None:
+    """What it had committed and not published stands in no beacon for a while."""
+    worker.add("a")
+    worker.add("x", scan="other")
+    process = tail("-n", "2")
+    listening(worker)
+    printed_after_it_began(worker, process)
+    worker.add("y", scan="other", lost=True)
+    worker.beacon("another boot", of=())
+    assert ended(process) == ["demo 2 b", "other 2 y"]
 
 
 def test_since_goes_on_after_a_position_and_ends_at_the_head(worker: Worker, tail: Start) -> None:

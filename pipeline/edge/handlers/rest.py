@@ -131,15 +131,19 @@ class Health(Guarded):
 
 
 class Readiness(Guarded):
-    """`GET /readyz`: every shard sends beacons, and connections are taken."""
+    """`GET /readyz`: every shard sends beacons and can write, and connections are taken."""
 
     def get(self) -> None:
         silent = self.service.upstream.silent_shards(time.monotonic())
+        unwritable = self.service.upstream.unwritable_shards()
         if self.service.draining:
             self.answer({"status": "draining", "reason": "shutting down"}, 503)
         elif silent:
             reason = "no beacon from shard " + ", ".join(map(str, silent))
             self.answer({"status": "degraded", "reason": reason, "silent_shards": silent}, 503)
+        elif unwritable:
+            reason = "journal cannot be written: shard " + ", ".join(map(str, unwritable))
+            self.answer({"status": "degraded", "reason": reason, "unwritable_shards": unwritable}, 503)
         else:
             self.answer({"status": "ready", "connections": self.service.connections})
 

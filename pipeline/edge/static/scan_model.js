@@ -170,6 +170,7 @@ export class ScanModel {
 const RESETS = new Map([
   ["restarted", "the scan was started again"],
   ["forgotten", "what was missed is no longer held, and the scan was started again"],
+  ["went_back", "the server lost the last of what was shown: it goes on without"],
   ["not_held", "what was missed is no longer held: built anew"],
 ]);
 

@@ -6,8 +6,8 @@ import json
 
 import msgspec
 
-from pipeline.edge.statistics import scan_entry, scan_list, scan_statistics
-from pipeline.wire import ChannelSummary
+from pipeline.edge.statistics import rest_events, scan_entry, scan_list, scan_statistics
+from pipeline.wire import ChannelSummary, Page, PageHeader
 
 RUNNING = ChannelSummary(
     channel="scan/b",
@@ -96,3 +96,18 @@ def test_an_entry() -> None:
         "best_effort": False,
     }
     assert scan_entry(REPORT)["kind"] == "report"
+
+
+def test_events_that_are_damaged_are_told_and_gone_on_behind() -> None:
+    header = PageHeader(1, "scan/a", 7, 4, 3, 9, True, 7, damaged=6)
+    assert json.loads(rest_events("a", Page(header, b"[]"), None, 10)) == {
+        "scan_id": "a",
+        "epoch": 7,
+        "seq": None,
+        "head": 9,
+        "next": "7:6",
+        "resumed": None,
+        "complete": False,
+        "damaged": [4, 6],
+        "events": [],
+    }

@@ -40,11 +40,15 @@ class Life:
     Attributes:
         head: the last event published.
         held: the oldest one that can still be given.
+        damaged: those that cannot be given, although held.
+        cut: it takes no more events, for it went back.
     """
 
     epoch: int
     head: int = 0
     held: int = 1
+    damaged: set[int] = field(default_factory=set)
+    cut: bool = False
 
 
 @dataclass
@@ -65,7 +69,7 @@ class Worker:
 
     def publish(self, count: int, merged: int = 0) -> FrameMessage:
         """Publish a frame over `count` events, of which the first `merged` are left out."""
-        if self.current is None:
+        if self.current is None or self.lives[self.current].cut:
             self.begin()
         assert self.current is not None
         life = self.lives[self.current]
@@ -88,6 +92,19 @@ class Worker:
         if self.current is not None:
             life = self.lives[self.current]
             life.held = min(life.held + count, life.head + 1)
+
+    def damage(self, first: int, count: int) -> None:
+        """Damage events of the present life, of those there are."""
+        if self.current is not None:
+            life = self.lives[self.current]
+            life.damaged.update(range(max(first, life.held), min(first + count - 1, life.head) + 1))
+
+    def go_back(self, count: int) -> None:
+        """Start again with an older copy of the journal, which lacks the last events."""
+        if self.current is not None:
+            life = self.lives[self.current]
+            life.head = max(life.head - count, life.held - 1)
+            life.cut = True
 
     def forget(self, epoch: int) -> None:
         """Free a life, as cleanup does."""
@@ -121,6 +138,16 @@ class Worker:
         first = max(request.first, life.held) if life else request.first
         last = min(first + self.page_events - 1, life.head) if life else first - 1
         last = max(last, first - 1)
+        damaged = 0
+        if life and last >= first:
+            bad = life.damaged.intersection(range(first, last + 1))
+            if first in bad:
+                damaged = first
+                while damaged + 1 in life.damaged and damaged < life.head:
+                    damaged += 1
+                last = first - 1
+            elif bad:
+                last = min(bad) - 1
         header = PageHeader(
             request.id,
             request.channel,
@@ -130,6 +157,8 @@ class Worker:
             life.head if life else 0,
             life is not None,
             self.current,
+            damaged=damaged,
+            cut=life is not None and life.cut,
         )
         reply = decode_history_reply(
             encode_page(header, [event(request.epoch, seq) for seq in range(first, last + 1)])
@@ -218,6 +247,10 @@ class Reader:
             if self.session.variant == NATIVE:
                 assert message["from"] == self.next
                 assert message["to"] == self.next + skipped - 1
+            if message.get("reason") == "damaged":
+                assert self.epoch is not None
+                told = range(self.next, self.next + skipped)
+                assert self.worker.lives[self.epoch].damaged.issuperset(told), "only what is damaged"
             self.next += skipped
             self.told_not_given += skipped
             self.told_since += skipped

@@ -15,10 +15,19 @@ from tests.unit.edge.worker_model import CHANNEL, Worker
 
 
 def page(
-    epoch: int, first: int, last: int, head: int, *, held: bool = True, current: int | None = -1
+    epoch: int,
+    first: int,
+    last: int,
+    head: int,
+    *,
+    held: bool = True,
+    current: int | None = -1,
+    damaged: int = 0,
+    cut: bool = False,
 ) -> PageHeader:
     """A page's header; the life asked for is the present one unless said otherwise."""
-    return PageHeader(1, CHANNEL, epoch, first, last, head, held, epoch if current == -1 else current)
+    current = epoch if current == -1 else current
+    return PageHeader(1, CHANNEL, epoch, first, last, head, held, current, damaged=damaged, cut=cut)
 
 
 Step = tuple[Callable[[Cursor], object], object]
@@ -85,6 +94,49 @@ TIMELINES: dict[str, list[Step]] = {
         asks(1, 1),
         answer(page(1, 4, 9, 9), PageTaken(4, (Missed(1, 1, 3),))),
         at_rest(1, 9),
+    ],
+    "what is damaged is told, and what is behind it follows": [
+        begin(1, 1),
+        learn(1, 9),
+        asks(1, 1),
+        answer(page(1, 1, 2, 9), PageTaken(1)),
+        asks(1, 3),
+        answer(page(1, 3, 2, 9, damaged=5), PageTaken(None, (Missed(1, 3, 5, damaged=True),))),
+        asks(1, 6),
+        answer(page(1, 6, 9, 9), PageTaken(6)),
+        at_rest(1, 9),
+    ],
+    "what is damaged behind what is no longer held": [
+        begin(1, 1),
+        learn(1, 9),
+        asks(1, 1),
+        answer(
+            page(1, 4, 3, 9, damaged=9), PageTaken(None, (Missed(1, 1, 3), Missed(1, 4, 9, damaged=True)))
+        ),
+        at_rest(1, 9),
+    ],
+    "from the start, what is damaged is a loss": [
+        begin(1, 1, loose=True),
+        learn(1, 9),
+        asks(1, 1),
+        answer(page(1, 4, 3, 9, damaged=8), PageTaken(None, (Missed(1, 4, 8, damaged=True),))),
+        asks(1, 9),
+    ],
+    "the journal goes back, and then a new life begins": [
+        begin(1, 1),
+        frame(1, 1, 9, 1),
+        learn(1, 12),
+        asks(1, 10),
+        answer(page(1, 10, 9, 7, cut=True), NOTHING),
+        at_rest(1, 9),
+        learn(1, 7),
+        at_rest(1, 9),
+        learn(2, 1),
+        asks(1, 10),
+        answer(
+            page(1, 10, 9, 7, current=2, cut=True),
+            PageTaken(None, (Reset(1, 2, "was cut off, its journal went back"),)),
+        ),
     ],
     "nothing of it is held any more": [
         begin(1, 3),
@@ -243,6 +295,9 @@ class Reader:
             if isinstance(note, Missed):
                 assert (note.epoch, note.first) == (self.epoch, self.due)
                 assert note.last >= note.first
+                if note.damaged:
+                    told = range(note.first, note.last + 1)
+                    assert self.worker.lives[note.epoch].damaged.issuperset(told), "only what is damaged"
                 self.due = note.last + 1
             else:
                 assert note.epoch == self.epoch < note.now
@@ -283,6 +338,8 @@ OPERATIONS: dict[str, Callable[[Reader, int], object]] = {
     "lose an answer": lambda reader, _: reader.answers.clear(),
     "take an answer": Reader.take_answer,
     "trim": lambda reader, value: reader.worker.trim(value % 4),
+    "damage": lambda reader, value: reader.worker.damage(value % 30 + 1, value % 4 + 1),
+    "go back": lambda reader, value: reader.worker.go_back(value % 4),
     "a new life": Reader.new_life,
     "cleanup": lambda reader, value: reader.worker.forget(value % (reader.worker.last_epoch + 1)),
     "restart without a journal": lambda reader, _: reader.worker.restart(),
@@ -295,6 +352,8 @@ def test_every_event_is_given_or_told_exactly_once_whatever_is_lost(steps: list[
     reader = Reader()
     for name, value in steps:
         OPERATIONS[name](reader, value)
+    if reader.worker.current is not None and reader.worker.lives[reader.worker.current].cut:
+        reader.worker.publish(1)  # of a life that went back nothing else is promised than the next one
     reader.settle()
     if reader.worker.current is not None:
         life = reader.worker.lives[reader.worker.current]

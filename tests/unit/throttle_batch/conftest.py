@@ -271,8 +271,8 @@ class BatcherRig:
         """Each frame as (time, first, last, what): `c` critical, `t` terminal, `mN` N merged."""
         return [(round(now, 6), frame.first, frame.last, what(frame)) for now, frame in self.frames]
 
-    def restart(self, now: float) -> None:
-        """End as a kill does, and begin anew at `now` with what was committed."""
+    def restart(self, now: float, *, cut: bool = False) -> None:
+        """End as a kill does, and begin anew at `now` with what was committed; `cut`: and no more of it."""
         lives = [
             LifeRecord(
                 *place,
@@ -281,6 +281,7 @@ class BatcherRig:
                 updated_ms=clock_ms(self._last_at[place]),
                 state=self.kept[place],
                 tail=log[self.kept[place].folded :],
+                cut=cut,
             )
             for place, log in sorted(self.log.items(), key=lambda item: item[0][1])
         ]

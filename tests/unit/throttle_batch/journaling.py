@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,9 +71,18 @@ def everything(journal: SqliteJournal, channel: str = "scan/a", epoch: int = 7) 
 def as_a_kill_leaves_it(path: Path, place: Path) -> Path:
     """Copy a journal that is open: what of it another process would find now."""
     place.mkdir()
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-wal", ".last"):
         shutil.copy(path.with_name(path.name + suffix), place)
-    return place / path.name
+    copy = place / path.name
+    is_the_file_itself(copy)
+    return copy
+
+
+def is_the_file_itself(path: Path) -> None:
+    """Have what stands beside a copy say that it is none."""
+    last = path.with_name(path.name + ".last")
+    told = json.loads(last.read_bytes())
+    last.write_text(json.dumps({**told, "inode": path.stat().st_ino}))
 
 
 class Worker:
@@ -108,6 +118,10 @@ class Worker:
         if last:
             self.journal.commit(last, clock_ms(now))
         self.journal.close()
+        self._start(boot, now)
+
+    def start_again(self, boot: str, now: float) -> None:
+        """Start again; the journal was closed already."""
         self._start(boot, now)
 
     def wake(self, now: float, *envelopes: Envelope) -> Release | None:

@@ -99,6 +99,24 @@ def check_a_start_after_cleanup_begins_a_new_life(core: Core) -> None:
     assert rig.batcher.current("scan/b").head_seq == 2
 
 
+def check_a_life_that_was_cut_off_takes_no_more(core: Core) -> None:
+    """Any event begins the next one, in memory or after cleanup; what was taken is not taken twice."""
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, START, FACTS[1]), foreign(START, channel="scan/b"))
+    rig.restart(1.0, cut=True)
+    rig.at(2.0, numbered(1, START, FACTS[1], FACTS[2]))
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 2_000
+    assert rig.log["scan/a", EPOCH + 2_000] == [FACTS[2]]
+    assert rig.batcher.life("scan/a", EPOCH).published_seq == 2, "what was held can still be read"
+    rig.at(2.5, numbered(4, FACTS[3]))
+    assert rig.batcher.current("scan/a").epoch == EPOCH + 2_000, "which is not cut off"
+    rig.until(86_500.0)
+    assert rig.batcher.past("scan/b").cut
+    rig.at(86_500.0, foreign(FACTS[1], channel="scan/b"))
+    assert rig.batcher.current("scan/b").epoch == EPOCH + 86_500_000
+    assert not rig.batcher.current("scan/b").cut
+
+
 def check_a_life_that_is_forgotten_is_not_gone_on_with(core: Core) -> None:
     rig = core.batcher()
     rig.at(0.0, foreign(FACTS[1]))

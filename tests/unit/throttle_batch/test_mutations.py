@@ -346,7 +346,7 @@ MUTATIONS = {
     ),
     "an event after cleanup begins a new life": (
         "lives",
-        "if isinstance(before, LifeRecord) and not (starts and before.ended):",
+        "if isinstance(before, LifeRecord) and not (before.cut or (starts and before.ended)):",
         "if False:",
         batcher.check_an_event_after_cleanup_goes_on_with_the_life,
     ),
@@ -364,9 +364,27 @@ MUTATIONS = {
     ),
     "a start after cleanup goes on with what ended": (
         "lives",
-        "if isinstance(before, LifeRecord) and not (starts and before.ended):",
-        "if isinstance(before, LifeRecord):",
+        "if isinstance(before, LifeRecord) and not (before.cut or (starts and before.ended)):",
+        "if isinstance(before, LifeRecord) and not before.cut:",
         batcher.check_a_start_after_cleanup_begins_a_new_life,
+    ),
+    "a life that was cut off goes on": (
+        "lives",
+        "channel is None or channel.cut or (starts and channel.terminal_accepted)",
+        "channel is None or (starts and channel.terminal_accepted)",
+        batcher.check_a_life_that_was_cut_off_takes_no_more,
+    ),
+    "a life that was cut off goes on after cleanup": (
+        "lives",
+        "not (before.cut or (starts and before.ended))",
+        "not (starts and before.ended)",
+        batcher.check_a_life_that_was_cut_off_takes_no_more,
+    ),
+    "cleanup forgets that a life was cut off": (
+        "lives",
+        "cut=channel.cut,",
+        "",
+        batcher.check_a_life_that_was_cut_off_takes_no_more,
     ),
     "a later life has an earlier epoch": (
         "lives",

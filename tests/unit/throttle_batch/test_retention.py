@@ -122,6 +122,30 @@ def test_what_is_old_goes_whole(tmp_path: Path) -> None:
         assert journal.load().lives == []
 
 
+@pytest.mark.parametrize(
+    ("damage", "rest_is_sound"),
+    [
+        ("UPDATE chunk SET last = last + 1024 WHERE first = 4", True),
+        ("UPDATE chunk SET last = last - 2 WHERE first = 4", True),
+        ("DELETE FROM chunk WHERE first = 4", True),
+        ("DELETE FROM chunk WHERE first >= 4", False),
+        ("DELETE FROM chunk", False),
+    ],
+)
+def test_damage_takes_nothing_along_and_does_not_stay_for_ever(
+    tmp_path: Path, damage: str, rest_is_sound: bool
+) -> None:
+    with opened(tmp_path / "journal", max_channel_events=7, retention_age_s=60) as journal:
+        for first in (1, 4, 7, 10):
+            journal.commit(commit(chunk(first, *FACTS[first - 1 : first + 2])), 0)
+        journal.commit(commit(keep(12)), 0)
+        journal._db.execute(damage)
+        assert trimmed(journal, 0) == []
+        if rest_is_sound:
+            assert everything(journal) == (7, FACTS[6:12])
+        assert trimmed(journal, DAY_MS) == [("scan/a", 7)]
+
+
 def test_a_life_that_was_too_old_may_go_on(tmp_path: Path) -> None:
     """A channel may be silent for longer than it is kept, and its worker still know it."""
     with opened(tmp_path / "journal", retention_age_s=100.0) as journal:

@@ -228,7 +228,9 @@ def test_a_worker_that_is_killed_is_where_one_is_that_was_not(
     core: Core, steps: list[tuple[str, object, object]], max_events: int
 ) -> None:
     """Several channels, lives and producers; the twin has no journal and never stops."""
-    config = ThrottleBatchConfig(journal=bounds(max_channel_events=max_events, retention_age_s=HUGE))
+    config = ThrottleBatchConfig(
+        journal=bounds(max_channel_events=max_events, retention_age_s=HUGE, fsync=True)
+    )
     twin = core.batcher()
     producers = Producers()
     now = 0.0

@@ -124,8 +124,19 @@ def test_the_bytes_other_languages_read() -> None:
         encode_frame(Frame("scan/a", 7, 1, 1, (b"{}",))) == b'F|scan/a|{"epoch":7,"first":1,"last":1}\n[{}]'
     )
     assert encode_beacon(Beacon(0, 4, "h", "b", [Head("scan/a", 7, 3, False)])) == (
-        b'H|{"type":"beacon","shard":0,"shards":4,"hash":"h","boot":"b","heads":[["scan/a",7,3,false]],"gone":[]}'
+        b'H|{"type":"beacon","shard":0,"shards":4,"hash":"h","boot":"b","heads":[["scan/a",7,3,false]],"gone":[],'
+        b'"writable":true}'
     )
+
+
+def test_what_a_worker_of_before_says() -> None:
+    """Where it has no word for it, its journal is taken to be writable, and its lives to be whole."""
+    assert decode_beacon(b'H|{"type":"beacon","shard":0,"shards":4,"hash":"h","boot":"b"}').writable
+    page = decode_history_reply(
+        b'{"type":"page","id":1,"channel":"scan/a","epoch":7,"first":1,"last":0,"head":0,"held":true,"current":7}\n[]'
+    )
+    assert isinstance(page, Page)
+    assert (page.header.damaged, page.header.cut) == (0, False)
 
 
 def test_no_topic_begins_another() -> None:
