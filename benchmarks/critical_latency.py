@@ -9,7 +9,6 @@ Takes about 35 s.
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import subprocess
 import sys
@@ -21,6 +20,8 @@ import zmq
 from websockets.asyncio.client import ClientConnection, connect
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' harness starts the processes
+
+from _measuring import percentile
 
 from pipeline import Emitter
 from tests.harness import Pipeline, Process, private_dir
@@ -107,11 +108,6 @@ async def measure(
     print(row("  yardstick", hops) + f"{percentile(took, 50) / percentile(hops, 50):10.1f} x at p50")
     within = sum(seconds * 1000 <= TARGET_MS for seconds in took)
     print(f"  within {TARGET_MS:g} ms: {within} of {len(took)}")
-
-
-def percentile(values: list[float], percent: int) -> float:
-    """Return the nearest-rank percentile."""
-    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def row(name: str, seconds: list[float]) -> str:

@@ -10,7 +10,6 @@ the time from one emit to its arrival when nothing is killed: it holds the frame
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import sys
 import threading
@@ -18,6 +17,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' harness starts the processes
+
+from _measuring import percentile
 
 from pipeline import Emitter
 from tests.e2e.watching import Watchers
@@ -51,11 +52,6 @@ class Sending:
         self._over.set()
         self._thread.join()
         self._emitter.close()
-
-
-def percentile(values: list[float], percent: int) -> float:
-    """Return the nearest-rank percentile."""
-    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def row(name: str, seconds: list[float]) -> str:

@@ -21,6 +21,8 @@ import zmq
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' harness starts the processes
 
+from _measuring import memory_bytes
+
 from pipeline import Emitter, NotDelivered
 from tests.e2e.watching import Connection, Watchers
 from tests.faults.stand import Stand
@@ -58,17 +60,6 @@ class Counting(Connection):
     def connected(self) -> None:
         """Wait until it has been greeted."""
         self.wait_for(lambda reader: reader.messages)
-
-
-def memory_bytes(pid: int) -> int:
-    """Return how much memory a process has to itself."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        name = "Pss:"
-    except OSError:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        name = "VmRSS:"
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
 
 
 def numbered(run_dir: str, over: threading.Event) -> None:

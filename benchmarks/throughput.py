@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import zmq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from _measuring import bare_hop, cpu_s
 
 from pipeline.emitter import Emitter
 from pipeline.sockets import shard_events
@@ -33,34 +33,6 @@ EVENT = (
 )
 assert len(EVENT) == 126, len(EVENT)
 context = multiprocessing.get_context("spawn")
-
-
-def _push(endpoint: str, count: int) -> None:
-    socket = zmq.Context().socket(zmq.PUSH)
-    socket.connect(endpoint)
-    for _ in range(count):
-        socket.send(EVENT)
-    socket.close(linger=-1)
-
-
-def bare_hop(count: int) -> float:
-    """Return messages a second of a bare hop."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        endpoint = f"ipc://{place}/hop"
-        zmq_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        pull = zmq_context.socket(zmq.PULL)
-        pull.bind(endpoint)
-        sender = context.Process(target=_push, args=(endpoint, count))
-        sender.start()
-        pull.recv()
-        began = time.perf_counter()
-        for _ in range(count - 1):
-            pull.recv()
-        took = time.perf_counter() - began
-        sender.join()
-        pull.close()
-        zmq_context.term()
-        return (count - 1) / took
 
 
 def _emit(run_dir: str, scans: list[str], count: int, go: object, greeted: object, spent: object) -> None:
@@ -136,11 +108,7 @@ def through_pipeline(count: int, scans: int, producers: int, workers: int) -> tu
 
 
 def _cpu(pipeline: Pipeline) -> dict[str, float]:
-    used = {}
-    for name, process in pipeline.processes.items():
-        fields = Path(f"/proc/{process.popen.pid}/stat").read_text().rpartition(")")[2].split()
-        used[name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return used
+    return {name: cpu_s([process.popen.pid]) for name, process in pipeline.processes.items()}
 
 
 def main() -> None:
@@ -157,7 +125,7 @@ def main() -> None:
     rates: dict[int, list[float]] = {scans: [] for scans in counts}
     costs: dict[int, dict[str, float]] = {}
     for _ in range(options.runs):
-        hops.append(bare_hop(options.events))
+        hops.append(bare_hop(EVENT, options.events))
         for scans in counts:
             rate, cost = through_pipeline(options.events, scans, options.producers, options.workers)
             rates[scans].append(rate)
