@@ -70,6 +70,16 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "bytes"},
         ),
     ] = 131_072
+    max_lag_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=3600,
+            description="When the oldest event that is due to a browser came so long ago, it is told that it "
+            "lags, and goes on with the newest; critical events are given all the same.",
+            extra={"unit": "s"},
+        ),
+    ] = 10.0
     stalled_s: Annotated[
         float,
         msgspec.Meta(

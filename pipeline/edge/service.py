@@ -12,7 +12,7 @@ from pipeline import __version__
 from pipeline.edge.close_codes import LIMIT, SHUTDOWN, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.config import EdgeConfig
-from pipeline.edge.fan_out import FanOut
+from pipeline.edge.fan_out import FanOut, Ladders
 from pipeline.edge.feed import Feed
 from pipeline.edge.heartbeat import Wheel
 from pipeline.edge.hub import Hub
@@ -72,8 +72,9 @@ class Service:
         self.config = config
         self.log = log
         self._limited_log = LimitedLog(log)
-        self.hub = Hub(config.ring)
+        self.hub = Hub(config.ring, config.limits.max_lag_s)
         self._fan_out = FanOut(self._late)
+        self._ladders = Ladders(self._drive_one)
         self.counters: Counter[str] = Counter()
         self.upstream = Upstream(config, binder, log, self._on_frames, self._on_beacon, on_fatal)
         self.greeting = Greeting(config.heartbeat.interval_s, config.heartbeat.client_timeout_s, __version__)
@@ -81,7 +82,7 @@ class Service:
         self.empty = asyncio.Event()
         self._wheel: Wheel[Connection] = Wheel(config.heartbeat.interval_s)
         self._slots: dict[Connection, int] = {}
-        self._drivers: dict[object, Driver] = {}
+        self._drivers: dict[Session, Driver] = {}
         self._silent: set[int] = set()
         self._started_at = time.monotonic()
         self._waiting: Counter[str] = Counter()
@@ -107,12 +108,17 @@ class Service:
         if self.draining and not self._slots:
             self.empty.set()
 
-    def drive_with(self, session: object, driver: Driver | None) -> None:
+    def drive_with(self, session: Session, driver: Driver | None) -> None:
         """Say what sends what is due to a session; None when it is gone."""
         if driver is None:
             self._drivers.pop(session, None)
+            self._ladders.remove(session)
         else:
             self._drivers[session] = driver
+
+    def drive_at(self, session: Session, per_s: int) -> None:
+        """Have a session driven at the ticks of its pace; at full pace, when something comes."""
+        self._ladders.put(session, per_s)
 
     def may_wait(self, address: str) -> bool:
         """Count a connection that waits for a scan that does not exist; False past the limit."""
@@ -186,28 +192,36 @@ class Service:
     # --- what comes from the workers --------------------------------------------------------------
 
     def _on_frames(self, frames: list[FrameMessage]) -> None:
+        now = time.monotonic()
         for frame in frames:
-            feed = self.hub.add(frame)
+            feed = self.hub.add(frame, now)
             if feed is not None:
-                self.drive(feed)
+                self._drive(feed, at_every_pace=frame.header.critical)
 
     def _on_beacon(self, beacon: Beacon) -> None:
+        now = time.monotonic()
         if beacon.shard in self._silent:
-            self._watch_shards(time.monotonic())
+            self._watch_shards(now)
         for head in beacon.heads:
             feed = self.hub.feed(head.channel)
-            if feed is not None and feed.learn(head.epoch, head.seq):
-                self.drive(feed)
+            if feed is not None and feed.learn(head.epoch, head.seq, now):
+                self._drive(feed, at_every_pace=True)
         for channel, epoch in beacon.gone:
             feed = self.hub.feed(channel)
             if feed is not None and feed.epoch == epoch:
                 self._end(feed)
 
-    def drive(self, feed: Feed) -> None:
-        """Let every browser of a channel go on."""
+    def _drive(self, feed: Feed, *, at_every_pace: bool) -> None:
+        """Let the browsers of a channel go on; those of a lower pace only if it cannot wait for a tick."""
         self._fan_out.give(feed)
-        for session in tuple(feed.loose):
-            self._drivers[session].drive()
+        self._fan_out.drive(
+            [session for session in feed.loose if at_every_pace or session.pace.full], self._drive_one
+        )
+
+    def _drive_one(self, session: Session) -> None:
+        driver = self._drivers.get(session)
+        if driver is not None:
+            driver.drive()
 
     def _late(self, session: Session, turn: Round, taken: int) -> None:
         self._drivers[session].late(turn, taken)

@@ -10,7 +10,7 @@ from tornado.web import RequestHandler, StaticFileHandler
 
 from pipeline.edge.access import refused_host, refused_origin
 from pipeline.edge.service import Service
-from pipeline.edge.session import read_since, resume_at
+from pipeline.edge.since import read_since, resume_at
 from pipeline.edge.statistics import read_limit, rest_events, scan_entry, scan_list, scan_statistics
 from pipeline.event import is_scan_id
 from pipeline.frame import Position

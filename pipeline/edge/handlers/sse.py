@@ -14,7 +14,8 @@ from tornado.iostream import StreamClosedError
 from pipeline.edge.close_codes import CloseCode
 from pipeline.edge.handlers.rest import Guarded
 from pipeline.edge.service import Service
-from pipeline.edge.session import Session, Since, read_since
+from pipeline.edge.session import Session
+from pipeline.edge.since import Since, read_since
 from pipeline.edge.sse_event import HEARTBEAT, chunk
 from pipeline.edge.transmit import Transmitter, http_stream
 from pipeline.edge.variant import Variant
@@ -83,6 +84,7 @@ class ScanEvents(Guarded):
         self._transmitter = Transmitter(http_stream(self), limits.kernel_buffer_bytes)
         self._watcher = Watcher(
             self.service,
+            self._facts,
             session,
             self._transmitter,
             self.request.remote_ip or "",
@@ -93,7 +95,7 @@ class ScanEvents(Guarded):
         try:
             await self._over.wait()
         finally:
-            self._watcher.leave(self._facts, self._ended.code if self._ended is not None else 1006)
+            self._watcher.leave(self._ended.code if self._ended is not None else 1006)
 
     def beat(self, now: float) -> None:
         """Send a comment; close the stream when the reader takes nothing, or has waited too long."""

@@ -15,6 +15,7 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
 
 from pipeline.edge.access import refused_host, refused_origin
+from pipeline.edge.ack import read_ack
 from pipeline.edge.close_codes import (
     BAD_REQUEST,
     FORBIDDEN,
@@ -25,7 +26,8 @@ from pipeline.edge.close_codes import (
 )
 from pipeline.edge.deflate import Deflate, agree
 from pipeline.edge.service import Service
-from pipeline.edge.session import Session, Since, read_since
+from pipeline.edge.session import Session
+from pipeline.edge.since import Since, read_since
 from pipeline.edge.transmit import Transmitter, websocket_stream
 from pipeline.edge.variant import Variant, Wire
 from pipeline.edge.watcher import Watcher, closing
@@ -111,6 +113,7 @@ class ScanSocket(WebSocketHandler):
         self._transmitter = Transmitter(websocket_stream(self), limits.kernel_buffer_bytes)
         self._watcher = Watcher(
             self._service,
+            self._facts,
             session,
             self._transmitter,
             self.request.remote_ip or "",
@@ -149,9 +152,12 @@ class ScanSocket(WebSocketHandler):
 
     # --- hearing ----------------------------------------------------------------------------------
 
-    def on_message(self, message: str | bytes) -> None:  # noqa: ARG002  # nothing is asked of the edge yet
+    def on_message(self, message: str | bytes) -> None:
         self._heard_at = time.monotonic()
         self._service.counters["inbound_messages"] += 1
+        seq = read_ack(message) if self._wire == "native" else None
+        if seq is not None and self._watcher is not None:
+            self._watcher.ack(seq)
 
     def on_ping(self, data: bytes) -> None:  # noqa: ARG002  # any frame is a sign of life
         self._heard_at = time.monotonic()
@@ -191,4 +197,4 @@ class ScanSocket(WebSocketHandler):
         self._service.release(self)
         if self._watcher is not None:
             code = self._ended.code if self._ended is not None else self.close_code
-            self._watcher.leave(self._facts, code or 1006)
+            self._watcher.leave(code or 1006)
