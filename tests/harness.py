@@ -201,7 +201,7 @@ class Pipeline:
             own = [str(shard) for shard in range(self.shards) if shard % workers == int(index)]
             args += ["--data-dir", str(self.data_dir), "--own", ",".join(own)]
         else:
-            args += ["--port", str(self.port), "--share-port"]
+            args += ["--index", index, "--port", str(self.port), "--share-port"]
         return args
 
     def start_edge(self, index: int = 0, *, config: dict[str, str] | None = None) -> Process:

@@ -7,6 +7,7 @@ decides nothing. Everybody imports from here.
 `producing`   producer -> ingest -> worker, and the way back: envelope, control, feedback
 `reading`     worker -> readers: frame, beacon, history
 `browser`     edge -> browser: our wire and HeroForge's
+`serving`     edge -> edge, and who looks after it: its connections
 `message`     what these share
 ============= =======================================================================================
 """
@@ -86,6 +87,16 @@ from pipeline.wire.reading import (
     frame_topic,
     split_events,
 )
+from pipeline.wire.serving import (
+    MAX_CONNECTIONS_TOLD,
+    ConnectionsReply,
+    ConnectionsRequest,
+    ConnectionSummary,
+    EdgeReply,
+    EdgeRequest,
+    decode_edge_reply,
+    decode_edge_request,
+)
 
 __all__ = [
     "BEACON_TOPIC",
@@ -93,6 +104,7 @@ __all__ = [
     "FEEDBACK_TOPIC",
     "FRAME_TOPIC",
     "KINDS",
+    "MAX_CONNECTIONS_TOLD",
     "MAX_CONTROL_BYTES",
     "MAX_ENVELOPE_EVENTS",
     "MAX_FOREIGN_EVENTS",
@@ -110,6 +122,11 @@ __all__ = [
     "ChannelSummary",
     "ChannelsReply",
     "ChannelsRequest",
+    "ConnectionSummary",
+    "ConnectionsReply",
+    "ConnectionsRequest",
+    "EdgeReply",
+    "EdgeRequest",
     "Envelope",
     "EnvelopeHeader",
     "Feedback",
@@ -134,6 +151,8 @@ __all__ = [
     "browser_batch",
     "channel_name",
     "decode_beacon",
+    "decode_edge_reply",
+    "decode_edge_request",
     "decode_envelope",
     "decode_feedback",
     "decode_frame",
