@@ -59,7 +59,7 @@ class Greeting:
     ping_interval_s: float
     client_timeout_s: float
     server_version: str
-    features: tuple[str, ...] = ("since", "lag", "reset")
+    features: tuple[str, ...] = ("since", "lag", "reset", "ping")
 
 
 class Session:

@@ -6,7 +6,7 @@ decides nothing. Everybody imports from here.
 ============= =======================================================================================
 `producing`   producer -> ingest -> worker, and the way back: envelope, control, feedback
 `reading`     worker -> readers: frame, beacon, history
-`browser`     edge -> browser: our wire and HeroForge's
+`browser`     edge -> browser, and the way back: our wire and HeroForge's
 `serving`     edge -> edge, and who looks after it: its connections
 `message`     what these share
 ============= =======================================================================================
@@ -15,15 +15,23 @@ decides nothing. Everybody imports from here.
 from __future__ import annotations
 
 from pipeline.wire.browser import (
+    PING,
     SUBPROTOCOL,
+    BrowserAction,
+    BrowserBatch,
     BrowserClosing,
     BrowserDegraded,
     BrowserHello,
     BrowserLag,
+    BrowserMessage,
+    BrowserPong,
     BrowserReset,
+    BrowserSnapshot,
     browser_batch,
+    decode_browser_message,
     heroforge_lag,
     heroforge_not_found,
+    is_browser_ping,
 )
 from pipeline.wire.message import (
     KINDS,
@@ -110,15 +118,21 @@ __all__ = [
     "MAX_FOREIGN_EVENTS",
     "MAX_MESSAGE_BYTES",
     "MAX_PAGE_BYTES",
+    "PING",
     "SUBPROTOCOL",
     "VERSION",
     "Ack",
     "Beacon",
+    "BrowserAction",
+    "BrowserBatch",
     "BrowserClosing",
     "BrowserDegraded",
     "BrowserHello",
     "BrowserLag",
+    "BrowserMessage",
+    "BrowserPong",
     "BrowserReset",
+    "BrowserSnapshot",
     "ChannelSummary",
     "ChannelsReply",
     "ChannelsRequest",
@@ -151,6 +165,7 @@ __all__ = [
     "browser_batch",
     "channel_name",
     "decode_beacon",
+    "decode_browser_message",
     "decode_edge_reply",
     "decode_edge_request",
     "decode_envelope",
@@ -169,6 +184,7 @@ __all__ = [
     "frame_topic",
     "heroforge_lag",
     "heroforge_not_found",
+    "is_browser_ping",
     "split_channel",
     "split_events",
     "split_foreign",

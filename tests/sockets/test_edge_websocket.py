@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection
 
 from pipeline.frame import Frame
 from pipeline.wire import (
+    PING,
     SUBPROTOCOL,
     Head,
     HeadRequest,
@@ -504,6 +505,25 @@ def test_any_frame_is_a_sign_of_life(start: Start, opcode: int) -> None:
             if frame[0] == 0x9:
                 pings += 1
                 browser.send(opcode, b"x")
+
+
+def test_a_ping_of_a_browser_is_answered_on_our_wire_alone(start: Start) -> None:
+    """A page cannot see the edge's own pings, so it may ask."""
+    edge, workers = start()
+    model = Worker()
+    with edge.browser("/ws/scans/demo") as ours, edge.browser("/api/ws/scans/demo") as theirs:
+        answer_one(workers, model)
+        answer_one(workers, model)
+        told(ours)
+        for message in (PING, '{"action":"later"}', "rubbish", PING):
+            ours.send(message)
+            theirs.send(message)
+        assert [told(ours), told(ours)] == [{"type": "pong"}, {"type": "pong"}]
+        publish(workers, model, 1)
+        assert batch(ours) == (1, 1, 1)
+        types = [told(theirs)["type"], told(theirs)["type"]]
+        assert types == ["error", "note"], "that it waits for the scan, then the scan's event"
+    assert edge.stop()["inbound_messages"] == 8
 
 
 def test_a_browser_that_does_not_answer_its_close_keeps_no_other_from_being_pinged(start: Start) -> None:

@@ -525,8 +525,8 @@ def test_every_wrapper_can_be_run(name: str) -> None:
     assert os.access(ROOT / "bin" / name, os.X_OK)
 
 
-def test_the_examples_in_python_send_their_events(pipeline: Pipeline) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_examples_in_python_send_and_read_their_events(pipeline: Pipeline) -> None:
+    *blocks, reading = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     wanted = {
         "embedded": ["scanStarted", "hostDiscovered", "scanCompleted"],
         "in-a-loop": ["scanStarted", "scanCompleted"],
@@ -541,6 +541,16 @@ def test_the_examples_in_python_send_their_events(pipeline: Pipeline) -> None:
         )
     found = {scan_id: first_types(pipeline, scan_id, len(types)) for scan_id, types in wanted.items()}
     assert found == wanted
+    assert "http://127.0.0.1:8800/" in reading
+    done = subprocess.run(
+        [sys.executable, "-c", reading.replace("http://127.0.0.1:8800", pipeline.url)],
+        cwd=ROOT,
+        check=True,
+        timeout=20 * PATIENCE,
+        capture_output=True,
+        text=True,
+    )
+    assert [line.split()[1] for line in done.stdout.splitlines()] == wanted["embedded"]
 
 
 def first_types(pipeline: Pipeline, scan_id: str, count: int) -> list[str]:

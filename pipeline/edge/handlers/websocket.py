@@ -33,7 +33,14 @@ from pipeline.edge.variant import Variant, Wire
 from pipeline.edge.watcher import Watcher, closing
 from pipeline.edge.ws_frame import PING
 from pipeline.event import is_scan_id
-from pipeline.wire import SUBPROTOCOL, ConnectionSummary, channel_name
+from pipeline.wire import (
+    SUBPROTOCOL,
+    BrowserPong,
+    ConnectionSummary,
+    channel_name,
+    encode,
+    is_browser_ping,
+)
 
 
 class ScanSocket(GuardedSocket):
@@ -151,6 +158,16 @@ class ScanSocket(GuardedSocket):
         seq = read_ack(message) if self._wire == "native" else None
         if seq is not None and self._watcher is not None:
             self._watcher.ack(seq)
+        transmitter = self._transmitter
+        # A browser that has messages waiting for it needs no further sign of life.
+        if (
+            self._wire == "native"
+            and self._ended is None
+            and transmitter is not None
+            and transmitter.idle
+            and is_browser_ping(message)
+        ):
+            transmitter.write(self._variant.message(encode(BrowserPong())))
 
     def on_ping(self, data: bytes) -> None:  # noqa: ARG002  # any frame is a sign of life
         self._heard_at = time.monotonic()

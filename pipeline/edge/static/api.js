@@ -26,14 +26,6 @@ export async function fetchHealth(signal) {
   return { ready, text: ready ? "ready" : String(body.reason ?? body.status ?? `HTTP ${response.status}`) };
 }
 
-/** Return the address of a scan's WebSocket, beside this page. */
-export function scanSocketUrl(scanId) {
-  const url = new URL(`ws/scans/${encodeURIComponent(scanId)}`, document.baseURI);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  url.hash = "";
-  return url.href;
-}
-
 async function ask(path, signal) {
   try {
     return await fetch(path, { signal, headers: { accept: "application/json" }, cache: "no-store" });

@@ -75,7 +75,7 @@ export class ScanModel {
   }
 
   /**
-   * Take one message of the edge, or `clear` or `gap` from the connection.
+   * Take one message of the edge, or a `gap` from the client.
    *
    * @param {object} message in the order they came
    * @param {number} now monotonic milliseconds
@@ -88,10 +88,9 @@ export class ScanModel {
       case "batch":
         this.#batch(message, now);
         break;
-      case "clear":
       case "reset":
         this.clear();
-        this.#notice("warning", `starting over: ${plain(message.reason) || "a new life of this scan begins"}`);
+        this.#notice("warning", `starting over: ${RESETS.get(message.reason) ?? plain(message.reason)}`);
         break;
       case "gap":
         this.#notice("warning", `${plural(message.first - message.expected, "event")} before ${message.first} did not come: asking for them again`);
@@ -166,6 +165,13 @@ export class ScanModel {
     if (this.notices.length > MAX_NOTICES) this.notices.shift();
   }
 }
+
+/** Why a page starts over. */
+const RESETS = new Map([
+  ["restarted", "the scan was started again"],
+  ["forgotten", "what was missed is no longer held, and the scan was started again"],
+  ["not_held", "what was missed is no longer held: built anew"],
+]);
 
 /** Percent from whatever a producer sent; null when it is no number. */
 function honestPercent(value) {

@@ -1,15 +1,14 @@
-/** One scan, as it happens: ties the connection, the model and the parts of the page together. */
+/** One scan, as it happens: ties the client, the model and the parts of the page together. */
 
-import { fetchScans, scanSocketUrl } from "./api.js";
-import { ScanConnection } from "./connection.js";
+import { fetchScans } from "./api.js";
 import { h, setText } from "./dom.js";
 import { FindingsFeed } from "./findings_feed.js";
 import { percent, plural } from "./format.js";
 import { HostTable } from "./host_table.js";
-import { MessageQueue } from "./message_queue.js";
 import { Ledger, ScanFigures } from "./scan_figures.js";
 import { ScanHeader } from "./scan_header.js";
 import { ScanModel } from "./scan_model.js";
+import { ScanStream } from "./scanstream.js";
 
 const TICK_MS = 1_000;
 const ASK_AGE_AGAIN_MS = 5_000;
@@ -31,7 +30,7 @@ export class ScanView {
     this.askAgainAt = -Infinity;
     this.asking = new AbortController();
 
-    this.header = new ScanHeader(scanId, () => this.connection.retryNow());
+    this.header = new ScanHeader(scanId, () => this.stream.retryNow());
     this.figures = new ScanFigures();
     this.table = new HostTable();
     this.feed = new FindingsFeed();
@@ -48,22 +47,18 @@ export class ScanView {
       this.ledger.element,
     );
 
-    this.queue = new MessageQueue((messages) => this.#apply(messages));
-    this.connection = new ScanConnection({
-      url: scanSocketUrl(scanId),
-      onMessage: (message) => this.queue.put(message),
+    this.stream = new ScanStream({
+      scanId,
+      onMessages: (messages) => this.#apply(messages),
       onState: (state) => this.#connectionState(state),
     });
-    this.onComeBack = () => {
-      if (document.hidden) return;
-      this.connection.retryNow();
-      this.#draw();
+    this.onVisibility = () => {
+      if (!document.hidden) this.#draw();
     };
-    document.addEventListener("visibilitychange", this.onComeBack);
-    window.addEventListener("online", this.onComeBack);
+    document.addEventListener("visibilitychange", this.onVisibility);
     this.timer = setInterval(() => this.#tick(), TICK_MS);
     this.#draw();
-    this.connection.open();
+    this.stream.open();
   }
 
   get title() {
@@ -74,11 +69,9 @@ export class ScanView {
 
   close() {
     clearInterval(this.timer);
-    document.removeEventListener("visibilitychange", this.onComeBack);
-    window.removeEventListener("online", this.onComeBack);
+    document.removeEventListener("visibilitychange", this.onVisibility);
     this.asking.abort();
-    this.connection.close();
-    this.queue.close();
+    this.stream.close();
     this.table.close();
   }
 

@@ -399,7 +399,7 @@ def test_hello_says_where_the_scan_is_and_who_the_browser_is() -> None:
         "ping_interval": 5.0,
         "client_timeout": 30.0,
         "server_version": "1.2.3",
-        "features": ["since", "lag", "reset"],
+        "features": ["since", "lag", "reset", "ping"],
     }
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from pipeline import wire
-from pipeline.wire import browser_batch, encode
+from pipeline.errors import MessageMalformed
+from pipeline.wire import browser_batch, decode_browser_message, encode, is_browser_ping
 
 
 def test_a_batch_for_the_browser() -> None:
@@ -56,3 +59,70 @@ def test_heroforges_messages() -> None:
         "message": "Report channel not found",
         "reportId": "r",
     }
+
+
+HELLO = wire.BrowserHello(
+    scan_id="s",
+    connection_id="c",
+    epoch=None,
+    seq=0,
+    resumed=None,
+    ping_interval=5.0,
+    client_timeout=30.0,
+    server_version="1",
+    features=("ping",),
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        HELLO,
+        wire.BrowserLag(scan_id="s", skipped=3, from_=4, to=6, reason="slow"),
+        wire.BrowserReset(scan_id="s", epoch=8, reason="restarted"),
+        wire.BrowserDegraded(scan_id="s", degraded=True, reason="worker_silent"),
+        wire.BrowserClosing(code=4000, reason="draining", reconnect=True, retry_ms=500),
+        wire.BrowserSnapshot(scan_id="s", epoch=8, seq=4, state={"phase": "x"}),
+        wire.BrowserPong(),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_client_reads_what_an_edge_says(message: wire.BrowserMessage) -> None:
+    assert decode_browser_message(encode(message)) == message
+    assert decode_browser_message(encode(message).decode()) == message
+
+
+def test_a_client_reads_a_batch() -> None:
+    made = browser_batch("s", 7, 1, 3, 1, (1, 2), b'[{"type":"x"},{}]')
+    assert decode_browser_message(made) == wire.BrowserBatch(
+        scan_id="s", epoch=7, seq=(1, 3), merged=1, at=(1, 2), events=({"type": "x"}, {})
+    )
+
+
+def test_a_client_is_fed_a_batch_cut_short_at_every_byte() -> None:
+    made = browser_batch("s", 7, 1, 1, 0, (), b'[{"type":"x"}]')
+    for length in range(len(made)):
+        with pytest.raises(MessageMalformed):
+            decode_browser_message(made[:length])
+    with pytest.raises(MessageMalformed):
+        decode_browser_message(made + b"x")
+
+
+def test_a_client_passes_over_what_a_later_edge_says() -> None:
+    assert decode_browser_message(b'{"type":"later","anything":[1]}') is None
+
+
+@pytest.mark.parametrize(
+    ("message", "is_ping"),
+    [
+        (wire.PING, True),
+        (wire.PING.encode(), True),
+        ('{"action":"ack","seq":1}', False),
+        ('{"action":"ping"', False),
+        ("", False),
+        (b"\xff", False),
+        ('{"type":"ping"}', False),
+    ],
+)
+def test_a_ping_of_a_browser(message: str | bytes, is_ping: bool) -> None:
+    assert is_browser_ping(message) is is_ping

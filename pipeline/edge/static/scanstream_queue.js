@@ -2,11 +2,14 @@
  * Messages wait here for the next picture, so that a burst costs one drawing.
  *
  * A hidden tab gets no animation frames and slow timers: there a timer applies what waits, and past
- * `MAX_WAITING_EVENTS` it is applied at once. Nothing is dropped here.
+ * `MAX_WAITING_EVENTS` it is applied at once. Where there is no page (Node), what came in one turn of the
+ * loop is applied at the end of it. Nothing is dropped here.
  */
 
 const MAX_WAITING_EVENTS = 5_000;
 const HIDDEN_INTERVAL_MS = 500;
+
+const page = globalThis.document;
 
 export class MessageQueue {
   /** @param {(messages: object[]) => void} apply given everything that waited, in order; never an empty list */
@@ -16,7 +19,7 @@ export class MessageQueue {
     this.events = 0;
     this.cancel = null;
     this.onVisibility = () => this.#reschedule();
-    document.addEventListener("visibilitychange", this.onVisibility);
+    page?.addEventListener("visibilitychange", this.onVisibility);
   }
 
   /** Put a message at the end. */
@@ -30,13 +33,16 @@ export class MessageQueue {
 
   /** Drop what waits and stop. */
   close() {
-    document.removeEventListener("visibilitychange", this.onVisibility);
+    page?.removeEventListener("visibilitychange", this.onVisibility);
     this.cancel?.();
     this.waiting = [];
   }
 
   #schedule() {
-    if (document.hidden) {
+    if (page === undefined) {
+      const turn = setTimeout(() => this.#flush(), 0);
+      this.cancel = () => clearTimeout(turn);
+    } else if (page.hidden) {
       const timer = setTimeout(() => this.#flush(), HIDDEN_INTERVAL_MS);
       this.cancel = () => clearTimeout(timer);
     } else {
