@@ -16,6 +16,9 @@ from types import FrameType
 PARENT_VARIABLE = "PIPELINE_PARENT_PID"
 """Set by `up` for its children: the process they must not outlive."""
 
+LISTEN_VARIABLE = "PIPELINE_LISTEN_FD"
+"""Set by `up` for its edges: a descriptor that listens already, and goes on when an edge is replaced."""
+
 _PR_SET_PDEATHSIG = 1
 
 

@@ -8,6 +8,7 @@ name               binder             who connects
 ================== ================== ==================================================================
 ingest-I.data      ingest PULL        producers, PUSH
 ingest-I.control   ingest ROUTER      numbered producers, DEALER
+edge-I.control     edge ROUTER        other edges, `up`, DEALER
 shard-K.in         worker PULL        ingests, PUSH
 shard-K.events     worker XPUB        edges, tails (frames, beacons), ingests (feedback)
 shard-K.history    worker ROUTER      edges, tails, DEALER
@@ -49,6 +50,11 @@ def ingest_data(index: int) -> str:
 def ingest_control(index: int) -> str:
     """Return the socket name of an ingest's control socket."""
     return f"ingest-{index}.control"
+
+
+def edge_control(index: int) -> str:
+    """Return the socket name of an edge's control socket."""
+    return f"edge-{index}.control"
 
 
 def shard_in(shard: int) -> str:

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 PATIENCE = float(os.environ.get("SCANSTREAM_TEST_PATIENCE", "1"))
 
@@ -201,7 +202,7 @@ class Pipeline:
             own = [str(shard) for shard in range(self.shards) if shard % workers == int(index)]
             args += ["--data-dir", str(self.data_dir), "--own", ",".join(own)]
         else:
-            args += ["--port", str(self.port), "--share-port"]
+            args += ["--index", index, "--port", str(self.port), "--share-port"]
         return args
 
     def start_edge(self, index: int = 0, *, config: dict[str, str] | None = None) -> Process:
@@ -213,7 +214,7 @@ class Pipeline:
     def learn_port(self, edge: Process) -> None:
         """Wait until an edge listens, and keep in mind where."""
         ready = edge.wait_for("ready")
-        self.port = int(ready["edge"].rstrip("/").rpartition(":")[2])
+        self.port = urlsplit(ready["edge"]).port or 0
 
     def _common(self, stage: str, config: dict[str, str] | None) -> list[str]:
         args = ["--run-dir", str(self.run_dir), "--shards", str(self.shards), "--log-format", "json"]

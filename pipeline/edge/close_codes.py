@@ -27,9 +27,15 @@ class CloseCode:
 SCAN_COMPLETED = CloseCode(1000, "Scan completed", reconnect=False)
 REPORT_COMPLETED = CloseCode(1000, "Report completed", reconnect=False)
 SHUTDOWN = CloseCode(1001, "shutdown", reconnect=True)
+PROTOCOL_ERROR = CloseCode(1002, "protocol error", reconnect=False)
+NOT_TEXT = CloseCode(1003, "text messages only", reconnect=False)
+NOT_UTF8 = CloseCode(1007, "invalid payload", reconnect=False)
+TOO_LARGE = CloseCode(1009, "message too large", reconnect=False)
+DRAINING = CloseCode(4000, "draining", reconnect=True)
 TOO_SLOW = CloseCode(4008, "too slow", reconnect=True)
 NO_PONG = CloseCode(4009, "no pong", reconnect=True)
 LIMIT = CloseCode(4029, "too many connections", reconnect=True)
+TOO_MANY_MESSAGES = CloseCode(4029, "too many messages", reconnect=True)
 BAD_REQUEST = CloseCode(4400, "bad request", reconnect=False)
 FORBIDDEN = CloseCode(4403, "origin not allowed", reconnect=False)
 NOT_FOUND = CloseCode(4404, "no such scan", reconnect=False)
@@ -39,9 +45,15 @@ CLOSE_CODES = (
     SCAN_COMPLETED,
     REPORT_COMPLETED,
     SHUTDOWN,
+    PROTOCOL_ERROR,
+    NOT_TEXT,
+    NOT_UTF8,
+    TOO_LARGE,
+    DRAINING,
     TOO_SLOW,
     NO_PONG,
     LIMIT,
+    TOO_MANY_MESSAGES,
     BAD_REQUEST,
     FORBIDDEN,
     NOT_FOUND,

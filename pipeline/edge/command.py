@@ -12,17 +12,18 @@ from pipeline.options import load, open_log, stage_options
 
 @click.command()
 @stage_options
+@click.option("--index", type=int, help="Which edge this is, from 0.")
 @click.option("--port", type=int, help="The port to listen on; 0 takes any free one.")
 @click.option(
     "--share-port/--own-port", default=None, help="Whether several edges serve this port (SO_REUSEPORT)."
 )
-def edge(port: int | None, share_port: bool | None, **given: Any) -> None:
+def edge(index: int | None, port: int | None, share_port: bool | None, **given: Any) -> None:
     """Serve browsers: WebSockets, REST and the dashboard.
 
-    Several edges serve one port with --share-port.
+    Several edges serve one port with --share-port; give each its --index.
     """
-    flags = {"http.port": port, "http.share_port": share_port}
+    flags = {"edge.index": index, "http.port": port, "http.share_port": share_port}
     config = load(EdgeConfig, "edge", given, flags)
     from pipeline.edge.stage import run
 
-    run(config, open_log("edge", config))
+    run(config, open_log(f"edge-{config.edge.index}", config))

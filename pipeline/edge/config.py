@@ -6,28 +6,19 @@ from typing import Annotated
 
 import msgspec
 
+from pipeline.edge.sections import DrainSection, HttpSection, RequestsSection
 from pipeline.sections import LogSection, PlaceSection
 
 
-class HttpSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Where browsers find the edge."""
+class EdgeSection(msgspec.Struct, frozen=True, kw_only=True):
+    """One edge among several."""
 
-    address: Annotated[
-        str,
+    index: Annotated[
+        int,
         msgspec.Meta(
-            description="The address to listen on. There are no accounts, so it must be a loopback address."
+            ge=0, le=999, description="Which edge this is; its control socket is edge-INDEX.control."
         ),
-    ] = "127.0.0.1"
-    port: Annotated[
-        int, msgspec.Meta(ge=0, le=65_535, description="The port to listen on; 0 takes any free one.")
-    ] = 8800
-    share_port: Annotated[
-        bool,
-        msgspec.Meta(
-            description="Listen with SO_REUSEPORT, so that several edges serve one port and the kernel "
-            "spreads the connections."
-        ),
-    ] = False
+    ] = 0
 
 
 class HeartbeatSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +51,15 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "connections"},
         ),
     ] = 10_000
+    max_connections_per_address: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Of them, those of one address; a further one is closed with 4029.",
+            extra={"unit": "connections"},
+        ),
+    ] = 10_000
     kernel_buffer_bytes: Annotated[
         int,
         msgspec.Meta(
@@ -70,6 +70,16 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "bytes"},
         ),
     ] = 131_072
+    max_lag_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=3600,
+            description="When the oldest event that is due to a browser came so long ago, it is told that it "
+            "lags, and goes on with the newest; critical events are given all the same.",
+            extra={"unit": "s"},
+        ),
+    ] = 10.0
     stalled_s: Annotated[
         float,
         msgspec.Meta(
@@ -88,6 +98,16 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "bytes"},
         ),
     ] = 16_384
+    max_inbound_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="WebSocket frames a browser may send, pongs and fragments too; faster than that, "
+            "past twice as many at once, it is closed with 4029.",
+            extra={"unit": "frames/s"},
+        ),
+    ] = 100.0
     max_waiting: Annotated[
         int,
         msgspec.Meta(
@@ -200,7 +220,10 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an edge process can be told."""
 
     pipeline: PlaceSection = PlaceSection()
+    edge: EdgeSection = EdgeSection()
     http: HttpSection = HttpSection()
+    requests: RequestsSection = RequestsSection()
+    drain: DrainSection = DrainSection()
     heartbeat: HeartbeatSection = HeartbeatSection()
     limits: LimitsSection = LimitsSection()
     ring: RingSection = RingSection()
@@ -216,21 +239,5 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
                 f"[heartbeat] client_timeout_s = {self.heartbeat.client_timeout_s:g}: must be greater than "
                 f"interval_s ({self.heartbeat.interval_s:g}), or live browsers are closed"
             )
-        if not is_loopback(self.http.address):
-            found.append(
-                f"[http] address = {self.http.address!r}: must be a loopback address (127.0.0.1, ::1 or "
-                f"localhost): there are no accounts, so anybody who can reach it could watch every scan"
-            )
+        found += self.http.problems()
         return found
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host name or address, without port and brackets, means this machine only."""
-    if host.lower() in {"localhost", "::1"}:
-        return True
-    parts = host.split(".")
-    return len(parts) == 4 and parts[0] == "127" and all(map(_is_octet, parts))
-
-
-def _is_octet(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255

@@ -128,3 +128,44 @@ class Delivery:
             self.body,
         )
         return Encoded(variant.message(batch, Position(self.epoch, self.last)), 1)
+
+
+def join(parts: list[Delivery]) -> Delivery:
+    """Return deliveries that follow each other as one; of state events the latest of each key survives.
+
+    Args:
+        parts: at least one; all of live frames, for a page does not tell its state events.
+
+    Raises:
+        MessageMalformed: the events of one are no JSON array.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first, last = parts[0].first, parts[-1].last
+    kept: dict[int, bytes] = {}
+    latest: dict[str, int] = {}
+    for part in parts:
+        events = split_events(part.body)
+        offsets = part.at or range(len(events))
+        keys = dict(part.state)
+        for index, (event, offset) in enumerate(zip(events, offsets, strict=True)):
+            seq = part.first + offset
+            key = keys.get(index)
+            if key is not None:
+                kept.pop(latest.get(key, 0), None)
+                latest[key] = seq
+            kept[seq] = event
+    merged = last - first + 1 - len(kept)
+    index_of = {seq: index for index, seq in enumerate(kept)}
+    return Delivery(
+        parts[0].channel,
+        parts[0].epoch,
+        first,
+        last,
+        b"[" + b",".join(kept.values()) + b"]",
+        merged,
+        tuple(seq - first for seq in kept) if merged else (),
+        any(part.critical for part in parts),
+        any(part.terminal for part in parts),
+        tuple((index_of[seq], key) for key, seq in latest.items()),
+    )

@@ -22,10 +22,12 @@ class Hub:
 
     Args:
         limits: bounds of the rings.
+        max_lag_s: how old the next event due to a browser may become, before it is not given.
     """
 
-    def __init__(self, limits: RingSection) -> None:
+    def __init__(self, limits: RingSection, max_lag_s: float) -> None:
         self._limits = limits
+        self._max_lag_s = max_lag_s
         self._feeds: OrderedDict[str, Feed] = OrderedDict()
         self._held_at_most = 0
 
@@ -38,7 +40,7 @@ class Hub:
         feed = self._feeds.get(session.channel)
         fresh = feed is None
         if feed is None:
-            feed = self._feeds[session.channel] = Feed(session.channel, self._limits)
+            feed = self._feeds[session.channel] = Feed(session.channel, self._limits, self._max_lag_s)
         feed.join(session)
         return feed, fresh
 
@@ -65,14 +67,14 @@ class Hub:
         """Return all watched channels."""
         return list(self._feeds.values())
 
-    def add(self, frame: FrameMessage) -> Feed | None:
+    def add(self, frame: FrameMessage, now: float) -> Feed | None:
         """Take in a live frame.
 
         Returns:
             The feed whose sessions may go on; None when nobody watches or nothing is new.
         """
         feed = self._feeds.get(frame.channel)
-        if feed is None or not feed.add(Delivery.of_frame(frame)):
+        if feed is None or not feed.add(Delivery.of_frame(frame), now):
             return None
         self._feeds.move_to_end(frame.channel)
         # Never less than what is held: rings also shrink by themselves. Counted anew only at the limit, for
@@ -84,10 +86,10 @@ class Hub:
 
     def _shed(self) -> None:
         """Let go of the rings of the channels quiet for longest, until what is held is within the bound."""
-        total = sum(feed.ring_bytes for feed in self._feeds.values())
+        total = sum(feed.held_bytes for feed in self._feeds.values())
         for quiet in self._feeds.values():
             if total <= self._limits.max_total_bytes:
                 break
-            total -= quiet.ring_bytes
+            total -= quiet.held_bytes
             quiet.clear()
         self._held_at_most = total

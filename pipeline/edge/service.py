@@ -5,27 +5,41 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from pipeline import __version__
-from pipeline.edge.close_codes import LIMIT, SHUTDOWN, CloseCode
+from pipeline.edge.access import Access
+from pipeline.edge.close_codes import DRAINING, LIMIT, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.config import EdgeConfig
-from pipeline.edge.fan_out import FanOut
+from pipeline.edge.fan_out import FanOut, Ladders
 from pipeline.edge.feed import Feed
 from pipeline.edge.heartbeat import Wheel
 from pipeline.edge.hub import Hub
 from pipeline.edge.session import Greeting, Session
 from pipeline.edge.upstream import Upstream
+from pipeline.edge.visitors import Rate, Visitors
 from pipeline.errors import LayoutError
 from pipeline.log import LimitedLog, Log
+from pipeline.runtime import wall_ms
 from pipeline.sockets import Binder
-from pipeline.wire import Beacon, ChannelSummary, FrameMessage
+from pipeline.wire import (
+    MAX_CONNECTIONS_TOLD,
+    Beacon,
+    ChannelSummary,
+    ConnectionsReply,
+    ConnectionsRequest,
+    ConnectionSummary,
+    FrameMessage,
+)
 
 LIST_AGE_S = 0.25
 """A list of scans that is not older is given again, so that many pages that poll cost one question."""
 LIST_TIMEOUT_S = 1.0
+
+
+AllConnections = Callable[[int], Awaitable[tuple[list[ConnectionsReply], bool]]]
 
 
 class Driver(Protocol):
@@ -51,7 +65,10 @@ class Connection(Protocol):
         """Ping it, or close it when it is gone."""
 
     def end(self, code: CloseCode) -> None:
-        """Close it."""
+        """Close it; does nothing when it is closing."""
+
+    def told(self, edge: int, address: str, now: float, wall_ms: int) -> list[ConnectionSummary]:
+        """Return what there is to tell of it; nothing before it is open."""
 
 
 class Service:
@@ -62,8 +79,10 @@ class Service:
     on_fatal: given an error that the edge cannot go on with.
 
     Attributes:
-        draining: it takes no connections any more.
-        empty: set once it is draining and the last connection has gone.
+        draining: it has been told to stop; `/readyz` is red.
+        admits: whether connections are taken; after a grace, no longer.
+        empty: set once none are taken and the last has gone.
+        max_connections: how many there may be: what is configured, or what the process has descriptors for.
     """
 
     def __init__(
@@ -72,16 +91,26 @@ class Service:
         self.config = config
         self.log = log
         self._limited_log = LimitedLog(log)
-        self.hub = Hub(config.ring)
+        self.hub = Hub(config.ring, config.limits.max_lag_s)
         self._fan_out = FanOut(self._late)
+        self._ladders = Ladders(self._drive_one)
         self.counters: Counter[str] = Counter()
         self.upstream = Upstream(config, binder, log, self._on_frames, self._on_beacon, on_fatal)
         self.greeting = Greeting(config.heartbeat.interval_s, config.heartbeat.client_timeout_s, __version__)
+        self.access = Access(config.http)
+        requests, limits = config.requests, config.limits
+        self.visitors = Visitors(
+            limits.max_connections_per_address, Rate(requests.connects_per_s, requests.connect_burst)
+        )
+        self.inbound_rate = Rate(limits.max_inbound_per_s, 2 * limits.max_inbound_per_s)
+        self.max_connections = limits.max_connections
+        self.all_connections: AllConnections
         self.draining = False
+        self.admits = True
         self.empty = asyncio.Event()
         self._wheel: Wheel[Connection] = Wheel(config.heartbeat.interval_s)
-        self._slots: dict[Connection, int] = {}
-        self._drivers: dict[object, Driver] = {}
+        self._slots: dict[Connection, tuple[int, str]] = {}
+        self._drivers: dict[Session, Driver] = {}
         self._silent: set[int] = set()
         self._started_at = time.monotonic()
         self._waiting: Counter[str] = Counter()
@@ -90,29 +119,40 @@ class Service:
 
     # --- connections ------------------------------------------------------------------------------
 
-    def admit(self, connection: Connection) -> CloseCode | None:
-        """Take in a connection, or return the code to close it with."""
-        if self.draining:
-            return SHUTDOWN
-        if len(self._slots) >= self.config.limits.max_connections:
+    def admit(self, connection: Connection, address: str) -> CloseCode | None:
+        """Take in a connection, or return the code to close it with.
+
+        Args:
+            address: where it comes from; connections are counted by it.
+        """
+        if not self.admits:
+            return DRAINING
+        if len(self._slots) >= self.max_connections or not self.visitors.enter(address):
             return LIMIT
-        self._slots[connection] = self._wheel.add(connection)
+        self._slots[connection] = (self._wheel.add(connection), address)
         return None
 
     def release(self, connection: Connection) -> None:
         """Forget a connection."""
-        slot = self._slots.pop(connection, None)
-        if slot is not None:
+        held = self._slots.pop(connection, None)
+        if held is not None:
+            slot, address = held
             self._wheel.remove(connection, slot)
-        if self.draining and not self._slots:
+            self.visitors.leave(address)
+        if not self.admits and not self._slots:
             self.empty.set()
 
-    def drive_with(self, session: object, driver: Driver | None) -> None:
+    def drive_with(self, session: Session, driver: Driver | None) -> None:
         """Say what sends what is due to a session; None when it is gone."""
         if driver is None:
             self._drivers.pop(session, None)
+            self._ladders.remove(session)
         else:
             self._drivers[session] = driver
+
+    def drive_at(self, session: Session, per_s: int) -> None:
+        """Have a session driven at the ticks of its pace; at full pace, when something comes."""
+        self._ladders.put(session, per_s)
 
     def may_wait(self, address: str) -> bool:
         """Count a connection that waits for a scan that does not exist; False past the limit."""
@@ -137,6 +177,26 @@ class Service:
         """
         self.counters[f"refused{{reason={reason}}}"] += 1
         self._limited_log.warning("refused", time.monotonic(), reason=reason, problem=problem, **fields)
+
+    def told(self, request: ConnectionsRequest) -> ConnectionsReply:
+        """Answer the question for the connections of this edge, the oldest first."""
+        now, wall = time.monotonic(), wall_ms()
+        found: list[ConnectionSummary] = []
+        for connection, (_, address) in self._slots.items():
+            if len(found) >= min(request.limit, MAX_CONNECTIONS_TOLD):
+                break
+            found += connection.told(self.config.edge.index, address, now, wall)
+        return ConnectionsReply(request.id, len(self._slots), found)
+
+    def figures(self) -> dict[str, float]:
+        """Return the counters, and how things are now."""
+        return {
+            **{name: float(value) for name, value in (self.counters + self.upstream.counters).items()},
+            "connections_open": float(len(self._slots)),
+            "addresses": float(self.visitors.addresses),
+            "silent_shards": float(len(self.upstream.silent_shards(time.monotonic()))),
+            "draining": float(self.draining),
+        }
 
     @property
     def connections(self) -> int:
@@ -175,39 +235,49 @@ class Service:
                 for session in tuple(feed.sessions):
                     self._drivers[session].degraded(shard in silent)
 
-    def drain(self) -> None:
-        """Take no more connections, and close those there are."""
-        self.draining = True
+    def shut(self) -> None:
+        """Take no more connections."""
+        self.admits = False
         if not self._slots:
             self.empty.set()
-        for connection in list(self._slots):
-            connection.end(SHUTDOWN)
+
+    def members(self) -> list[Connection]:
+        """Return the connections there are, the oldest first."""
+        return list(self._slots)
 
     # --- what comes from the workers --------------------------------------------------------------
 
     def _on_frames(self, frames: list[FrameMessage]) -> None:
+        now = time.monotonic()
         for frame in frames:
-            feed = self.hub.add(frame)
+            feed = self.hub.add(frame, now)
             if feed is not None:
-                self.drive(feed)
+                self._drive(feed, at_every_pace=frame.header.critical)
 
     def _on_beacon(self, beacon: Beacon) -> None:
+        now = time.monotonic()
         if beacon.shard in self._silent:
-            self._watch_shards(time.monotonic())
+            self._watch_shards(now)
         for head in beacon.heads:
             feed = self.hub.feed(head.channel)
-            if feed is not None and feed.learn(head.epoch, head.seq):
-                self.drive(feed)
+            if feed is not None and feed.learn(head.epoch, head.seq, now):
+                self._drive(feed, at_every_pace=True)
         for channel, epoch in beacon.gone:
             feed = self.hub.feed(channel)
             if feed is not None and feed.epoch == epoch:
                 self._end(feed)
 
-    def drive(self, feed: Feed) -> None:
-        """Let every browser of a channel go on."""
+    def _drive(self, feed: Feed, *, at_every_pace: bool) -> None:
+        """Let the browsers of a channel go on; those of a lower pace only if it cannot wait for a tick."""
         self._fan_out.give(feed)
-        for session in tuple(feed.loose):
-            self._drivers[session].drive()
+        self._fan_out.drive(
+            [session for session in feed.loose if at_every_pace or session.pace.full], self._drive_one
+        )
+
+    def _drive_one(self, session: Session) -> None:
+        driver = self._drivers.get(session)
+        if driver is not None:
+            driver.drive()
 
     def _late(self, session: Session, turn: Round, taken: int) -> None:
         self._drivers[session].late(turn, taken)

@@ -9,24 +9,34 @@ the cursor                            `step`
 ===================================== ================================================================
 not joined yet, or a page is awaited  nothing
 in step: its cohort gives what comes  nothing
+what was written waits for the kernel nothing; if something is due, the pace learns of it
+critical events of a lag are left     the next frame of them
 the channel does not exist            nothing; it starts with the first event of what comes
 behind the channel's life             a page of the old life; when that is through, `reset`
 past the head                         nothing
-at the start of a held frame          that frame
+past what its pace has due            nothing
+at an event that is too old           `lag` up to the newest frame; the critical frames before that follow
+at the start of a held frame          that frame; at a lower pace with all that follow and are due
 elsewhere                             a page from history; what that says is not held or damaged is
                                       skipped and told
 ===================================== ================================================================
+
+An event is too old only for a browser that has once had everything, and whose pace has fallen: one that is
+still reading what was before it came, or for whom history was slow, is given all of it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
+from pipeline.edge.action import Action, Deliver, Fetch, Say
 from pipeline.edge.close_codes import REPORT_COMPLETED, SCAN_COMPLETED, CloseCode
 from pipeline.edge.cohort import Seat
 from pipeline.edge.delivery import Delivery
 from pipeline.edge.feed import Feed
+from pipeline.edge.pace import ACK_BEHIND_S, Pace
+from pipeline.edge.since import Since, resume_at
 from pipeline.edge.variant import Variant
 from pipeline.frame import Position
 from pipeline.wire import (
@@ -42,33 +52,6 @@ from pipeline.wire import (
     split_channel,
 )
 
-Since: TypeAlias = Position | Literal["start"] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """Send these events."""
-
-    delivery: Delivery
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Send one message: its JSON."""
-
-    message: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Ask history for the events of `epoch` from `first` on; the answer goes to `on_page`."""
-
-    epoch: int
-    first: int
-
-
-Action: TypeAlias = Deliver | Say | Fetch
-
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
@@ -80,29 +63,6 @@ class Greeting:
     features: tuple[str, ...] = ("since", "lag", "reset", "ping")
 
 
-def read_since(text: str | None) -> Since:
-    """Read where a reader wants to go on from: `epoch:seq`, `start`, or nothing.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if text is None:
-        return None
-    return "start" if text == "start" else Position.parse(text)
-
-
-def resume_at(since: Position | None, head: HeadReply) -> tuple[int, int] | None:
-    """Return (epoch, seq) of the event after a position a reader holds; None when that is not held any more.
-
-    Args:
-        since: the position.
-        head: the answer to a question that named the position's epoch.
-    """
-    if since is None or head.asked_held is None or not head.asked_held - 1 <= since.seq <= head.asked_seq:
-        return None
-    return since.epoch, since.seq + 1
-
-
 class Session:
     """Args:
     channel: `kind/id`.
@@ -112,12 +72,15 @@ class Session:
     greeting: what `hello` says beside.
 
     Attributes:
+        pace: how many frames a second it is given.
         skipped: events this browser was not given, and told so.
+        lagged: how many of these because it was too slow; the others were no longer held.
         seat: its seat while it is in step; the cursor is there then.
         messages_in_step, bytes_in_step: what it was given in seats it has left.
     """
 
     __slots__ = (
+        "_acked",
         "_channel_id",
         "_epoch",
         "_fetched_in",
@@ -125,11 +88,15 @@ class Session:
         "_greeting",
         "_joined",
         "_kind",
+        "_live",
         "_next",
+        "_owed",
         "bytes_in_step",
         "channel",
         "connection_id",
+        "lagged",
         "messages_in_step",
+        "pace",
         "seat",
         "since",
         "skipped",
@@ -143,7 +110,9 @@ class Session:
         self.variant = variant
         self.connection_id = connection_id
         self.since = since
+        self.pace = Pace()
         self.skipped = 0
+        self.lagged = 0
         self.seat: Seat | None = None
         self.messages_in_step = 0
         self.bytes_in_step = 0
@@ -154,6 +123,9 @@ class Session:
         self._fetched_in: int | None = None
         self._epoch: int | None = None
         self._next = 1
+        self._live = False
+        self._owed: deque[Delivery] = deque()
+        self._acked: int | None = None
 
     @property
     def waiting(self) -> bool:
@@ -172,6 +144,8 @@ class Session:
             and self._epoch is not None
             and self._epoch == feed.epoch
             and self._next == feed.head + 1
+            and self.pace.full
+            and not self._owed
         )
 
     def stand(self, due: int, messages: int, bytes_sent: int) -> None:
@@ -181,16 +155,36 @@ class Session:
         self.messages_in_step += messages
         self.bytes_in_step += bytes_sent
 
+    def late(self, upto: int, now: float) -> None:
+        """Take notice that a frame given in step waits for the kernel; the cursor goes behind it."""
+        self._next = upto + 1
+        self.pace.behind(now)
+
+    def ack(self, seq: int) -> None:
+        """Take notice that the browser has done with all events up to this one; call `judge` afterwards."""
+        self._acked = max(seq, self._acked or 0)
+
+    def judge(self, feed: Feed, now: float) -> None:
+        """Let the pace learn whether what the browser has acked is old; without acks it is not behind."""
+        if self._acks_are_old(feed, now):
+            self.pace.behind(now)
+        elif self.seat is not None:
+            self.pace.keeps_up(now)
+
+    def _acks_are_old(self, feed: Feed, now: float) -> bool:
+        if self._acked is None or self._epoch != feed.epoch or self._acked + 1 >= self._due:
+            return False
+        return feed.age_s(self._acked + 1, now) > ACK_BEHIND_S
+
     def lag(self, feed: Feed) -> int:
         """Return how many events are published that are not given yet; 0 while that is not known."""
         if not self._joined or self._epoch != feed.epoch:
             return 0
-        due = self.seat.next if self.seat is not None else self._next
-        return max(0, feed.head + 1 - due)
+        return max(0, feed.head + 1 - self._due)
 
-    def given(self, upto: int) -> None:
-        """Move the cursor behind an event that was given otherwise than by `step`: to a seat that it left."""
-        self._next = upto + 1
+    @property
+    def _due(self) -> int:
+        return self.seat.next if self.seat is not None else self._next
 
     def on_head(self, head: HeadReply) -> list[Action]:
         """Join: take in how far the channel is, and greet the browser."""
@@ -222,21 +216,41 @@ class Session:
         )
         return [Say(encode(hello))]
 
-    def step(self, feed: Feed) -> Action | None:
+    def step(self, feed: Feed, now: float, *, idle: bool) -> Action | None:
         """Return what to do next, or None until something changes.
 
         The caller does it at once: the cursor has moved. After a `Fetch` call `on_page`.
+
+        Args:
+            feed: the channel's feed.
+            now: monotonic seconds. While the pace is not full, call at each of its ticks, too.
+            idle: whether all that was written is with the kernel.
         """
         if not self._joined or self._fetching or self.seat is not None or feed.epoch is None:
             return None
+        if self._acks_are_old(feed, now):
+            self.pace.behind(now)
+        elif idle:
+            self.pace.keeps_up(now)
+        if not idle:
+            if self._epoch == feed.epoch and self._next <= self._upto(feed, now):
+                self.pace.behind(now)
+            return None
+        if self._owed:
+            return Deliver(self._owed.popleft())
         if self._epoch is None:
             self._epoch, self._next = feed.epoch, 1
         if self._epoch > feed.epoch:
             return None
         if self._epoch == feed.epoch:
             if self._next > feed.head:
+                self._live = True
+            upto = self._upto(feed, now)
+            if self._next > upto:
                 return None
-            delivery = feed.find(self._next)
+            if self._lags(feed, now) and (lag := self._fall_back(feed)) is not None:
+                return lag
+            delivery = feed.find(self._next) if self.pace.full else feed.joined(self._next, upto)
             if delivery is not None:
                 self._next = delivery.last + 1
                 return Deliver(delivery)
@@ -244,13 +258,33 @@ class Session:
         self._fetched_in = feed.epoch
         return Fetch(self._epoch, self._next)
 
-    def on_page(self, page: Page, delivery: Delivery | None, feed: Feed) -> list[Action]:
+    def _upto(self, feed: Feed, now: float) -> int:
+        return feed.head if self.pace.full else feed.upto(self.pace.per_s, now)
+
+    def _lags(self, feed: Feed, now: float) -> bool:
+        return self._live and not self.pace.full and feed.is_too_old(self._next, now)
+
+    def _fall_back(self, feed: Feed) -> Say | None:
+        """Leave out what is too old up to the newest frame; its critical frames are owed."""
+        skipping = feed.skip(self._next)
+        if skipping is None:
+            return None
+        upto, criticals = skipping
+        count = upto - self._next - sum(each.last + 1 - each.first for each in criticals)
+        if not count:
+            return None
+        self._owed.extend(criticals)
+        self.lagged += count
+        return self._skip(upto, count, "too_slow")
+
+    def on_page(self, page: Page, delivery: Delivery | None, feed: Feed, now: float) -> list[Action]:
         """Take in a page of history.
 
         Args:
             page: the answer to the `Fetch`.
             delivery: its events, composed; None when it has none.
             feed: the channel's feed, which learns what the page says of the channel's life.
+            now: monotonic seconds.
         """
         self._fetching = False
         header = page.header
@@ -258,22 +292,22 @@ class Session:
             if feed.epoch == self._fetched_in:  # else a new life was heard of since the question
                 feed.forget()
         elif header.current != header.epoch:
-            feed.learn(header.current, 0)
+            feed.learn(header.current, 0, now)
         if delivery is not None:
             actions: list[Action] = []
             if delivery.first > self._next:
-                actions.append(self._skip(delivery.first))
+                actions.append(self._gone(delivery.first))
             self._next = delivery.last + 1
             return [*actions, Deliver(delivery)]
         if header.damaged >= self._next:
-            before = [self._skip(header.first)] if header.first > self._next else []
-            return [*before, self._skip(header.damaged + 1, "damaged")]
+            before = [self._gone(header.first)] if header.first > self._next else []
+            return [*before, self._gone(header.damaged + 1, "damaged")]
         if header.current is None:
             return []  # the worker has forgotten the channel: the next life will find this one forgotten
         said: list[Action] = []
         if header.held and header.head >= self._next:
             # Nothing is held from the cursor on; what was published before is gone.
-            said.append(self._skip(header.head + 1))
+            said.append(self._gone(header.head + 1))
         if header.current == header.epoch:
             if header.head < self._next and feed.epoch == header.epoch:
                 feed.went_back(header.head)  # else the same question came again at once
@@ -285,10 +319,12 @@ class Session:
             said.append(Say(encode(reset)))
         return said
 
-    def _skip(self, upto: int, reason: str = "no_longer_held") -> Say:
-        """Move the cursor to `upto`, and tell the browser what it is not given, and why."""
-        first, count = self._next, upto - self._next
-        self._next = upto
+    def _gone(self, upto: int, reason: str = "no_longer_held") -> Say:
+        return self._skip(upto, upto - self._next, reason)
+
+    def _skip(self, upto: int, count: int, reason: str) -> Say:
+        """Move the cursor to `upto`, and tell the browser how many it is not given, and why."""
+        first, self._next = self._next, upto
         self.skipped += count
         if self._speaks_heroforge:
             return Say(heroforge_lag(self.channel, count))

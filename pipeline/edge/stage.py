@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
+import re
 import signal
-import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import zmq
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RedirectHandler, RequestHandler
 
+from pipeline.edge.close_codes import DRAINING, SHUTDOWN
 from pipeline.edge.config import EdgeConfig
+from pipeline.edge.control import Control
+from pipeline.edge.draining import TICK_S, told_by
 from pipeline.edge.handlers.rest import (
+    Connections,
     Events,
     Health,
     NotFound,
@@ -29,8 +31,16 @@ from pipeline.edge.handlers.rest import (
 )
 from pipeline.edge.handlers.sse import ScanEvents
 from pipeline.edge.handlers.websocket import ScanSocket
+from pipeline.edge.listening import (
+    MAX_BODY_BYTES,
+    MAX_HEADER_BYTES,
+    EdgeServer,
+    listen,
+    raise_descriptor_limit,
+    tls,
+)
 from pipeline.edge.service import Service
-from pipeline.errors import EndpointError, LayoutError
+from pipeline.errors import LayoutError
 from pipeline.log import Log
 from pipeline.places import run_dir
 from pipeline.runtime import die_with_parent
@@ -46,21 +56,28 @@ def application(service: Service) -> Application:
     """Return the edge's routes."""
     shared: dict[str, Any] = {"service": service}
     static = {**shared, "path": str(STATIC_DIR)}
+    routes: list[tuple[Any, ...]] = [
+        (rf"/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "native", "kind": "scan"}),
+        (rf"/api/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "scan"}),
+        (rf"/api/ws/reports/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "report"}),
+        (rf"/sse/scans/{_ID}", ScanEvents, shared),
+        (r"/api/connections", Connections, shared),
+        (r"/api/scans/stats", Statistics, shared),
+        (r"/api/scans", ScanList, shared),
+        (rf"/api/scans/{_ID}", Scan, shared),
+        (rf"/api/scans/{_ID}/events", Events, shared),
+        (r"/healthz", Health, shared),
+        (r"/readyz", Readiness, shared),
+        (r"/()", Page, {**static, "default_filename": "index.html"}),
+        (r"/static/(.*)", Page, static),
+    ]
+    base = service.config.http.base_path.rstrip("/")
+    if base:
+        health = [route for route in routes if route[1] in (Health, Readiness)]
+        bare = (re.escape(base), RedirectHandler, {"url": base + "/"})
+        routes = [*health, bare, *((re.escape(base) + path, *rest) for path, *rest in routes)]
     return Application(
-        [
-            (rf"/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "native", "kind": "scan"}),
-            (rf"/api/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "scan"}),
-            (rf"/api/ws/reports/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "report"}),
-            (rf"/sse/scans/{_ID}", ScanEvents, shared),
-            (r"/api/scans/stats", Statistics, shared),
-            (r"/api/scans", ScanList, shared),
-            (rf"/api/scans/{_ID}", Scan, shared),
-            (rf"/api/scans/{_ID}/events", Events, shared),
-            (r"/healthz", Health, shared),
-            (r"/readyz", Readiness, shared),
-            (r"/()", Page, {**static, "default_filename": "index.html"}),
-            (r"/static/(.*)", Page, static),
-        ],
+        routes,
         default_handler_class=NotFound,
         default_handler_args=shared,
         log_function=lambda handler: _log_request(service.log, handler),
@@ -81,54 +98,104 @@ def _log_request(log: Log, handler: RequestHandler) -> None:
     )
 
 
-def _listen(config: EdgeConfig) -> list[socket.socket]:
-    http = config.http
-    try:
-        return bind_sockets(http.port, http.address, reuse_port=http.share_port)
-    except OSError as error:
-        raise EndpointError(
-            f"cannot listen on {http.address}:{http.port}: {error.strerror}; choose another with --port"
-        ) from None
-
-
 async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> None:
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    stops: asyncio.Queue[None] = asyncio.Queue()
     failed: list[LayoutError] = []
 
     def fail(error: LayoutError) -> None:
         failed.append(error)
-        stopping.set()
+        for _ in range(2):  # at once: whoever comes back to this edge is not served either
+            stops.put_nowait(None)
 
-    listening = _listen(config)
+    context = tls(config.http)
+    listening = listen(config.http, os.environ)
     service = Service(config, binder, log, fail)
-    server = HTTPServer(
+    service.max_connections = raise_descriptor_limit(config.limits.max_connections, log)
+    control = Control(config.edge.index, place, binder, log, service.figures, service.told)
+    service.all_connections = control.all_connections
+    requests = config.requests
+    server = EdgeServer(
         application(service),
-        max_header_size=16_384,
-        max_body_size=1_048_576,
-        idle_connection_timeout=75.0,
-        body_timeout=30.0,
+        max_header_size=MAX_HEADER_BYTES,
+        max_body_size=MAX_BODY_BYTES,
+        idle_connection_timeout=requests.idle_timeout_s,
+        body_timeout=requests.body_timeout_s,
+        requests=requests,
+        tls=context,
+        counters=service.counters,
+        log=log,
+        loop=loop,
     )
-    server.add_sockets(listening)
+    server.accept_on(listening)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stops.put_nowait, None)
     beating = loop.create_task(service.beat())
-    address, port = listening[0].getsockname()[:2]
-    host = f"[{address}]" if ":" in address else address
-    log.info("ready", edge=f"http://{host}:{port}/", run_dir=place, shards=config.pipeline.shards)
+    if config.http.trusted_proxies:
+        log.warning("a proxy lets others in, and there are no accounts", hosts=", ".join(config.http.hosts))
+    log.info(
+        "ready",
+        edge=_address(config, listening[0].getsockname()),
+        run_dir=place,
+        shards=config.pipeline.shards,
+    )
     try:
-        await stopping.wait()
+        await stops.get()
+        await _drain(service, server, stops, log)
     finally:
         beating.cancel()
-        server.stop()
-        service.drain()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(service.empty.wait(), _CLOSE_S)
+        control.close()
         service.upstream.close()
-        await server.close_all_connections()
-        log.info("stopped", **dict(sorted((service.counters + service.upstream.counters).items())))
+        await server.finish()
+        counted = service.counters + service.upstream.counters + control.counters
+        log.info("stopped", **dict(sorted(counted.items())))
     if failed:
         raise failed[0]
+
+
+def _address(config: EdgeConfig, bound: tuple[Any, ...]) -> str:
+    """Return where browsers find this edge."""
+    address, port = bound[:2]
+    host = f"[{address}]" if ":" in address else address
+    scheme = "https" if config.http.certificate else "http"
+    return f"{scheme}://{host}:{port}{config.http.base_path}"
+
+
+async def _drain(service: Service, server: EdgeServer, stops: asyncio.Queue[None], log: Log) -> None:
+    """Let the browsers go: after a grace, in waves, and all at once when told to stop a second time."""
+    drain = service.config.drain
+    service.draining = True
+    log.info("draining", connections=service.connections)
+    hurried = await _told_again(stops, drain.grace_s)
+    server.stop_accepting()
+    service.shut()
+    leaving, told = service.members(), 0
+    began = time.monotonic()
+    while not hurried and told < len(leaving):
+        due = told_by(time.monotonic() - began, len(leaving), drain.window_s)
+        for connection in leaving[told:due]:
+            connection.end(DRAINING)
+        told = due
+        hurried = told < len(leaving) and await _told_again(stops, TICK_S)
+    again = asyncio.ensure_future(stops.get())
+    empty = asyncio.ensure_future(service.empty.wait())
+    if not hurried:
+        await asyncio.wait((again, empty), timeout=_CLOSE_S, return_when=asyncio.FIRST_COMPLETED)
+    for task in (again, empty):
+        task.cancel()
+    for connection in service.members():
+        connection.end(SHUTDOWN)  # nothing to those that were told
+    await asyncio.sleep(0)
+
+
+async def _told_again(stops: asyncio.Queue[None], seconds: float) -> bool:
+    """Wait; return early, and True, when told to stop once more."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stops.get()
+    except TimeoutError:
+        return False
+    return True
 
 
 def run(config: EdgeConfig, log: Log) -> None:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.edge.action import Action, Deliver, Fetch
 from pipeline.edge.close_codes import LIMIT, NOT_FOUND, TOO_SLOW, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.service import Service
-from pipeline.edge.session import Action, Deliver, Fetch, Session
+from pipeline.edge.session import Session
 from pipeline.edge.transmit import Transmitter
 from pipeline.frame import Position
 from pipeline.log import Log
@@ -46,6 +47,7 @@ class Figures:
         duration_s: for how long it has been connected.
         skipped: events it was not given, and told so.
         lag: events published that are not given to it yet.
+        pace: frames a second it is given at most.
     """
 
     channel: str
@@ -55,11 +57,13 @@ class Figures:
     duration_s: float
     skipped: int
     lag: int
+    pace: int
 
 
 class Watcher:
     """Args:
     service: what all connections of the edge share.
+    log: names the connection.
     session: the reader's cursor.
     transmitter: its socket; several watchers may share one.
     address: where it comes from; connections that wait are counted by it.
@@ -71,6 +75,7 @@ class Watcher:
     def __init__(
         self,
         service: Service,
+        log: Log,
         session: Session,
         transmitter: Transmitter,
         address: str,
@@ -79,6 +84,8 @@ class Watcher:
         opened_at: float,
     ) -> None:
         self._service = service
+        self._log = log
+        self._pace = session.pace.per_s
         self._session = session
         self._transmitter = transmitter
         self._address = address
@@ -103,7 +110,7 @@ class Watcher:
             self._session.channel, since.epoch if isinstance(since, Position) else None
         )
         if head.epoch is not None:
-            self._feed.learn(head.epoch, head.seq)
+            self._feed.learn(head.epoch, head.seq, time.monotonic())
         for action in self._session.on_head(head):
             self._do(action)
         if self._session.waiting:
@@ -115,15 +122,19 @@ class Watcher:
 
     def drive(self) -> None:
         """Send what is due, as long as the reader takes it; when it has everything, it is in step."""
+        now = time.monotonic()
         while not self._over:
-            if not self._transmitter.idle:
-                self._transmitter.wait()
-                break
-            action = self._session.step(self._feed)
-            if action is None:
+            idle = self._transmitter.idle
+            action = self._session.step(self._feed, now, idle=idle)
+            if action is not None:
+                self._do(action)
+                continue
+            if idle:
                 self._feed.sit(self._session, self._transmitter.offer)
-                break
-            self._do(action)
+            else:
+                self._transmitter.wait()
+            break
+        self._tell_pace()
         if self._waits and not self._session.waiting:
             self._waits = False
             self._service.waits_no_more(self._address)
@@ -133,8 +144,29 @@ class Watcher:
         if self._over:
             return
         self._feed.stand(self._session)
-        self._session.given(turn.after - 1)
+        self._session.late(turn.after - 1, time.monotonic())
         self._transmitter.write_rest(turn.data, taken, turn.messages)
+
+    def ack(self, seq: int) -> None:
+        """Take notice that the reader has done with all events up to this one."""
+        self._session.ack(seq)
+        self._judge(time.monotonic())
+
+    def _judge(self, now: float) -> None:
+        self._session.judge(self._feed, now)
+        if not self._session.pace.full:
+            self._feed.stand(self._session)
+        self._tell_pace()
+
+    def _tell_pace(self) -> None:
+        pace = self._session.pace.per_s
+        if pace == self._pace or self._over:
+            return
+        if pace < self._pace:
+            self._service.counters["paces_lowered"] += 1
+        self._log.debug("pace changed", pace=pace, before=self._pace, lag=self._session.lag(self._feed))
+        self._pace = pace
+        self._service.drive_at(self._session, pace)
 
     def degraded(self, is_so: bool) -> None:
         """Tell the reader that the channel's worker is silent, or that it is there again."""
@@ -154,7 +186,7 @@ class Watcher:
 
     async def _fetch(self, wanted: Fetch) -> None:
         page, delivery = await self._service.upstream.page(self._session.channel, wanted.epoch, wanted.first)
-        for action in self._session.on_page(page, delivery, self._feed):
+        for action in self._session.on_page(page, delivery, self._feed, time.monotonic()):
             self._do(action)
         self.drive()
 
@@ -170,6 +202,7 @@ class Watcher:
 
     def overdue(self, now: float) -> CloseCode | None:
         """Return the code to close with when the reader takes nothing, or has waited too long; else None."""
+        self._judge(now)
         limits = self._service.config.limits
         if self._transmitter.stalled_s(now) > limits.stalled_s:
             return TOO_SLOW
@@ -197,6 +230,7 @@ class Watcher:
             round(now - self._opened_at, 3),
             session.skipped,
             session.lag(self._feed),
+            session.pace.per_s,
         )
 
     def stop(self) -> None:
@@ -204,20 +238,27 @@ class Watcher:
         self._over = True
         self._feed.stand(self._session)
 
-    def leave(self, log: Log, code: int) -> None:
+    def leave(self, code: int) -> None:
         """Let go of everything: the connection has ended, with this code. It is counted and logged."""
         figures = self.figures(time.monotonic())
         counters = self._service.counters
         counters[f"closed{{code={code}}}"] += 1
         counters["messages_sent"] += figures.messages
         counters["bytes_sent"] += figures.bytes_sent
-        log.info(
+        for reason, skipped in (
+            ("too_slow", self._session.lagged),
+            ("no_longer_held", self._session.skipped - self._session.lagged),
+        ):
+            if skipped:
+                counters[f"events_skipped{{reason={reason}}}"] += skipped
+        self._log.info(
             "disconnected",
             code=code,
             messages=figures.messages,
             bytes=figures.bytes_sent,
             duration_s=figures.duration_s,
             skipped=figures.skipped,
+            pace=figures.pace,
         )
         self._over = True
         for task in self._tasks:

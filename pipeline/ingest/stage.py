@@ -194,7 +194,7 @@ class IngestStage:
                 self._send_control(peer, encode(Welcome(self._index)))
             elif isinstance(request, StatsRequest):
                 counters = {name: float(value) for name, value in self._counters.items()}
-                reply = StatsReply(request.id, f"ingest-{self._index}", counters)
+                reply = StatsReply(request.id, f"ingest-{self._index}", counters, os.getpid())
                 self._send_control(peer, encode(reply))
 
     def _send_control(self, peer: bytes, message: bytes) -> bool:

@@ -9,7 +9,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -23,13 +23,24 @@ from pipeline.places import run_dir as resolve_run_dir
 from pipeline.up.config import UpConfig
 from pipeline.up.plan import Place, demo, number_of_shards, owners, programs
 
+_BACKLOG = 1_024
+"""Connections that may wait for an edge to take them; the kernel may allow fewer."""
+
 
 class _HttpSection(Protocol):
     address: str
+    certificate: str
+    base_path: str
+
+
+class _DrainSection(Protocol):
+    grace_s: float
+    window_s: float
 
 
 class _EdgeConfig(Protocol):
     http: _HttpSection
+    drain: _DrainSection
 
 
 class _PublishSection(Protocol):
@@ -60,7 +71,7 @@ def up(
     """Run a whole pipeline on this machine, and keep it running.
 
     Prints one line, `ready edge=URL run_dir=DIR`, when it can be used. What dies or hangs is started again;
-    Ctrl-C stops everything, a second one at once.
+    Ctrl-C stops everything, a second one at once; SIGUSR2 restarts everything, one by one.
     """
     flags = {
         "pipeline.data_dir": data_dir,
@@ -73,7 +84,6 @@ def up(
     stages = config.stages
     place = _place(config)
     handed_on = _handed_on(given)
-    plan = programs(config, place, handed_on)
     in_place = {**given, "run_dir": str(place.run_dir), "shards": place.shards}
     ingest_given = {**in_place, "config": Path(stages.ingest_config) if stages.ingest_config else None}
     load(config_class("ingest"), "ingest", ingest_given, {})
@@ -83,28 +93,22 @@ def up(
     _check_beacons(cast(_WorkerConfig, worker), config)
     edge_given = {**in_place, "config": Path(stages.edge_config) if stages.edge_config else None}
     edge = cast(_EdgeConfig, load(config_class("edge"), "edge", edge_given, {"http.port": stages.port}))
-    address = edge.http.address
+    _check_drain(edge, config)
 
-    from pipeline.up.readiness import Readiness
     from pipeline.up.signs import Signs
     from pipeline.up.supervisor import Supervisor
 
-    host = f"[{address}]" if ":" in address else address
-    line = f"ready edge=http://{host}:{stages.port}/ run_dir={place.run_dir}"
-    with _only_one(place.run_dir):
-        _check_port(address, stages.port)
-        indices = {f"ingest-{index}": index for index in range(stages.ingests)}
-        only_edge = ("edge-0", address, stages.port) if stages.edges == 1 else None
-        with (
-            closing(Readiness(place.run_dir, stages.ingests, address, stages.port)) as readiness,
-            closing(Signs(place.run_dir, owners(plan), indices, only_edge)) as signs,
-        ):
+    http = edge.http
+    host = f"[{http.address}]" if ":" in http.address else http.address
+    scheme = "https" if http.certificate else "http"
+    line = f"ready edge={scheme}://{host}:{stages.port}{http.base_path} run_dir={place.run_dir}"
+    with _only_one(place.run_dir), _listening(http.address, stages.port, stages.edges) as listening:
+        plan = programs(config, place, handed_on, listening)
+        ingest_names = {f"ingest-{index}": index for index in range(stages.ingests)}
+        edge_names = {f"edge-{index}": index for index in range(stages.edges + 1)}
+        with closing(Signs(place.run_dir, owners(plan), ingest_names, edge_names)) as signs:
             return Supervisor(config.restart, open_log("up", config)).run(
-                plan,
-                readiness.missing,
-                lambda: click.echo(line),
-                signs.collect,
-                [demo(place)] if with_demo else [],
+                plan, lambda: click.echo(line), signs.collect, [demo(place)] if with_demo else []
             )
 
 
@@ -116,6 +120,18 @@ def _check_beacons(worker: _WorkerConfig, config: UpConfig) -> None:
             [
                 f"up: [restart] hung_s = {hung_s:g}: must be 0, or >= 3 times the workers' [publish] "
                 f"beacon_interval_s ({interval_s:g})"
+            ]
+        )
+
+
+def _check_drain(edge: _EdgeConfig, config: UpConfig) -> None:
+    """See that an edge that drains as it is told to is not killed."""
+    needed_s, stop_s = edge.drain.grace_s + edge.drain.window_s, config.restart.stop_s
+    if stop_s < needed_s:
+        raise ConfigError(
+            [
+                f"up: [restart] stop_s = {stop_s:g}: must be >= {needed_s:g}, the edges' [drain] grace_s + "
+                f"window_s"
             ]
         )
 
@@ -146,17 +162,32 @@ def _only_one(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def _check_port(address: str, port: int) -> None:
-    """See that nobody listens where the edges will.
+@contextmanager
+def _listening(address: str, port: int, edges: int) -> Iterator[list[int]]:
+    """Give a listening descriptor for each edge, all on one port.
 
-    Edges that share a port would otherwise quietly share it with a stranger of the same user.
+    They are ours and not the edges', so that whoever connects while an edge is replaced waits, rather than
+    being refused. The first one is bound alone: several that share a port would otherwise quietly share it
+    with a stranger of the same user.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            raise EndpointError(
-                f"port {port} of {address}: {error.strerror}; choose another one with --port"
-            ) from None
+    with ExitStack() as stack:
+        found: list[int] = []
+        for shared in [False] + [True] * (edges if edges > 1 else 0):
+            each = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+                each.bind((address, port))
+                if not shared and edges > 1:
+                    each.close()  # nobody else is there
+                    continue
+                each.listen(_BACKLOG)
+            except OSError as error:
+                each.close()
+                raise EndpointError(
+                    f"port {port} of {address}: {error.strerror}; choose another one with --port"
+                ) from None
+            stack.callback(each.close)
+            found.append(each.fileno())
+        yield found

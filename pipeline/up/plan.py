@@ -7,7 +7,8 @@ that was committed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import ConfigError, LayoutError
@@ -29,12 +30,14 @@ class Program:
         arguments: the command line behind `pipeline`.
         stop_group: its place in the order of stopping.
         lasting: whether it is started again when it ends.
+        listen_fd: a descriptor it inherits: the socket it listens on, which outlives it.
     """
 
     name: str
     arguments: tuple[str, ...]
     stop_group: int
     lasting: bool = True
+    listen_fd: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +68,16 @@ def number_of_shards(configured: int, made_with: int | None, data_dir: Path) -> 
     return made_with or configured or DEFAULT_SHARDS
 
 
-def programs(config: UpConfig, place: Place, handed_on: tuple[str, ...]) -> list[Program]:
+def programs(
+    config: UpConfig, place: Place, handed_on: tuple[str, ...], listening: Sequence[int] = ()
+) -> list[Program]:
     """Return the processes of the pipeline, in the order in which they are started.
 
     Args:
         config: how many there are of each, and what each reads.
         place: where they meet.
         handed_on: flags that every one of them is given.
+        listening: a listening descriptor for each edge.
 
     Raises:
         ConfigError: there are more workers than shards.
@@ -102,16 +108,49 @@ def programs(config: UpConfig, place: Place, handed_on: tuple[str, ...]) -> list
         )
         for index in range(stages.ingests)
     ]
-    share_port = ("--share-port",) if stages.edges > 1 else ()
     edges = [
         Program(
             f"edge-{index}",
-            ("edge", *_config(stages.edge_config), *common, "--port", str(stages.port), *share_port),
+            (
+                "edge",
+                *_config(stages.edge_config),
+                *common,
+                "--port",
+                str(stages.port),
+                "--index",
+                str(index),
+            ),
             EDGE,
+            listen_fd=listening[index] if listening else None,
         )
         for index in range(stages.edges)
     ]
     return [*workers, *ingests, *edges]
+
+
+def succession(found: Iterable[Program]) -> list[tuple[Program, Program]]:
+    """Return (old, new) of each process, in the order in which they are to be replaced.
+
+    What has a name of its own in the run directory is replaced by itself. An edge is followed by one with
+    another index, the one that is free: so there is one more index than there are edges.
+    """
+    edges = [program for program in found if program.stop_group == EDGE]
+    free = min(set(range(len(edges) + 1)) - {_index(edge) for edge in edges})
+    pairs = [(program, program) for program in found if program.lasting and program.stop_group != EDGE]
+    for edge in edges:
+        pairs.append((edge, _with_index(edge, free)))
+        free = _index(edge)
+    return pairs
+
+
+def _index(program: Program) -> int:
+    return int(program.arguments[program.arguments.index("--index") + 1])
+
+
+def _with_index(edge: Program, index: int) -> Program:
+    at = edge.arguments.index("--index") + 1
+    arguments = (*edge.arguments[:at], str(index), *edge.arguments[at + 1 :])
+    return replace(edge, name=f"edge-{index}", arguments=arguments)
 
 
 def owners(found: list[Program]) -> dict[int, str]:

@@ -1,29 +1,42 @@
 """Signs of life of the processes that `up` has started, without waiting for any. Shell.
 
-======== ============================================================================================
-stage    its sign
-======== ============================================================================================
-worker   the beacon of one of its shards
-ingest   an answer to the question for its counters
-edge     an answer to `GET /healthz`; only while there is one edge: those that share a port cannot be
-         told apart
-======== ============================================================================================
+======== =================================== ======================================================
+stage    its sign of life                    it can be used when
+======== =================================== ======================================================
+worker   the beacon of one of its shards     there is one
+ingest   an answer about its counters        there is one
+edge     an answer about its counters        that says it hears every shard, and does not drain
+======== =================================== ======================================================
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import zmq
 
 from pipeline.errors import MessageMalformed
-from pipeline.sockets import Binder, drain, ingest_control, shard_events
-from pipeline.wire import BEACON_TOPIC, StatsRequest, decode_beacon, encode
+from pipeline.sockets import Binder, drain, edge_control, ingest_control, shard_events
+from pipeline.wire import BEACON_TOPIC, StatsReply, StatsRequest, decode_beacon, decode_edge_reply, encode
 
 _MAX_DRAINED = 10_000
+
+
+class Heard(NamedTuple):
+    """Who gave a sign of life since the last call.
+
+    Attributes:
+        alive: their names.
+        ready: those of them who can be used.
+        pids: name -> the process that answered, where it says so; a name may be held by a stranger.
+    """
+
+    alive: set[str]
+    ready: set[str]
+    pids: dict[str, int]
 
 
 class Signs:
@@ -31,15 +44,11 @@ class Signs:
     run_dir: the run directory.
     workers: shard -> name of the process that owns it.
     ingests: name -> index.
-    edge: (name, address, port) of the only edge; None when there are several.
+    edges: name -> index, of all that may run now or later.
     """
 
     def __init__(
-        self,
-        run_dir: Path,
-        workers: Mapping[int, str],
-        ingests: Mapping[str, int],
-        edge: tuple[str, str, int] | None,
+        self, run_dir: Path, workers: Mapping[int, str], ingests: Mapping[str, int], edges: Mapping[str, int]
     ) -> None:
         self._workers = workers
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -48,33 +57,28 @@ class Signs:
             zmq.SUB, [shard_events(shard) for shard in workers], high_water_mark=1_000
         )
         self._beacons.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
-        self._ingests = {
-            name: self._binder.connect(zmq.DEALER, [ingest_control(index)], high_water_mark=2)
-            for name, index in ingests.items()
-        }
-        self._edge = edge
-        self._knock: _Knock | None = None
+        self._ingests = {name: self._dealer(ingest_control(index)) for name, index in ingests.items()}
+        self._edges = {name: self._dealer(edge_control(index)) for name, index in edges.items()}
 
-    def collect(self) -> set[str]:
-        """Return the names of those that gave a sign since the last call, and ask again."""
-        heard = self._heard_workers() | self._heard_ingests()
-        if self._edge is not None:
-            name, address, port = self._edge
-            if self._knock is not None and (answered := self._knock.answered()) is not None:
-                self._knock.close()
-                self._knock = None
-                if answered:
-                    heard.add(name)
-            if self._knock is None:
-                self._knock = _Knock(address, port)
+    def collect(self) -> Heard:
+        """Return who gave a sign since the last call, and ask again."""
+        workers = self._heard_workers()
+        heard = Heard(set(workers), set(workers), {})
+        for name, control in (self._ingests | self._edges).items():
+            for answer in _answers(control):
+                heard.alive.add(name)
+                heard.pids[name] = answer.pid
+                if not answer.counters.get("silent_shards") and not answer.counters.get("draining"):
+                    heard.ready.add(name)
         return heard
 
     def close(self) -> None:
         """Close the sockets."""
-        if self._knock is not None:
-            self._knock.close()
         self._binder.close()
         self._context.term()
+
+    def _dealer(self, name: str) -> zmq.Socket[bytes]:
+        return self._binder.connect(zmq.DEALER, [name], high_water_mark=2)
 
     def _heard_workers(self) -> set[str]:
         heard = set()
@@ -85,47 +89,13 @@ class Signs:
                     heard.add(name)
         return heard
 
-    def _heard_ingests(self) -> set[str]:
-        heard = set()
-        for name, control in self._ingests.items():
-            if any(drain(control, _MAX_DRAINED)):
-                heard.add(name)
-            with contextlib.suppress(zmq.Again):  # two questions wait already
-                control.send(encode(StatsRequest()), zmq.NOBLOCK)
-        return heard
 
-
-class _Knock:
-    """One question to an HTTP server, whose answer is looked for later."""
-
-    def __init__(self, address: str, port: int) -> None:
-        self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        self._socket.setblocking(False)
-        self._question = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        self._failed = False
-        try:
-            self._socket.connect((address, port))
-            self._ask()
-        except BlockingIOError:
-            pass  # it is asked when the answer is looked for
-        except OSError:
-            self._failed = True
-
-    def answered(self) -> bool | None:
-        """Return whether there is an answer; None while it may still come, False when it will not."""
-        if self._failed:
-            return False
-        try:
-            self._ask()
-            return bool(self._socket.recv(64))
-        except BlockingIOError:
-            return None
-        except OSError:
-            return False
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _ask(self) -> None:
-        if self._question:
-            self._question = self._question[self._socket.send(self._question) :]
+def _answers(control: zmq.Socket[bytes]) -> list[StatsReply]:
+    """Return what has come, and ask again."""
+    answers = []
+    for message in drain(control, _MAX_DRAINED):
+        with contextlib.suppress(MessageMalformed):
+            answers.append(decode_edge_reply(message))
+    with contextlib.suppress(zmq.Again):  # two questions wait already
+        control.send(encode(StatsRequest()), zmq.NOBLOCK)
+    return [answer for answer in answers if isinstance(answer, StatsReply)]

@@ -15,18 +15,21 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from pipeline.errors import ConfigError, OperatorError
 from pipeline.log import Log
-from pipeline.runtime import PARENT_VARIABLE, Signals
+from pipeline.runtime import LISTEN_VARIABLE, PARENT_VARIABLE, Signals
 from pipeline.sockets import poll_ms
 from pipeline.up.backoff import Backoff
 from pipeline.up.config import RestartSection
 from pipeline.up.liveness import Liveness
-from pipeline.up.plan import Program
+from pipeline.up.plan import Program, succession
+from pipeline.up.rolling import Act, Rolling, Step
+from pipeline.up.signs import Heard
 
 CHECK_INTERVAL_S = 0.1
-"""How often it is asked, during start-up, whether everything is ready."""
+"""How often it is asked, during start-up and a rolling restart, who is ready."""
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     pidfd: int = -1
     start_at: float | None = None
+    leaving: bool = False
 
 
 class Supervisor:
@@ -51,23 +55,25 @@ class Supervisor:
         self._poll = select.poll()
         self._liveness = Liveness(restart.hung_s)
         self._ready = False
+        self._rolling: Rolling | None = None
+        self._successors: dict[str, Program] = {}
+        self._unheard: set[str] = set()
+        self._alive: set[str] = set()
         self._environ = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
 
     def run(
         self,
         programs: Iterable[Program],
-        missing: Callable[[], list[str]],
         announce: Callable[[], None],
-        signs: Callable[[], set[str]],
+        signs: Callable[[], Heard],
         then: Iterable[Program] = (),
     ) -> int:
-        """Run until a signal says stop, then stop everything.
+        """Run until a signal says stop, then stop everything; SIGUSR2 restarts everything, one by one.
 
         Args:
             programs: what to run, in the order in which it is started.
-            missing: says who is not ready yet; asked until nobody is.
             announce: called once, when everything is ready.
-            signs: says who gave a sign of life since it was asked last; asked from then on.
+            signs: says who gave a sign of life since it was asked last, and who can be used.
             then: what to run from then on.
 
         Returns:
@@ -77,11 +83,12 @@ class Supervisor:
             ConfigError: a process ended at start-up because of its configuration.
             OperatorError: a process failed at start-up, or not everything was ready within `start_s`.
         """
-        signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
         self._poll.register(signals.socket, select.POLLIN)
         try:
             self._add(programs)
-            return self._watch(signals, missing, announce, signs, then)
+            self._unheard = {child.program.name for child in self._children}
+            return self._watch(signals, announce, signs, then)
         finally:
             self._stop(signals)
             self._poll.unregister(signals.socket)
@@ -90,46 +97,62 @@ class Supervisor:
     def _watch(
         self,
         signals: Signals,
-        missing: Callable[[], list[str]],
         announce: Callable[[], None],
-        signs: Callable[[], set[str]],
+        signs: Callable[[], Heard],
         then: Iterable[Program],
     ) -> int:
         next_check = now = time.monotonic()
         give_up_at = now + self._restart.start_s
         while True:
             deadlines = [child.start_at for child in self._children if child.start_at is not None]
-            if not self._ready:
+            if not self._ready or self._rolling is not None:
                 deadlines.append(next_check)
             elif (next_look := self._liveness.next_deadline()) is not None:
                 deadlines.append(next_look)
             self._poll.poll(poll_ms(min(deadlines, default=None), now))
-            if numbers := signals.read():
-                return 130 if signal.SIGINT in numbers else 0
+            numbers = signals.read()
+            if stopping := [number for number in numbers if number != signal.SIGUSR2]:
+                return 130 if signal.SIGINT in stopping else 0
             now = time.monotonic()
-            for child in self._children:
+            if numbers:
+                self._roll(now)
+            for child in list(self._children):
                 if (code := self._reap(child)) is not None:
                     self._after_death(child, code, now)
                 if child.start_at is not None and now >= child.start_at:
                     self._start(child, now)
-            if self._ready:
-                self._kill_hung(signs, now)
-            elif now >= next_check:
-                if not (absent := missing()):
-                    self._ready = True
-                    announce()
-                    self._add(then)
-                elif now >= give_up_at:
-                    raise OperatorError(f"not ready after {self._restart.start_s:g} s: {'; '.join(absent)}")
-                now = time.monotonic()
+            heard = Heard(set(), set(), {})
+            if (not self._ready or self._rolling is not None) and now >= next_check:
+                heard = self._own(signs())
                 next_check = now + CHECK_INTERVAL_S
+            if self._ready:
+                self._kill_hung(signs, heard, now)
+                if self._rolling is not None:
+                    acts = chain(self._rolling.heard(heard.ready, now), self._rolling.handle_timeout(now))
+                    self._act(acts, now)
+                continue
+            self._unheard -= heard.ready
+            if not self._unheard:
+                self._ready = True
+                announce()
+                self._add(then)
+            elif now >= give_up_at:
+                absent = ", ".join(sorted(self._unheard))
+                raise OperatorError(f"not ready after {self._restart.start_s:g} s: {absent}")
 
-    def _kill_hung(self, signs: Callable[[], set[str]], now: float) -> None:
-        """Kill what gives no sign of life; its death is then noticed as any other."""
+    def _kill_hung(self, signs: Callable[[], Heard], before: Heard, now: float) -> None:
+        """Kill what gives no sign of life; its death is then noticed as any other.
+
+        Args:
+            signs: asked when it is time to look.
+            before: what was heard since the last look.
+            now: monotonic seconds.
+        """
+        self._alive |= before.alive
         deadline = self._liveness.next_deadline()
         if deadline is None or now < deadline:
             return
-        heard = signs()
+        heard, self._alive = self._own(signs()).alive | self._alive, set()
         for name in sorted(self._liveness.new(heard)):
             self._log.debug("alive", program=name)
         silent = dict(self._liveness.look(heard, now))
@@ -138,6 +161,62 @@ class Supervisor:
             if silent_s is not None and child.process is not None:
                 self._log.warning("hung", program=child.program.name, silent_s=round(silent_s, 1))
                 _signal(child, signal.SIGKILL)
+
+    def _own(self, heard: Heard) -> Heard:
+        """Return the signs of our own processes, without those of a stranger, or of one that has ended."""
+        pids = {child.program.name: child.process.pid for child in self._children if child.process}
+        own = {name for name, pid in pids.items() if heard.pids.get(name, pid) == pid}
+        return Heard(heard.alive & own, heard.ready & own, heard.pids)
+
+    def _roll(self, now: float) -> None:
+        """Begin to restart everything, unless that is under way."""
+        if self._rolling is not None or not self._ready or any(child.leaving for child in self._children):
+            problem = "one is under way" if self._ready else "not ready yet"
+            self._log.warning("restart refused", problem=problem)
+            return
+        pairs = succession([child.program for child in self._children])
+        self._successors = {old.name: new for old, new in pairs}
+        self._rolling = Rolling(
+            [Step(old.name, new.name) for old, new in pairs],
+            start_s=self._restart.start_s,
+            stop_s=self._restart.stop_s,
+        )
+        self._log.info("restarting", programs=len(pairs))
+        self._act(self._rolling.begin(now), now)
+
+    def _act(self, acts: Iterable[Act], now: float) -> None:
+        """Do what the rolling restart says."""
+        for act in acts:
+            child = next((child for child in self._children if child.program.name == act.name), None)
+            if act.what == "done":
+                self._rolling = None
+                self._log.info("restarted")
+            elif act.what == "given up":
+                self._rolling = None
+                self._log.error("restart given up", program=act.name)
+            elif child is None:
+                self._add([new for new in self._successors.values() if new.name == act.name])
+            elif act.what == "start":
+                self._start(child, now)
+            elif child.process is None:  # it has died a moment ago
+                self._gone(child, now)
+            else:
+                _signal(child, signal.SIGTERM if act.what == "stop" else signal.SIGKILL)
+                child.leaving = True
+                if act.what == "kill":
+                    self._log.warning("killed", program=act.name)
+
+    def _gone(self, child: _Child, now: float) -> None:
+        """Go on after the end of a process that was to end."""
+        name = child.program.name
+        child.leaving = False
+        child.start_at = None
+        if self._rolling is None or not self._rolling.awaits_end_of(name):
+            self._children.remove(child)  # it was beside another, and was not ready in time
+            return
+        if self._successors[name].name != name:
+            self._children.remove(child)
+        self._act(self._rolling.ended(name, now), now)
 
     def _add(self, programs: Iterable[Program]) -> None:
         for program in programs:
@@ -156,13 +235,19 @@ class Supervisor:
         child.start_at = None
         # -P: the directory somebody stands in is no place to import from.
         command = [sys.executable, "-P", "-m", "pipeline", *child.program.arguments]
+        passed: tuple[int, ...] = ()
+        environ = self._environ
+        if child.program.listen_fd is not None:
+            passed = (child.program.listen_fd,)
+            environ = {**environ, LISTEN_VARIABLE: str(child.program.listen_fd)}
         try:
             child.process = subprocess.Popen(  # noqa: S603  our own program, no shell
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # standard output is `up`'s own
-                env=self._environ,
+                env=environ,
                 start_new_session=True,
+                pass_fds=passed,
             )
         except OSError as error:
             self._log.error("cannot start", program=child.program.name, problem=error.strerror)
@@ -183,6 +268,10 @@ class Supervisor:
 
     def _after_death(self, child: _Child, code: int, now: float) -> None:
         name = child.program.name
+        if child.leaving:
+            self._log.info("ended", program=name)
+            self._gone(child, now)
+            return
         if not child.program.lasting:
             self._log.info("done", program=name, exit_code=code)
             return

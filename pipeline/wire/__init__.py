@@ -7,6 +7,7 @@ decides nothing. Everybody imports from here.
 `producing`   producer -> ingest -> worker, and the way back: envelope, control, feedback
 `reading`     worker -> readers: frame, beacon, history
 `browser`     edge -> browser, and the way back: our wire and HeroForge's
+`serving`     edge -> edge, and who looks after it: its connections
 `message`     what these share
 ============= =======================================================================================
 """
@@ -94,6 +95,16 @@ from pipeline.wire.reading import (
     frame_topic,
     split_events,
 )
+from pipeline.wire.serving import (
+    MAX_CONNECTIONS_TOLD,
+    ConnectionsReply,
+    ConnectionsRequest,
+    ConnectionSummary,
+    EdgeReply,
+    EdgeRequest,
+    decode_edge_reply,
+    decode_edge_request,
+)
 
 __all__ = [
     "BEACON_TOPIC",
@@ -101,6 +112,7 @@ __all__ = [
     "FEEDBACK_TOPIC",
     "FRAME_TOPIC",
     "KINDS",
+    "MAX_CONNECTIONS_TOLD",
     "MAX_CONTROL_BYTES",
     "MAX_ENVELOPE_EVENTS",
     "MAX_FOREIGN_EVENTS",
@@ -124,6 +136,11 @@ __all__ = [
     "ChannelSummary",
     "ChannelsReply",
     "ChannelsRequest",
+    "ConnectionSummary",
+    "ConnectionsReply",
+    "ConnectionsRequest",
+    "EdgeReply",
+    "EdgeRequest",
     "Envelope",
     "EnvelopeHeader",
     "Feedback",
@@ -149,6 +166,8 @@ __all__ = [
     "channel_name",
     "decode_beacon",
     "decode_browser_message",
+    "decode_edge_reply",
+    "decode_edge_request",
     "decode_envelope",
     "decode_feedback",
     "decode_frame",

@@ -50,9 +50,13 @@ class StatsRequest(msgspec.Struct, frozen=True, tag="stats"):
     id: int = 0
 
 
-class StatsReply(msgspec.Struct, frozen=True, tag="stats"):
-    """A stage's counters: name -> value; a label stands in the name as `rejected{reason=json}`."""
+class StatsReply(msgspec.Struct, frozen=True, tag="stats", omit_defaults=True):
+    """A stage's counters: name -> value; a label stands in the name as `rejected{reason=json}`.
+
+    `pid` is the process that answers, so that whoever started one knows its own; 0 where it is not told.
+    """
 
     id: int
     stage: str
     counters: dict[str, float]
+    pid: int = 0

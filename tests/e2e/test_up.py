@@ -214,6 +214,15 @@ def test_beacons_too_rare_for_hung_s_are_78(up: Start, tmp_path: Path) -> None:
     assert running.children() == {}
 
 
+def test_an_edge_that_drains_longer_than_up_waits_is_78(up: Start, tmp_path: Path) -> None:
+    (tmp_path / "edge.toml").write_text("[drain]\ngrace_s = 4.0\nwindow_s = 3.0\n")
+    (tmp_path / "up.toml").write_text(f'[stages]\nedge_config = "{tmp_path}/edge.toml"\n')
+    running = up("-c", str(tmp_path / "up.toml"))
+    assert running.wait() == 78
+    assert "stop_s = 5: must be >= 7, the edges' [drain] grace_s + window_s" in running.errors
+    assert running.children() == {}
+
+
 def test_killed_itself_it_leaves_nobody_behind(up: Start) -> None:
     running = up("--demo")
     running.ready()
@@ -263,7 +272,8 @@ def test_the_demo_plays_once(up: Start) -> None:
 
 def test_one_that_does_not_stop_is_killed(up: Start, tmp_path: Path) -> None:
     config = tmp_path / "up.toml"
-    config.write_text("[restart]\nstop_s = 0.2\n")
+    (tmp_path / "edge.toml").write_text("[drain]\nwindow_s = 0.0\n")
+    config.write_text(f'[restart]\nstop_s = 0.2\n[stages]\nedge_config = "{tmp_path}/edge.toml"\n')
     running = up("-c", str(config))
     running.ready()
     os.kill(running.children()["throttle-batch-0"], signal.SIGSTOP)
@@ -345,7 +355,7 @@ def test_a_pipeline_that_is_not_ready_in_time_says_what_is_missing(up: Start, tm
     running = up("-c", str(tmp_path / "up.toml"))
     assert running.wait() == 1
     assert running.errors.startswith("error: not ready after 0.1 s: ")
-    assert "edge: " in running.errors
+    assert "edge-0" in running.errors
     gone(list(running.children().values()))
 
 

@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import zmq
 from websockets.sync.client import ClientConnection, connect
@@ -214,7 +215,7 @@ class Edge:
             env={} if "silent_s" in toml else {"PIPELINE_UPSTREAM__SILENT_S": "600"},
         )  # fmt: skip
         ready = self.process.wait_for("ready")
-        self.port = int(ready["edge"].rstrip("/").rpartition(":")[2])
+        self.port = urlsplit(ready["edge"]).port or 0
 
     def browser(self, path: str, **options: Any) -> ClientConnection:
         """Open a WebSocket; close it, or use it as a context."""

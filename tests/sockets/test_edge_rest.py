@@ -324,7 +324,7 @@ def test_a_port_in_use_is_an_error_of_one_line(start: Start, run_dir: Path) -> N
 def test_edges_that_share_a_port(start: Start, run_dir: Path) -> None:
     shared = Edge(run_dir, shards=2, args=("--port", "0", "--share-port"))
     try:
-        second = Edge(run_dir, shards=2, args=("--port", str(shared.port), "--share-port"))
+        second = Edge(run_dir, shards=2, args=("--index", "1", "--port", str(shared.port), "--share-port"))
         try:
             assert second.port == shared.port
             assert shared.process.terminate() == 0

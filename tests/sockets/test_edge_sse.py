@@ -95,7 +95,7 @@ def test_a_quiet_stream_gets_comments_and_its_end_is_told(pipeline: Pipeline) ->
         assert reader.next() == (None, None)
         pipeline.processes["edge-0"].popen.send_signal(signal.SIGTERM)
         _, closing = next(reader.messages("closing"))
-        assert (closing["code"], closing["reconnect"]) == (1001, True)
+        assert (closing["code"], closing["reconnect"]) == (4000, True)
         while reader.response.readline():
             pass  # the rest of the last part; then the answer is complete, not cut off
 

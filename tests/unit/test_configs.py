@@ -24,7 +24,7 @@ PROFILES = {
     "low-latency": {("throttle-batch", "batch"): (20.0, 0.05, 25)},
     "unstable-network": {
         ("edge", "heartbeat"): (10.0, 60.0),
-        ("edge", "limits"): (524_288,),
+        ("edge", "limits"): (524_288, 60.0, 60.0),
         ("throttle-batch", "journal"): (4_294_967_296,),
     },
 }

@@ -8,9 +8,10 @@ import time
 import msgspec
 from tornado.web import RequestHandler, StaticFileHandler
 
-from pipeline.edge.access import refused_host, refused_origin
+from pipeline.edge import connections
+from pipeline.edge.handlers.guard import enter
 from pipeline.edge.service import Service
-from pipeline.edge.session import read_since, resume_at
+from pipeline.edge.since import read_since, resume_at
 from pipeline.edge.statistics import read_limit, rest_events, scan_entry, scan_list, scan_statistics
 from pipeline.event import is_scan_id
 from pipeline.frame import Position
@@ -41,12 +42,12 @@ class Guarded(RequestHandler):
         self.set_header("Cache-Control", "no-store")
 
     def prepare(self) -> None:
-        headers, path = self.request.headers, self.request.path
-        if (problem := refused_host(headers)) is not None:
-            self.service.refuse("host", problem, path=path)
-        elif (problem := refused_origin(headers)) is not None:
-            self.service.refuse("origin", problem, path=path)
-        if problem is not None:
+        visit, path = enter(self.request, self.service), self.request.path
+        if visit.refused is not None:
+            self.service.refuse("host", visit.refused, path=path)
+        elif visit.foreign is not None:
+            self.service.refuse("origin", visit.foreign, path=path)
+        if (problem := visit.refused or visit.foreign) is not None:
             self.answer({"error": problem}, 403)
 
     def answer(self, value: object, status: int = 200) -> None:
@@ -123,6 +124,19 @@ class Events(Guarded):
         self.finish(rest_events(scan_id, page, resumed, limit))
 
 
+class Connections(Guarded):
+    """`GET /api/connections?limit=N`: those of every edge of this pipeline."""
+
+    async def get(self) -> None:
+        try:
+            limit = connections.read_limit(self.get_query_argument("limit", None))
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
+        replies, complete = await self.service.all_connections(limit)
+        self.answer(connections.connection_list(replies, limit, complete=complete))
+
+
 class Health(Guarded):
     """`GET /healthz`: the loop is alive."""
 
@@ -168,7 +182,7 @@ class Page(StaticFileHandler):
             self.set_header(name, value)
 
     def prepare(self) -> None:
-        problem = refused_host(self.request.headers)
+        problem = enter(self.request, self._service).refused
         if problem is not None:
             self._service.refuse("host", problem, path=self.request.path)
             self.set_status(403)

@@ -12,15 +12,18 @@ import time
 from tornado.iostream import StreamClosedError
 
 from pipeline.edge.close_codes import CloseCode
+from pipeline.edge.handlers.guard import flooded
 from pipeline.edge.handlers.rest import Guarded
 from pipeline.edge.service import Service
-from pipeline.edge.session import Session, Since, read_since
+from pipeline.edge.session import Session
+from pipeline.edge.since import Since, read_since
 from pipeline.edge.sse_event import HEARTBEAT, chunk
+from pipeline.edge.told import summary
 from pipeline.edge.transmit import Transmitter, http_stream
 from pipeline.edge.variant import Variant
 from pipeline.edge.watcher import Watcher, closing
 from pipeline.event import is_scan_id
-from pipeline.wire import channel_name
+from pipeline.wire import ConnectionSummary, channel_name
 
 RETRY_AFTER_S = 5
 
@@ -48,7 +51,10 @@ class ScanEvents(Guarded):
         except ValueError as error:
             self.answer({"error": str(error)}, 400)
             return
-        code = self.service.admit(self)
+        if flooded(self, self.service):
+            self.answer({"error": "too many connections at once"}, 429)
+            return
+        code = self.service.admit(self, self.request.remote_ip or "")
         if code is not None:
             self.service.refuse(
                 str(code.code), code.reason, path=self.request.path, connection=self.connection_id, wire="sse"
@@ -83,6 +89,7 @@ class ScanEvents(Guarded):
         self._transmitter = Transmitter(http_stream(self), limits.kernel_buffer_bytes)
         self._watcher = Watcher(
             self.service,
+            self._facts,
             session,
             self._transmitter,
             self.request.remote_ip or "",
@@ -93,7 +100,7 @@ class ScanEvents(Guarded):
         try:
             await self._over.wait()
         finally:
-            self._watcher.leave(self._facts, self._ended.code if self._ended is not None else 1006)
+            self._watcher.leave(self._ended.code if self._ended is not None else 1006)
 
     def beat(self, now: float) -> None:
         """Send a comment; close the stream when the reader takes nothing, or has waited too long."""
@@ -104,6 +111,11 @@ class ScanEvents(Guarded):
             self.end(overdue)
         elif self._transmitter.idle:
             self._transmitter.write(chunk(HEARTBEAT) if self._variant.chunked else HEARTBEAT, 0)
+
+    def told(self, edge: int, address: str, now: float, wall_ms: int) -> list[ConnectionSummary]:
+        """Return what `/api/connections` tells of it."""
+        figures = [self._watcher.figures(now)] if self._watcher is not None else []
+        return summary(self.connection_id, edge, address, figures, wall_ms)
 
     def end(self, code: CloseCode) -> None:
         """End the stream, telling the reader what to do next."""

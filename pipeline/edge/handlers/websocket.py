@@ -12,9 +12,8 @@ from datetime import datetime
 from numbers import Integral
 
 from tornado.web import HTTPError
-from tornado.websocket import WebSocketHandler
 
-from pipeline.edge.access import refused_host, refused_origin
+from pipeline.edge.ack import read_ack
 from pipeline.edge.close_codes import (
     BAD_REQUEST,
     FORBIDDEN,
@@ -24,17 +23,27 @@ from pipeline.edge.close_codes import (
     CloseCode,
 )
 from pipeline.edge.deflate import Deflate, agree
+from pipeline.edge.handlers.guard import GuardedSocket
 from pipeline.edge.service import Service
-from pipeline.edge.session import Session, Since, read_since
+from pipeline.edge.session import Session
+from pipeline.edge.since import Since, read_since
+from pipeline.edge.told import summary
 from pipeline.edge.transmit import Transmitter, websocket_stream
 from pipeline.edge.variant import Variant, Wire
 from pipeline.edge.watcher import Watcher, closing
 from pipeline.edge.ws_frame import PING
 from pipeline.event import is_scan_id
-from pipeline.wire import SUBPROTOCOL, BrowserPong, channel_name, encode, is_browser_ping
+from pipeline.wire import (
+    SUBPROTOCOL,
+    BrowserPong,
+    ConnectionSummary,
+    channel_name,
+    encode,
+    is_browser_ping,
+)
 
 
-class ScanSocket(WebSocketHandler):
+class ScanSocket(GuardedSocket):
     """One browser's connection."""
 
     def initialize(self, service: Service, wire: Wire, kind: str) -> None:
@@ -43,6 +52,7 @@ class ScanSocket(WebSocketHandler):
         self._variant = Variant(wire)
         self._extensions = ""
         self._kind = kind
+        self.text_only = wire == "native"  # HeroForge's server takes anything, and so do we on its wire
         self._transmitter: Transmitter | None = None
         self._watcher: Watcher | None = None
         self._opened_at = self._heard_at = time.monotonic()
@@ -54,13 +64,9 @@ class ScanSocket(WebSocketHandler):
     # --- opening ----------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        problem = refused_host(self.request.headers)
-        if problem is not None:
-            self._refuse("host", problem)
-            self.set_status(403)
-            self.finish(problem)
-            return
-        self._agree_on_compression()
+        super().prepare()
+        if not self._finished:
+            self._agree_on_compression()
 
     def _agree_on_compression(self) -> None:
         """Take the browser's offer, if it can be met; Tornado is shown only what is agreed on."""
@@ -84,15 +90,12 @@ class ScanSocket(WebSocketHandler):
     def get_compression_options(self) -> dict[str, object] | None:
         return {} if self._variant.deflate is not None else None
 
-    def check_origin(self, origin: str) -> bool:  # noqa: ARG002  # `open` answers it with a close code
-        return True
-
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         self._protocols = subprotocols
         return SUBPROTOCOL if SUBPROTOCOL in subprotocols else None
 
     def open(self, channel_id: str) -> None:
-        code = self._refused(channel_id) or self._service.admit(self)
+        code = self._refused(channel_id) or self._service.admit(self, self.request.remote_ip or "")
         if code is not None:
             self._refuse(str(code.code), code.reason)
             self.close(code.code, code.reason)
@@ -111,6 +114,7 @@ class ScanSocket(WebSocketHandler):
         self._transmitter = Transmitter(websocket_stream(self), limits.kernel_buffer_bytes)
         self._watcher = Watcher(
             self._service,
+            self._facts,
             session,
             self._transmitter,
             self.request.remote_ip or "",
@@ -125,8 +129,7 @@ class ScanSocket(WebSocketHandler):
         )
 
     def _refused(self, channel_id: str) -> CloseCode | None:
-        problem = refused_origin(self.request.headers)
-        if problem is not None:
+        if self._visit.foreign is not None:
             return FORBIDDEN
         if self._wire == "native" and self._protocols and SUBPROTOCOL not in self._protocols:
             return UNSUPPORTED_PROTOCOL
@@ -152,6 +155,9 @@ class ScanSocket(WebSocketHandler):
     def on_message(self, message: str | bytes) -> None:
         self._heard_at = time.monotonic()
         self._service.counters["inbound_messages"] += 1
+        seq = read_ack(message) if self._wire == "native" else None
+        if seq is not None and self._watcher is not None:
+            self._watcher.ack(seq)
         transmitter = self._transmitter
         # A browser that has messages waiting for it needs no further sign of life.
         if (
@@ -183,6 +189,11 @@ class ScanSocket(WebSocketHandler):
 
     # --- ending -----------------------------------------------------------------------------------
 
+    def told(self, edge: int, address: str, now: float, wall_ms: int) -> list[ConnectionSummary]:
+        """Return what `/api/connections` tells of it."""
+        figures = [self._watcher.figures(now)] if self._watcher is not None else []
+        return summary(self.connection_id, edge, address, figures, wall_ms)
+
     def end(self, code: CloseCode) -> None:
         """Close the connection, telling a native client what to do next."""
         if self._ended is not None:
@@ -201,4 +212,4 @@ class ScanSocket(WebSocketHandler):
         self._service.release(self)
         if self._watcher is not None:
             code = self._ended.code if self._ended is not None else self.close_code
-            self._watcher.leave(self._facts, code or 1006)
+            self._watcher.leave(code or 1006)

@@ -16,13 +16,15 @@ def test_the_table_holds_every_code_there_is() -> None:
 
 @pytest.mark.parametrize("code", CLOSE_CODES, ids=lambda code: f"{code.code}-{code.reason}")
 def test_each_fits_a_close_frame(code: CloseCode) -> None:
-    assert code.code in {1000, 1001} or 4000 <= code.code <= 4999
+    assert code.code in {1000, 1001, 1002, 1003, 1007, 1009} or 4000 <= code.code <= 4999
     assert 0 < len(code.reason.encode()) <= 123  # RFC 6455, 5.5: a control frame holds 125 bytes
 
 
-def test_a_code_means_one_thing_but_for_the_normal_end() -> None:
-    codes = [code.code for code in CLOSE_CODES if code.code != 1000]
+def test_a_code_means_one_thing_but_for_the_normal_end_and_limits() -> None:
+    codes = [code.code for code in CLOSE_CODES if code.code not in {1000, 4029}]
     assert len(codes) == len(set(codes))
+    for several in (1000, 4029):
+        assert len({code.reconnect for code in CLOSE_CODES if code.code == several}) == 1
 
 
 def test_heroforge_reads_these_reasons() -> None:
@@ -34,4 +36,4 @@ def test_heroforge_reads_these_reasons() -> None:
 
 
 def test_who_may_come_back() -> None:
-    assert {code.code for code in CLOSE_CODES if code.reconnect} == {1001, 4008, 4009, 4029}
+    assert {code.code for code in CLOSE_CODES if code.reconnect} == {1001, 4000, 4008, 4009, 4029}

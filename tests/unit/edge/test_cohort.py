@@ -34,8 +34,8 @@ def frame(seq: int) -> Delivery:
 
 
 def started(head: int = 0) -> Feed:
-    feed = Feed(CHANNEL, RingSection())
-    feed.learn(1, head)
+    feed = Feed(CHANNEL, RingSection(), 10.0)
+    feed.learn(1, head, 0.0)
     return feed
 
 
@@ -63,7 +63,7 @@ def test_a_frame_goes_to_all_in_parts_as_the_same_bytes() -> None:
     feed = started()
     sockets = [seated(feed)[1] for _ in range(5)]
     shared = frame(1)
-    feed.add(shared)
+    feed.add(shared, 0.0)
     cohort = only(feed)
     sizes = []
     while (given := cohort.give(2)) is not None:
@@ -78,8 +78,8 @@ def test_a_frame_goes_to_all_in_parts_as_the_same_bytes() -> None:
 def test_the_next_frame_waits_until_everybody_has_the_one_before() -> None:
     feed = started()
     sockets = [seated(feed)[1] for _ in range(3)]
-    feed.add(frame(1))
-    feed.add(frame(2))
+    feed.add(frame(1), 0.0)
+    feed.add(frame(2), 0.0)
     cohort = only(feed)
     turns = []
     while (given := cohort.give(2)) is not None:
@@ -91,13 +91,13 @@ def test_the_next_frame_waits_until_everybody_has_the_one_before() -> None:
 def test_one_that_comes_during_a_round_gets_only_what_follows() -> None:
     feed = started()
     first, second = seated(feed), seated(feed)
-    feed.add(frame(1))
+    feed.add(frame(1), 0.0)
     cohort = only(feed)
     assert cohort.give(1) is not None
     session, socket = seated(feed)
     give_all(cohort)
     assert socket.took == []
-    feed.add(frame(2))
+    feed.add(frame(2), 0.0)
     give_all(cohort)
     assert socket.took == [frame(2).encoded(NATIVE).data]
     assert len(first[1].took) == len(second[1].took) == 2
@@ -108,16 +108,16 @@ def test_one_that_comes_during_a_round_gets_only_what_follows() -> None:
 def test_one_that_leaves_and_comes_back_during_a_round_gets_each_frame_once() -> None:
     feed = started()
     sessions = [seated(feed) for _ in range(3)]
-    feed.add(frame(1))
+    feed.add(frame(1), 0.0)
     cohort = only(feed)
     assert cohort.give(1) is not None
     session, socket = sessions[0]  # it had its turn
     feed.stand(session)
     assert session in feed.loose
-    assert session.step(feed) is None
+    assert session.step(feed, 0.0, idle=True) is None
     assert feed.sit(session, socket.offer)
     give_all(cohort)
-    feed.add(frame(2))
+    feed.add(frame(2), 0.0)
     give_all(cohort)
     assert [len(each.took) for _, each in sessions] == [2, 2, 2]
 
@@ -127,12 +127,12 @@ def test_one_that_leaves_before_its_turn_is_given_the_frame_by_cursor() -> None:
     seated(feed)
     session, socket = seated(feed)
     shared = frame(1)
-    feed.add(shared)
+    feed.add(shared, 0.0)
     cohort = only(feed)
     assert cohort.give(1) is not None
     feed.stand(session)
     assert feed.given(session) == (0, 0)
-    action = session.step(feed)
+    action = session.step(feed, 0.0, idle=True)
     assert action is not None
     assert feed.sit(session, socket.offer)
     give_all(cohort)
@@ -144,7 +144,7 @@ def test_who_does_not_take_all_of_it_is_named_with_what_it_took() -> None:
     slow, socket = seated(feed)
     other = seated(feed)[1]
     socket.room = 3
-    feed.add(frame(1))
+    feed.add(frame(1), 0.0)
     given = only(feed).give(100)
     assert given is not None
     assert given.late == [(slow, 3)]
@@ -157,7 +157,7 @@ def test_a_seat_that_was_left_keeps_what_it_was_given() -> None:
     feed = started()
     session, socket = seated(feed, HEROFORGE)
     for seq in (1, 2):
-        feed.add(frame(seq))
+        feed.add(frame(seq), 0.0)
     give_all(only(feed))
     given = feed.given(session)
     assert given == (2, sum(map(len, socket.took)))
@@ -169,10 +169,10 @@ def test_a_seat_that_was_left_keeps_what_it_was_given() -> None:
 def test_a_gap_makes_everybody_stand_up_each_where_it_is() -> None:
     feed = started()
     sessions = [seated(feed)[0] for _ in range(2)]
-    feed.add(frame(1))
+    feed.add(frame(1), 0.0)
     cohort = only(feed)
     assert cohort.give(1) is not None
-    feed.add(frame(5))
+    feed.add(frame(5), 0.0)
     assert cohort.give(1) is None
     assert feed.cohorts() == []
     assert feed.loose == set(sessions)
@@ -183,9 +183,9 @@ def test_a_process_that_does_not_keep_up_holds_so_many_frames_and_no_more() -> N
     feed = started()
     session = seated(feed)[0]
     for seq in range(1, MAX_QUEUED + 1):
-        feed.add(frame(seq))
+        feed.add(frame(seq), 0.0)
     assert session.seat is not None
-    feed.add(frame(MAX_QUEUED + 1))
+    feed.add(frame(MAX_QUEUED + 1), 0.0)
     assert session.seat is None
     assert session.lag(feed) == MAX_QUEUED + 1
 
@@ -193,7 +193,7 @@ def test_a_process_that_does_not_keep_up_holds_so_many_frames_and_no_more() -> N
 def test_each_variant_has_its_own_bytes() -> None:
     feed = started()
     ours, theirs = seated(feed)[1], seated(feed, HEROFORGE)[1]
-    feed.add(frame(1))
+    feed.add(frame(1), 0.0)
     for cohort in feed.cohorts():
         give_all(cohort)
     assert ours.took == [frame(1).encoded(NATIVE).data]
@@ -208,7 +208,7 @@ def test_only_one_that_has_everything_sits_down() -> None:
     assert not feed.sit(session, socket.offer), "it has not joined"
     session.on_head(HeadReply(1, CHANNEL, 1, 3, 1))
     assert not feed.sit(session, socket.offer), "it is behind"
-    session.given(3)
+    session.late(3, 0.0)
     assert feed.sit(session, socket.offer)
     feed.leave(session)
     assert feed.cohorts() == []

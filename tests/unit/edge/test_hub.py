@@ -24,7 +24,7 @@ def session(channel: str = "scan/a") -> Session:
 
 
 def test_the_first_browser_opens_a_feed_and_the_last_one_closes_it() -> None:
-    hub = Hub(RingSection())
+    hub = Hub(RingSection(), 10.0)
     one, two, other = session(), session(), session("scan/b")
     shared, fresh = hub.join(one)
     assert fresh
@@ -40,17 +40,17 @@ def test_the_first_browser_opens_a_feed_and_the_last_one_closes_it() -> None:
 
 
 def test_frames_nobody_watches_are_nothing() -> None:
-    assert Hub(RingSection()).add(frame(1, 1)) is None
+    assert Hub(RingSection(), 10.0).add(frame(1, 1), 0.0) is None
 
 
 def test_past_the_bound_of_all_rings_the_quietest_goes_first() -> None:
-    hub = Hub(RingSection(max_total_bytes=1_000))
+    hub = Hub(RingSection(max_total_bytes=1_000), 10.0)
     for channel in ("scan/a", "scan/b", "scan/c"):
         hub.join(session(channel))
     for channel in ("scan/b", "scan/a"):
-        hub.add(frame(1, 1, channel=channel, size=400))
-    hub.add(frame(2, 2, channel="scan/b", size=0))
-    hub.add(frame(1, 1, channel="scan/c", size=300))
+        hub.add(frame(1, 1, channel=channel, size=400), 0.0)
+    hub.add(frame(2, 2, channel="scan/b", size=0), 0.0)
+    hub.add(frame(1, 1, channel="scan/c", size=300), 0.0)
     assert {each.channel: each.ring_bytes > 0 for each in hub.feeds()} == {
         "scan/a": False,
         "scan/b": True,
@@ -61,16 +61,16 @@ def test_past_the_bound_of_all_rings_the_quietest_goes_first() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 400)), max_size=60))
 def test_all_rings_together_stay_within_their_bound(adds: list[tuple[int, int]]) -> None:
-    hub = Hub(RingSection(max_total_bytes=1_000))
+    hub = Hub(RingSection(max_total_bytes=1_000), 10.0)
     sessions = [session(f"scan/{number}") for number in range(5)]
     for each in sessions:
         hub.join(each)
     last = dict.fromkeys(range(5), 0)
     for number, size in adds:
         last[number] += 1
-        hub.add(frame(last[number], last[number], channel=f"scan/{number}", size=size))
+        hub.add(frame(last[number], last[number], channel=f"scan/{number}", size=size), 0.0)
         assert sum(each.ring_bytes for each in hub.feeds()) <= 1_000
     if adds:  # whoever leaves takes its bytes along
         hub.leave(sessions[adds[-1][0]])
-        hub.add(frame(last[0] + 1, last[0] + 1, channel="scan/0", size=400))
+        hub.add(frame(last[0] + 1, last[0] + 1, channel="scan/0", size=400), 0.0)
         assert sum(each.ring_bytes for each in hub.feeds()) <= 1_000

@@ -12,21 +12,23 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from pipeline.edge.action import Action, Deliver, Fetch, Say
 from pipeline.edge.close_codes import REPORT_COMPLETED, SCAN_COMPLETED
 from pipeline.edge.cohort import Cohort, Round
 from pipeline.edge.config import RingSection
 from pipeline.edge.delivery import Delivery
 from pipeline.edge.feed import Feed
 from pipeline.edge.hub import Hub
-from pipeline.edge.session import Action, Deliver, Fetch, Greeting, Say, Session, Since
+from pipeline.edge.session import Greeting, Session
+from pipeline.edge.since import Since
 from pipeline.edge.variant import HEROFORGE, NATIVE, Variant
 from pipeline.frame import Position
 from pipeline.wire import FrameMessage, HeadReply, HeadRequest, Page, PageRequest
-from tests.unit.edge.worker_model import CHANNEL, Reader, Worker
+from tests.unit.edge.worker_model import CHANNEL, MAX_LAG_S, Reader, Worker
 
 GREETING = Greeting(5.0, 30.0, "1.2.3")
 MAX_ROUNDS = 500
@@ -57,6 +59,10 @@ class Browser:
     def session(self) -> Session:
         return self.reader.session
 
+    @property
+    def now(self) -> float:
+        return self.reader.worker.now
+
     def drive(self) -> None:
         """Give it what is due; only where it is alone also what is due to it in step."""
         if self.session.seat is not None:
@@ -65,13 +71,11 @@ class Browser:
                     for _ in given.late:
                         self.late(given.turn)
         self.behind = self.behind and not self.reads
-        while not self.behind:
-            action = self.session.step(self.feed)
-            if action is None:
-                if self.feed.sit(self.session, self.offer):
-                    assert self.session not in self.feed.loose
-                break
+        while (action := self.session.step(self.feed, self.now, idle=not self.behind)) is not None:
+            assert not self.behind
             self.do(action)
+        if not self.behind and self.feed.sit(self.session, self.offer):
+            assert self.session not in self.feed.loose
 
     def offer(self, data: bytes) -> int:
         if self.behind:
@@ -79,30 +83,17 @@ class Browser:
         if not self.reads:
             self.behind = True
             return len(data) // 2
-        seat = self.session.seat
-        assert seat is not None
-        batch_end = self.end_of(data, seat.next)
-        messages = self.reader.take_bytes(data, seat.next, batch_end)
+        turn = self.feed._cohorts[self.session.variant]._queue[0]
+        assert turn.data is data
+        messages = self.reader.take_bytes(data, turn.first, turn.after - 1)
         self.in_step = (self.in_step[0] + messages, self.in_step[1] + len(data))
         return len(data)
-
-    def end_of(self, data: bytes, first: int) -> int:
-        """Return the last event of the frame that begins with `first`."""
-        delivery = self.feed.find(first)
-        if delivery is None:  # a small ring has let go of it while its cohort still gives it out
-            (turn,) = [
-                cohort._queue[0] for cohort in self.feed.cohorts() if cohort.variant == self.session.variant
-            ]
-            assert (turn.first, turn.data) == (first, data)
-            return turn.after - 1
-        assert delivery.encoded(self.session.variant).data is data, "the ring and the cohort share the bytes"
-        return delivery.last
 
     def late(self, turn: Round) -> None:
         """What the socket did not take waits for it."""
         self.feed.stand(self.session)
         assert self.session in self.feed.loose
-        self.session.given(turn.after - 1)
+        self.session.late(turn.after - 1, self.now)
         self.reader.take_bytes(turn.data, turn.first, turn.after - 1)
         self.behind = True
 
@@ -133,12 +124,12 @@ class Browser:
         if isinstance(reply, HeadReply):
             self.reader.on_head(reply)
             if reply.epoch is not None:
-                self.feed.learn(reply.epoch, reply.seq)
+                self.feed.learn(reply.epoch, reply.seq, self.now)
             actions = self.session.on_head(reply)
         else:
             self.asked = None
             delivery = Delivery.of_page(reply) if reply.header.last >= reply.header.first else None
-            actions = self.session.on_page(reply, delivery, self.feed)
+            actions = self.session.on_page(reply, delivery, self.feed, self.now)
         for action in actions:
             self.do(action)
         self.drive()
@@ -154,10 +145,50 @@ class Edge(RuleBasedStateMachine):
     )
     def start(self, frames: int, ring_bytes: int, page_events: int) -> None:
         self.worker = Worker(page_events)
-        self.hub = Hub(RingSection(max_frames=frames, max_bytes=ring_bytes))
+        self.hub = Hub(RingSection(max_frames=frames, max_bytes=ring_bytes), MAX_LAG_S)
         self.browsers: list[Browser] = []
         self.by_session: dict[Session, Browser] = {}
         self.in_flight: deque[FrameMessage | tuple[str, int | None, int]] = deque()
+        self.worker.publish(2)
+        for variant in (NATIVE, HEROFORGE, NATIVE):
+            self.join(variant, 2, 0)
+        self.settle("at the beginning")
+        assert all(browser.session.seat is not None for browser in self.browsers)
+
+    @rule(
+        pick=st.integers(0, 2),
+        frames=st.lists(
+            st.tuples(st.integers(1, 7), st.booleans(), st.sampled_from([0.1, 0.3, 1.1, 5.0])),
+            min_size=2,
+            max_size=8,
+        ),
+        reads_again=st.booleans(),
+        at_once=st.booleans(),
+    )
+    @precondition(lambda self: self.browsers)
+    def pause(
+        self, pick: int, frames: list[tuple[int, bool, float]], reads_again: bool, at_once: bool
+    ) -> None:
+        """One stops reading while frames come, and may then read again."""
+        browser = self.browsers[pick % len(self.browsers)]
+        browser.reads = False
+        for count, critical, seconds in frames:
+            self.publish(count, 1 if count > 1 else 0, critical, "come")
+            while self.in_flight:
+                self.arrive()
+                if at_once:
+                    self.give_all()
+            self.time_passes(seconds)
+        self.give_all()
+        if reads_again:
+            browser.reads = True
+            self.drive()
+
+    def give_all(self) -> None:
+        feed = self.hub.feed(CHANNEL)
+        for cohort in feed.cohorts() if feed is not None else []:
+            while self.give(cohort, 2):
+                pass
 
     @rule(variant=st.sampled_from([NATIVE, HEROFORGE]), back=st.integers(0, 2), seq=st.integers(0, 30))
     def join(self, variant: Variant, back: int, seq: int) -> None:
@@ -170,10 +201,11 @@ class Edge(RuleBasedStateMachine):
     @rule(
         count=st.integers(1, 7),
         merged=st.integers(0, 3),
-        fate=st.sampled_from(["come", "come", "lost", "twice"]),
+        critical=st.booleans(),
+        fate=st.sampled_from(["come", "come", "come", "lost", "twice"]),
     )
-    def publish(self, count: int, merged: int, fate: str) -> None:
-        frame = self.worker.publish(count, min(merged, count - 1))
+    def publish(self, count: int, merged: int, critical: bool, fate: str) -> None:
+        frame = self.worker.publish(count, min(merged, count - 1), critical=critical)
         self.in_flight.extend([frame] * {"come": 1, "lost": 0, "twice": 2}[fate])
 
     @rule(lost=st.booleans())
@@ -187,13 +219,36 @@ class Edge(RuleBasedStateMachine):
     def arrive(self) -> None:
         what = self.in_flight.popleft()
         if isinstance(what, FrameMessage):
-            if self.hub.add(what) is not None:
+            if self.hub.add(what, self.worker.now) is not None:
                 self.drive()
+                self.look_for_what_is_critical(what)
         elif (feed := self.hub.feed(CHANNEL)) is not None:
             _, epoch, head = what
             assert epoch is not None
-            if feed.learn(epoch, head):
+            if feed.learn(epoch, head, self.worker.now):
                 self.drive()
+
+    def look_for_what_is_critical(self, frame: FrameMessage) -> None:
+        for browser in self.browsers if frame.header.critical else []:
+            waits = browser.behind or browser.asked or browser.head_asked or browser.answers
+            if not waits and browser.session.seat is None and browser.reader.epoch == frame.header.epoch:
+                assert browser.reader.next is not None
+                assert browser.reader.next > frame.header.last, "a critical event is not given at once"
+
+    @rule(seconds=st.sampled_from([0.05, 0.1, 0.2, 0.5, 1.0, 4.0, 11.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.worker.now += seconds
+        self.drive()
+
+    @rule(pick=st.integers(0, 100), back=st.integers(0, 9))
+    @precondition(lambda self: self.browsers)
+    def acks(self, pick: int, back: int) -> None:
+        browser = self.browsers[pick % len(self.browsers)]
+        if browser.reader.next is not None and browser.reader.next > 1:
+            browser.session.ack(max(0, browser.reader.next - 1 - back))
+            browser.session.judge(browser.feed, self.worker.now)
+            if not browser.session.pace.full:
+                browser.feed.stand(browser.session)
 
     @rule(pick=st.integers(0, 100))
     @precondition(lambda self: self.browsers)
@@ -272,14 +327,21 @@ class Edge(RuleBasedStateMachine):
         self.worker.publish(2)
         for browser in self.browsers:
             browser.reads = True
+            browser.session.ack(10_000)
         self.beacon(lost=False)
         self.settle("with a beacon")
+        for _ in range(12):  # each pace takes 3 s to rise
+            self.worker.now += 1.0
+            self.drive()
         assert self.worker.current is not None
         life = self.worker.lives[self.worker.current]
         for browser in self.browsers:
             reader = browser.reader
+            assert browser.session.seat is not None, "it is not in step again"
             assert (reader.epoch, reader.next) == (life.epoch, life.head + 1), "a browser has not caught up"
             assert browser.session.skipped == reader.told_not_given
+            assert browser.session.lagged == reader.told_too_slow
+            assert not reader.owed
             assert browser.feed.given(browser.session) == browser.in_step
             if browser.session.variant == NATIVE:
                 assert reader.hello is not None
@@ -288,21 +350,26 @@ class Edge(RuleBasedStateMachine):
         for _ in range(MAX_ROUNDS):
             while self.in_flight:
                 self.arrive()
+            self.worker.now += 1.0  # each pace has a tick in it
             self.drive()
-            feed = self.hub.feed(CHANNEL)
-            for cohort in feed.cohorts() if feed is not None else []:
-                while self.give(cohort, 2):
-                    pass
+            self.give_all()
             for browser in self.browsers:
                 browser.ask(self.worker)
                 browser.answer()
             if not any(browser.answers or browser.asked for browser in self.browsers):
-                return
+                self.worker.now += 1.0
+                self.drive()
+                if not any(browser.asked for browser in self.browsers):
+                    return
         raise AssertionError(f"edge and worker go round in circles {when}")
 
 
 TestWhateverHappensOnTheWay = Edge.TestCase
-TestWhateverHappensOnTheWay.settings = settings(max_examples=150, stateful_step_count=40)
+TestWhateverHappensOnTheWay.settings = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # making it small takes longer than a test may
+)
 
 
 # --- each rule of the table, on its own ---------------------------------------------------------------
@@ -311,7 +378,7 @@ TestWhateverHappensOnTheWay.settings = settings(max_examples=150, stateful_step_
 def joined(worker: Worker, variant: Variant = NATIVE, since: Since = None) -> Browser:
     """A browser that has joined and been given all there is."""
     session = Session(CHANNEL, variant, "c1", since, GREETING)
-    browser = Browser(Reader(worker, session), Feed(CHANNEL, RingSection()))
+    browser = Browser(Reader(worker, session), Feed(CHANNEL, RingSection(), MAX_LAG_S))
     while browser.head_asked or browser.asked or browser.answers:
         browser.ask(worker)
         browser.answer()
@@ -321,9 +388,9 @@ def joined(worker: Worker, variant: Variant = NATIVE, since: Since = None) -> Br
 def test_nothing_is_given_before_the_worker_has_answered() -> None:
     worker = Worker()
     session = Session(CHANNEL, NATIVE, "c1", None, GREETING)
-    browser = Browser(Reader(worker, session), Feed(CHANNEL, RingSection()))
-    browser.feed.add(Delivery.of_frame(worker.publish(3)))
-    assert session.step(browser.feed) is None
+    browser = Browser(Reader(worker, session), Feed(CHANNEL, RingSection(), MAX_LAG_S))
+    browser.feed.add(Delivery.of_frame(worker.publish(3)), 0.0)
+    assert session.step(browser.feed, 0.0, idle=True) is None
     assert not session.waiting
 
 
@@ -350,7 +417,7 @@ def test_a_browser_that_is_early_waits_and_then_gets_everything() -> None:
     assert browser.reader.hello is not None
     assert (browser.reader.hello["epoch"], browser.reader.hello["seq"]) == (None, 0)
     assert browser.session.waiting
-    browser.feed.add(Delivery.of_frame(worker.publish(2)))
+    browser.feed.add(Delivery.of_frame(worker.publish(2)), 0.0)
     browser.drive()
     assert not browser.session.waiting
     assert browser.reader.next == 3
@@ -375,14 +442,14 @@ def test_since(since: Since, resumed: bool | None, first: int) -> None:
     worker.publish(10)
     worker.trim(2)
     session = Session(CHANNEL, NATIVE, "c", since, GREETING)
-    feed = Feed(CHANNEL, RingSection())
+    feed = Feed(CHANNEL, RingSection(), MAX_LAG_S)
     epoch = since.epoch if isinstance(since, Position) else None
     head = worker.head(HeadRequest(1, CHANNEL, epoch))
     (hello,) = session.on_head(head)
     assert isinstance(hello, Say)
     assert json.loads(hello.message)["resumed"] is resumed
-    feed.learn(1, 10)
-    assert session.step(feed) == (Fetch(1, first) if first <= 10 else None)
+    feed.learn(1, 10, 0.0)
+    assert session.step(feed, 0.0, idle=True) == (Fetch(1, first) if first <= 10 else None)
 
 
 def test_a_returning_browser_gets_the_end_of_the_old_life_and_then_the_new_one() -> None:
@@ -402,13 +469,13 @@ def test_a_gap_in_the_live_frames_is_filled_from_history_and_live_goes_on() -> N
     worker.publish(1)
     browser = joined(worker)
     worker.publish(3)  # lost
-    browser.feed.add(Delivery.of_frame(worker.publish(2)))
+    browser.feed.add(Delivery.of_frame(worker.publish(2)), 0.0)
     browser.drive()
     assert browser.asked == Fetch(1, 2)
     browser.ask(worker)
     browser.answer()
     assert browser.reader.next == 7
-    browser.feed.add(Delivery.of_frame(worker.publish(1)))
+    browser.feed.add(Delivery.of_frame(worker.publish(1)), 0.0)
     browser.drive()
     assert (browser.reader.next, browser.asked) == (8, None)
 
@@ -418,14 +485,14 @@ def test_a_lost_tail_is_found_by_a_beacon() -> None:
     worker.publish(1)
     browser = joined(worker)
     worker.publish(3)
-    assert browser.feed.learn(1, 4)
+    assert browser.feed.learn(1, 4, 0.0)
     browser.drive()
     assert browser.asked == Fetch(1, 2)
 
 
 def said(browser: Browser, page: Page) -> list[dict[str, object]]:
     """Have a page arrive; return what is said of it."""
-    actions = browser.session.on_page(page, None, browser.feed)
+    actions = browser.session.on_page(page, None, browser.feed, browser.now)
     return [json.loads(action.message) for action in actions if isinstance(action, Say)]
 
 
@@ -445,8 +512,8 @@ def test_what_is_damaged_behind_what_is_no_longer_held_is_told_apart() -> None:
     worker.publish(1)
     browser = joined(worker)
     worker.publish(8)
-    browser.feed.learn(1, 9)
-    assert browser.session.step(browser.feed) == Fetch(1, 2)
+    browser.feed.learn(1, 9, worker.now)
+    assert browser.session.step(browser.feed, browser.now) == Fetch(1, 2)
     worker.trim(3)
     worker.damage(4, 2)
     assert said(browser, worker.page(PageRequest(1, CHANNEL, 1, 2))) == [
@@ -460,7 +527,7 @@ def test_what_is_damaged_behind_what_is_no_longer_held_is_told_apart() -> None:
         },
         {"type": "lag", "scanId": "demo", "skippedMessages": 2, "from": 4, "to": 5, "reason": "damaged"},
     ]
-    assert browser.session.step(browser.feed) == Fetch(1, 6)
+    assert browser.session.step(browser.feed, browser.now) == Fetch(1, 6)
 
 
 def test_a_worker_whose_journal_went_back_is_not_asked_again_and_again() -> None:
@@ -468,13 +535,13 @@ def test_a_worker_whose_journal_went_back_is_not_asked_again_and_again() -> None
     worker.publish(9)
     browser = joined(worker)
     worker.publish(3)
-    browser.feed.learn(1, 12)
-    assert browser.session.step(browser.feed) == Fetch(1, 10)
+    browser.feed.learn(1, 12, worker.now)
+    assert browser.session.step(browser.feed, browser.now) == Fetch(1, 10)
     worker.go_back(5)
     assert said(browser, worker.page(PageRequest(1, CHANNEL, 1, 10))) == []
-    assert browser.session.step(browser.feed) is None
-    browser.feed.add(Delivery.of_frame(worker.publish(1)))
-    assert browser.session.step(browser.feed) == Fetch(1, 10)
+    assert browser.session.step(browser.feed, browser.now) is None
+    browser.feed.add(Delivery.of_frame(worker.publish(1)), worker.now)
+    assert browser.session.step(browser.feed, browser.now) == Fetch(1, 10)
     assert said(browser, worker.page(PageRequest(1, CHANNEL, 1, 10))) == [
         {"type": "reset", "scan_id": "demo", "epoch": 2, "reason": "went_back"}
     ]
@@ -487,7 +554,7 @@ def test_what_is_no_longer_held_is_told_by_number() -> None:
     browser.reads = False
     worker.publish(10)
     worker.trim(7)
-    browser.feed.learn(1, 12)
+    browser.feed.learn(1, 12, 0.0)
     browser.reads = True
     browser.drive()
     browser.ask(worker)
@@ -503,7 +570,7 @@ def test_when_nothing_is_held_all_of_it_is_told_as_skipped() -> None:
     browser = joined(worker)
     worker.publish(10)
     worker.trim(12)
-    browser.feed.learn(1, 12)
+    browser.feed.learn(1, 12, 0.0)
     browser.drive()
     browser.ask(worker)
     browser.answer()
@@ -517,7 +584,7 @@ def test_what_is_gone_of_the_old_life_is_told_before_the_reset() -> None:
     worker.publish(10)
     worker.trim(12)
     worker.begin()
-    browser.feed.add(Delivery.of_frame(worker.publish(1)))
+    browser.feed.add(Delivery.of_frame(worker.publish(1)), 0.0)
     browser.drive()
     browser.ask(worker)
     browser.answer()
@@ -529,9 +596,9 @@ def test_a_page_ends_inside_a_live_frame() -> None:
     worker = Worker(page_events=2)
     worker.publish(1)
     browser = joined(worker)
-    browser.feed.add(Delivery.of_frame(worker.publish(3)))
+    browser.feed.add(Delivery.of_frame(worker.publish(3)), 0.0)
     worker.publish(1)
-    browser.feed.learn(1, 5)
+    browser.feed.learn(1, 5, 0.0)
     browser.drive()
     while browser.asked:
         browser.ask(worker)
@@ -542,10 +609,10 @@ def test_a_page_ends_inside_a_live_frame() -> None:
 def test_a_worker_that_lost_its_memory_does_not_make_a_slow_browser_begin_again() -> None:
     worker = Worker(page_events=2)
     browser = joined(worker)
-    browser.feed.add(Delivery.of_frame(worker.publish(2)))
+    browser.feed.add(Delivery.of_frame(worker.publish(2)), 0.0)
     browser.drive()
     worker.publish(5)  # lost, and told by a beacon
-    browser.feed.learn(1, 7)
+    browser.feed.learn(1, 7, 0.0)
     browser.drive()
     worker.restart()
     for _ in range(10):
@@ -553,7 +620,7 @@ def test_a_worker_that_lost_its_memory_does_not_make_a_slow_browser_begin_again(
         browser.answer()
     assert browser.pages == 1, "it keeps asking a worker that knows nothing"
     assert browser.reader.next == 3
-    browser.feed.add(Delivery.of_frame(worker.publish(1)))
+    browser.feed.add(Delivery.of_frame(worker.publish(1)), 0.0)
     browser.drive()
     browser.ask(worker)
     browser.answer()
@@ -565,7 +632,7 @@ def test_heroforge_gets_what_comes_after_it_joined() -> None:
     worker.publish(5)
     browser = joined(worker, variant=HEROFORGE)
     assert browser.reader.hello is None
-    browser.feed.add(Delivery.of_frame(worker.publish(2)))
+    browser.feed.add(Delivery.of_frame(worker.publish(2)), 0.0)
     browser.drive()
     assert browser.reader.next == 8
     assert browser.pages == 0
@@ -576,7 +643,7 @@ def test_heroforge_is_told_of_an_unknown_channel_and_gets_it_when_it_begins() ->
     browser = joined(worker, variant=HEROFORGE)
     assert browser.reader.not_found
     assert browser.session.waiting
-    browser.feed.add(Delivery.of_frame(worker.publish(2)))
+    browser.feed.add(Delivery.of_frame(worker.publish(2)), 0.0)
     browser.drive()
     assert browser.reader.next == 3
 
@@ -585,14 +652,14 @@ def test_heroforge_lag_has_its_field_names() -> None:
     worker = Worker()
     worker.publish(5)
     session = Session("report/r1", HEROFORGE, "c", None, GREETING)
-    feed = Feed("report/r1", RingSection())
+    feed = Feed("report/r1", RingSection(), MAX_LAG_S)
     session.on_head(HeadReply(1, "report/r1", 1, 5, 1))
-    feed.learn(1, 12)
-    assert session.step(feed) == Fetch(1, 6)
+    feed.learn(1, 12, 0.0)
+    assert session.step(feed, 0.0, idle=True) == Fetch(1, 6)
     worker.publish(7)
     worker.trim(9)
     page = worker.page(PageRequest(1, CHANNEL, 1, 6))
-    lag, events = session.on_page(page, Delivery.of_page(page), feed)
+    lag, events = session.on_page(page, Delivery.of_page(page), feed, 0.0)
     assert isinstance(lag, Say)
     assert json.loads(lag.message) == {"type": "lag", "skippedMessages": 4, "reportId": "r1"}
     assert isinstance(events, Deliver)
@@ -601,3 +668,181 @@ def test_heroforge_lag_has_its_field_names() -> None:
 @pytest.mark.parametrize(("channel", "code"), [("scan/a", SCAN_COMPLETED), ("report/a", REPORT_COMPLETED)])
 def test_how_it_ends(channel: str, code: object) -> None:
     assert Session(channel, HEROFORGE, "c", None, GREETING).completed() is code
+
+
+# --- slow browsers ------------------------------------------------------------------------------------
+
+
+def come(browser: Browser, *, count: int = 1, critical: bool = False) -> None:
+    """A frame is published, and comes."""
+    worker = browser.reader.worker
+    browser.feed.add(Delivery.of_frame(worker.publish(count, critical=critical)), worker.now)
+    browser.drive()
+
+
+def at(browser: Browser, now: float) -> None:
+    browser.reader.worker.now = now
+    browser.drive()
+
+
+def stalled() -> Browser:
+    """One that has stopped reading at 0 s, is at the lowest pace at 1 s, and has been given event 2."""
+    worker = Worker()
+    worker.publish(1)
+    browser = joined(worker)
+    browser.reads = False
+    for tenths in range(11):
+        worker.now = tenths / 10
+        come(browser)
+    assert browser.session.pace.per_s == 1
+    assert browser.reader.next == 3
+    return browser
+
+
+def test_one_that_reads_again_is_given_all_at_the_ticks_of_its_pace_in_one_message_each() -> None:
+    browser = stalled()
+    browser.reads = True
+    at(browser, 1.2)
+    assert browser.reader.next == 13, "what was due at the tick of 1 s"
+    for tenths in range(13, 20):
+        browser.reader.worker.now = tenths / 10
+        come(browser)
+        assert browser.reader.next == 13
+    at(browser, 2.0)
+    assert browser.reader.next == 20
+    assert browser.pages == 1, "of what was before it came"
+    assert browser.session.skipped == 0
+
+
+def test_what_is_critical_does_not_wait_for_a_tick() -> None:
+    browser = stalled()
+    browser.reads = True
+    at(browser, 1.2)
+    browser.reader.worker.now = 1.3
+    come(browser)
+    assert browser.reader.next == 13
+    come(browser, critical=True)
+    assert browser.reader.next == 15, "and what was before it comes along"
+    come(browser)
+    assert browser.reader.next == 15
+
+
+def test_the_pace_rises_by_itself_until_it_is_in_step_again() -> None:
+    browser = stalled()
+    browser.reads = True
+    paces = []
+    for seconds in range(2, 15):
+        at(browser, float(seconds))
+        paces.append(browser.session.pace.per_s)
+    assert sorted(set(paces)) == [1, 2, 5, 10]
+    assert paces == sorted(paces)
+    assert browser.session.seat is not None
+
+
+def test_past_the_lag_it_is_told_what_is_left_out_given_what_is_critical_and_the_newest() -> None:
+    browser = stalled()
+    worker = browser.reader.worker
+    come(browser, critical=True)  # 13
+    come(browser, count=3)  # 14 to 16
+    worker.now = 12.0
+    come(browser, count=2)  # 17, 18: the newest
+    browser.reads = True
+    said: list[object] = []
+    take = browser.reader.take
+
+    def noting(action: Deliver | Say) -> None:
+        if isinstance(action, Say):
+            said.append(json.loads(action.message))
+        else:
+            said.append((action.delivery.first, action.delivery.last))
+        take(action)
+
+    browser.reader.take = noting  # type: ignore[method-assign]
+    browser.drive()
+    lag = {
+        "type": "lag",
+        "scanId": "demo",
+        "skippedMessages": 13,
+        "from": 3,
+        "to": 16,
+        "reason": "too_slow",
+    }
+    assert said == [lag, (13, 13), (17, 18)]
+    assert (browser.session.skipped, browser.session.lagged) == (13, 13)
+    assert browser.reader.next == 19
+
+
+def test_a_critical_frame_of_a_lag_waits_until_the_one_before_is_taken() -> None:
+    browser = stalled()
+    worker = browser.reader.worker
+    for _ in range(3):
+        come(browser, critical=True)
+    worker.now = 12.0
+    come(browser)
+    for owed in (3, 2, 1, 0):
+        browser.behind = False  # it takes one message a time
+        browser.drive()
+        assert len(browser.reader.owed) == owed
+        assert browser.session.seat is None
+    browser.behind, browser.reads = False, True
+    browser.drive()
+    assert browser.reader.next == 17
+
+
+def test_one_that_still_reads_what_was_before_it_came_is_given_all_of_it_however_late() -> None:
+    worker = Worker(page_events=2)
+    worker.publish(4)
+    browser = joined(worker)
+    slow = Browser(Reader(worker, Session(CHANNEL, NATIVE, "s", None, GREETING)), browser.feed)
+    slow.reads = False
+    for seconds in range(0, 40, 2):
+        worker.now = float(seconds)
+        come(browser)
+        slow.behind = slow.behind and seconds % 10 != 0
+        slow.drive()
+        slow.ask(worker)
+        slow.answer()
+    assert slow.session.skipped == 0
+    assert slow.reader.next is not None
+    assert 3 <= slow.reader.next < browser.reader.worker.lives[1].head
+
+
+def test_one_at_full_pace_for_whom_history_was_slow_misses_nothing() -> None:
+    worker = Worker(page_events=100)
+    worker.publish(1)
+    browser = joined(worker)
+    worker.publish(2)  # lost
+    come(browser)
+    assert browser.asked == Fetch(1, 2)
+    for seconds in range(1, 30):
+        worker.now = float(seconds)
+        come(browser)
+    while browser.asked:
+        browser.ask(worker)
+        browser.answer()
+    assert browser.session.skipped == 0
+    assert browser.reader.next == worker.lives[1].head + 1
+
+
+def test_one_whose_acks_are_old_is_slowed_and_one_that_acks_nothing_is_not() -> None:
+    worker = Worker()
+    worker.publish(1)
+    acking, silent = joined(worker), joined(worker)
+    acking.session.ack(1)
+    for tenths in range(40):
+        worker.now = tenths / 10
+        for browser in (acking, silent):
+            browser.session.judge(browser.feed, worker.now)
+            if not browser.session.pace.full:
+                browser.feed.stand(browser.session)
+        frame = worker.publish(1)
+        for browser in (acking, silent):
+            browser.feed.add(Delivery.of_frame(frame), worker.now)
+            browser.drive()
+    assert silent.session.pace.full
+    assert not acking.session.pace.full
+    acking.session.ack(worker.lives[1].head)
+    for seconds in range(4, 20):
+        at(acking, float(seconds))
+    assert acking.session.pace.full
+    assert acking.session.seat is not None

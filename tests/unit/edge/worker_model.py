@@ -7,9 +7,11 @@ every event a reader gets can be compared with what was published under its numb
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import dataclass, field
 
-from pipeline.edge.session import Deliver, Say, Session
+from pipeline.edge.action import Deliver, Say
+from pipeline.edge.session import Session
 from pipeline.edge.variant import HEROFORGE, NATIVE
 from pipeline.frame import Frame
 from pipeline.wire import (
@@ -26,6 +28,7 @@ from pipeline.wire import (
 )
 
 CHANNEL = "scan/demo"
+MAX_LAG_S = 10.0
 
 
 def event(epoch: int, seq: int) -> bytes:
@@ -53,13 +56,26 @@ class Life:
 
 @dataclass
 class Worker:
-    """One channel's worker, across its restarts."""
+    """One channel's worker, across its restarts.
+
+    Attributes:
+        now: monotonic seconds, the same everywhere.
+        published_at: when each (epoch, seq) left.
+        criticals: (epoch, first, last) of each critical frame, in order.
+        merged: the events that were left out of their frame.
+        keyed: the events that are of one and the same state.
+    """
 
     page_events: int = 3
     current: int | None = None
     lives: dict[int, Life] = field(default_factory=dict)
     ends: dict[int, int] = field(default_factory=dict)
     last_epoch: int = 0
+    now: float = 0.0
+    published_at: dict[tuple[int, int], float] = field(default_factory=dict)
+    criticals: list[tuple[int, int, int]] = field(default_factory=list)
+    merged: set[tuple[int, int]] = field(default_factory=set)
+    keyed: set[tuple[int, int]] = field(default_factory=set)
 
     def begin(self) -> None:
         """A new life; the one before stays readable."""
@@ -67,14 +83,25 @@ class Worker:
         self.current = self.last_epoch
         self.lives[self.current] = Life(self.current)
 
-    def publish(self, count: int, merged: int = 0) -> FrameMessage:
-        """Publish a frame over `count` events, of which the first `merged` are left out."""
+    def publish(self, count: int, merged: int = 0, *, critical: bool = False) -> FrameMessage:
+        """Publish a frame over `count` events.
+
+        The first `merged` are left out, for the next one is of the same state; critical ones merge nothing.
+        """
         if self.current is None or self.lives[self.current].cut:
             self.begin()
         assert self.current is not None
         life = self.lives[self.current]
         first, last = life.head + 1, life.head + count
         life.head = self.ends[life.epoch] = last
+        if critical:
+            self.criticals.append((life.epoch, first, last))
+            merged = 0
+        for seq in range(first, last + 1):
+            self.published_at[life.epoch, seq] = self.now
+        self.merged |= {(life.epoch, seq) for seq in range(first, first + merged)}
+        if not critical:
+            self.keyed |= {(life.epoch, seq) for seq in range(first, first + merged + 1)}
         kept = range(first + merged, last + 1)
         frame = Frame(
             CHANNEL,
@@ -84,6 +111,8 @@ class Worker:
             tuple(event(life.epoch, seq) for seq in kept),
             merged=merged,
             at=tuple(seq - first for seq in kept) if merged else (),
+            critical=critical,
+            state=() if critical else ((0, "state"),),
         )
         return decode_frame(encode_frame(frame))
 
@@ -176,6 +205,7 @@ class Reader:
         next: the event it must get, or be told of, next; None when it may begin anywhere.
         told_not_given: events it was told it is not given.
         told_since: how many of these since it was last given some.
+        owed: (epoch, first, last) of the critical frames of a lag, which come before anything else.
     """
 
     worker: Worker
@@ -184,6 +214,9 @@ class Reader:
     next: int | None = 1
     told_not_given: int = 0
     told_since: int = 0
+    told_too_slow: int = 0
+    owed: deque[tuple[int, int, int]] = field(default_factory=deque)
+    lag_from: int = 0
     hello: dict[str, object] | None = None
     not_found: bool = False
 
@@ -214,7 +247,9 @@ class Reader:
             if epoch != self.epoch:  # HeroForge's wire has no word for a new life
                 assert self.epoch is None or epoch > self.epoch
                 assert first - 1 <= self.told_since
-                self.epoch, self.next = epoch, first
+                self.epoch = epoch
+                if not self.owed:
+                    self.next = first
             self.told_since = 0
         else:
             (payload,) = payloads
@@ -225,10 +260,18 @@ class Reader:
             offsets = batch.get("at", list(range(len(events))))
             self.epoch = epoch if self.epoch is None else self.epoch
         assert epoch == self.epoch, f"events of life {epoch} in life {self.epoch}"
-        assert first == self.next, f"event {first} came where {self.next} was due"
+        if self.owed:
+            assert (epoch, first, last) == self.owed.popleft()
+        else:
+            assert first == self.next, f"event {first} came where {self.next} was due"
+            self.next = last + 1
         assert len(events) + merged == last - first + 1
         assert [json.loads(event(epoch, first + offset)) for offset in offsets] == events
-        self.next = last + 1
+        given = {first + offset for offset in offsets}
+        latest = max((seq for seq in given if (epoch, seq) in self.worker.keyed), default=0)
+        for seq in set(range(first, last + 1)) - given:
+            assert (epoch, seq) in self.worker.keyed, "only state events are merged"
+            assert seq < latest or (epoch, seq) in self.worker.merged
         return len(payloads)
 
     def _said(self, message: dict[str, object]) -> None:
@@ -243,17 +286,16 @@ class Reader:
             skipped = message["skippedMessages"]
             assert isinstance(skipped, int)
             assert skipped > 0
-            assert self.next is not None
+            too_slow = self.session.lagged != self.told_too_slow
+            self._told_not_given(skipped, too_slow=too_slow)
             if self.session.variant == NATIVE:
-                assert message["from"] == self.next
-                assert message["to"] == self.next + skipped - 1
+                assert (message["reason"] == "too_slow") == too_slow
+                assert message["to"] == (self.next or 0) - 1
+                assert message["from"] == self.lag_from
             if message.get("reason") == "damaged":
                 assert self.epoch is not None
-                told = range(self.next, self.next + skipped)
+                told = range(self.lag_from, self.lag_from + skipped)
                 assert self.worker.lives[self.epoch].damaged.issuperset(told), "only what is damaged"
-            self.next += skipped
-            self.told_not_given += skipped
-            self.told_since += skipped
         elif message["type"] == "reset":
             epoch = message["epoch"]
             assert isinstance(epoch, int)
@@ -265,6 +307,33 @@ class Reader:
         else:
             assert message["message"] == "Scan channel not found"
             self.not_found = True
+
+    def _told_not_given(self, skipped: int, *, too_slow: bool) -> None:
+        assert self.next is not None
+        assert not self.owed
+        self.lag_from = self.next
+        self.told_not_given += skipped
+        self.told_since += skipped
+        if not too_slow:
+            self.next += skipped
+            return
+        self.told_too_slow += skipped
+        upto, epoch = self.session._next, self.session._epoch
+        assert epoch is not None
+        if epoch != self.epoch:  # HeroForge's wire: the new life has begun with this
+            assert self.session.variant == HEROFORGE
+            self.lag_from = 1
+        came = self.worker.published_at[epoch, self.lag_from]
+        assert self.worker.now - came > MAX_LAG_S * 39 / 40, "it was not that old; a step of ages is allowed"
+        self.owed.extend(
+            critical
+            for critical in self.worker.criticals
+            if critical[0] == epoch and self.lag_from <= critical[2] < upto
+        )
+        assert all(first >= self.lag_from for _, first, _ in self.owed)
+        owed = sum(last + 1 - first for _, first, last in self.owed)
+        assert skipped == upto - self.lag_from - owed, "what is skipped, and what is owed, is all there is"
+        self.next = upto
 
 
 def text_payloads(data: bytes) -> list[bytes]:

@@ -19,6 +19,7 @@ from pipeline.up.plan import (
     number_of_shards,
     owners,
     programs,
+    succession,
 )
 
 PLACE = Place(run_dir=Path("/run/x"), data_dir=Path("/data/x"), shards=4)
@@ -40,8 +41,7 @@ def test_one_of_each_by_default() -> None:
     worker, ingest, edge = found
     assert (value(worker, "--data-dir"), value(worker, "--own")) == ("/data/x", "0,1,2,3")
     assert value(ingest, "--index") == "0"
-    assert value(edge, "--port") == "8800"
-    assert "--share-port" not in edge.arguments
+    assert (value(edge, "--port"), value(edge, "--index"), edge.listen_fd) == ("8800", "0", None)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
@@ -63,12 +63,31 @@ def test_who_owns_which_shard() -> None:
 
 
 def test_several_edges_share_the_port_and_several_ingests_are_numbered() -> None:
-    found = programs(UpConfig(stages=StagesSection(ingests=2, edges=3, port=81)), PLACE, ())
+    found = programs(UpConfig(stages=StagesSection(ingests=2, edges=3, port=81)), PLACE, (), [7, 8, 9])
     edges = [program for program in found if program.stop_group == EDGE]
-    assert len(edges) == 3
-    assert all("--share-port" in edge.arguments and value(edge, "--port") == "81" for edge in edges)
+    assert [(value(edge, "--index"), value(edge, "--port"), edge.listen_fd) for edge in edges] == [
+        ("0", "81", 7),
+        ("1", "81", 8),
+        ("2", "81", 9),
+    ]
     assert [value(program, "--index") for program in found if program.stop_group == INGEST] == ["0", "1"]
     assert len({program.name for program in found}) == len(found)
+
+
+def test_an_edge_is_followed_by_one_that_takes_its_socket_and_a_free_index() -> None:
+    found = programs(UpConfig(stages=StagesSection(edges=2, workers=2)), PLACE, (), [7, 8])
+    pairs = succession([*found, demo(PLACE)])
+    assert [(old.name, new.name) for old, new in pairs] == [
+        ("throttle-batch-0", "throttle-batch-0"),
+        ("throttle-batch-1", "throttle-batch-1"),
+        ("ingest-0", "ingest-0"),
+        ("edge-0", "edge-2"),
+        ("edge-1", "edge-0"),
+    ]
+    assert [(value(new, "--index"), new.listen_fd) for _, new in pairs[3:]] == [("2", 7), ("0", 8)]
+    again = succession([new for _, new in pairs])
+    assert [(old.name, new.name) for old, new in again[3:]] == [("edge-2", "edge-1"), ("edge-0", "edge-2")]
+    assert [new.listen_fd for _, new in again[3:]] == [7, 8]
 
 
 def test_each_stage_gets_its_config_file_and_what_is_handed_on() -> None:

@@ -1,0 +1,33 @@
+"""What a `session` wants done; the shell does it at once. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pipeline.edge.delivery import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Send these events."""
+
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send one message: its JSON."""
+
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask history for the events of `epoch` from `first` on; the answer goes to `on_page`."""
+
+    epoch: int
+    first: int
+
+
+Action: TypeAlias = Deliver | Say | Fetch

@@ -1,0 +1,195 @@
+"""How an edge is reached, and how it lets go: the config sections of its HTTP side. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+
+import msgspec
+
+
+class HttpSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Where browsers find the edge."""
+
+    address: Annotated[
+        str,
+        msgspec.Meta(
+            description="The address to listen on. There are no accounts, so it must be a loopback address."
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, msgspec.Meta(ge=0, le=65_535, description="The port to listen on; 0 takes any free one.")
+    ] = 8800
+    share_port: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Listen with SO_REUSEPORT, so that several edges serve one port and the kernel "
+            "spreads the connections."
+        ),
+    ] = False
+    certificate: Annotated[
+        str,
+        msgspec.Meta(
+            description="PEM file of the certificate and its chain: https and wss instead of http and ws. "
+            "Empty for none."
+        ),
+    ] = ""
+    key: Annotated[
+        str, msgspec.Meta(description="PEM file of the certificate's private key, without a pass phrase.")
+    ] = ""
+    base_path: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^/([A-Za-z0-9._~-]+/)*$",
+            description="The path everything is below, for a proxy that passes it on; it ends with a slash.",
+        ),
+    ] = "/"
+    hosts: Annotated[
+        list[str],
+        msgspec.Meta(
+            max_length=64,
+            description="Host names, without port, under which the edge may be asked for besides loopback "
+            "names. A forwarded request must name one of them.",
+            examples=[["scans.example.org"]],
+        ),
+    ] = []
+    trusted_proxies: Annotated[
+        list[str],
+        msgspec.Meta(
+            max_length=64,
+            description="Addresses or networks of proxies whose forwarded headers are believed; from anybody "
+            "else they are refused. There are no accounts: whoever the proxy lets through sees every scan.",
+            examples=[["127.0.0.1", "::1"]],
+        ),
+    ] = []
+
+    def problems(self) -> list[str]:
+        """Return what is wrong between keys, one line each."""
+        found = []
+        if not is_loopback(self.address):
+            found.append(
+                f"[http] address = {self.address!r}: must be a loopback address (127.0.0.1, ::1 or "
+                f"localhost): there are no accounts, so anybody who can reach it could watch every scan"
+            )
+        if bool(self.certificate) != bool(self.key):
+            missing = "key" if self.certificate else "certificate"
+            found.append(f"[http] {missing}: is missing; certificate and key belong together")
+        for text in self.trusted_proxies:
+            try:
+                networks([text])
+            except ValueError as error:
+                found.append(f"[http] trusted_proxies: {text!r} is no address or network: {error}")
+        if self.trusted_proxies and not self.hosts:
+            found.append(
+                "[http] trusted_proxies: needs hosts, the names browsers ask for; without one every "
+                "forwarded request is refused"
+            )
+        return found
+
+
+class RequestsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks too fast, and who does not finish asking."""
+
+    header_timeout_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=3600,
+            description="A new connection whose first request is not there, headers and TLS handshake "
+            "included, after so long is closed.",
+            extra={"unit": "s"},
+        ),
+    ] = 10.0
+    body_timeout_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=3600,
+            description="A request whose body is not there after so long is cut off.",
+            extra={"unit": "s"},
+        ),
+    ] = 30.0
+    idle_timeout_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=3600,
+            description="A connection that waits so long for its next request is closed.",
+            extra={"unit": "s"},
+        ),
+    ] = 75.0
+    max_unfinished: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="New connections whose first request is not there yet; past it the one that waits "
+            "longest is closed.",
+            extra={"unit": "connections"},
+        ),
+    ] = 2_000
+    connects_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            le=1_000_000,
+            description="Streams an address may open; faster than that, past connect_burst, it gets 429 with "
+            "Retry-After.",
+            extra={"unit": "connections/s"},
+        ),
+    ] = 500.0
+    connect_burst: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Streams an address may open at once, as all do after a restart.",
+            extra={"unit": "connections"},
+        ),
+    ] = 10_000
+
+
+class DrainSection(msgspec.Struct, frozen=True, kw_only=True):
+    """How an edge that is told to stop lets its browsers go."""
+
+    grace_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            le=3600,
+            description="How long it still takes connections while /readyz is red, for a load balancer that "
+            "asks every so often.",
+            extra={"unit": "s"},
+        ),
+    ] = 0.0
+    window_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            le=3600,
+            description="Over how long many browsers are spread when they are sent away; a few leave "
+            "sooner, 200 a second.",
+            extra={"unit": "s"},
+        ),
+    ] = 2.0
+
+
+def networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
+    """Return the networks that texts name, an address being one of its own.
+
+    Raises:
+        ValueError: one names none, or has bits set beyond its length.
+    """
+    return [ip_network(text) for text in texts]
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address, without port and brackets, means this machine only."""
+    if host.lower() in {"localhost", "::1"}:
+        return True
+    parts = host.split(".")
+    return len(parts) == 4 and parts[0] == "127" and all(map(_is_octet, parts))
+
+
+def _is_octet(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255

@@ -1,0 +1,98 @@
+"""The edge behind nginx, set up as OPERATIONS.md says: with the path taken away, and with it passed on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from pipeline import Emitter
+from tests.e2e.test_up import free_port
+from tests.harness import PATIENCE, Pipeline, deadline
+
+OPERATIONS = Path(__file__).parents[2] / "docs" / "OPERATIONS.md"
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not Path(NGINX).exists(), reason="nginx is not installed"),
+]
+
+
+def location(port: int, *, takes_away: bool) -> str:
+    """Return the documented `location`, but for the password, and with the edge's port."""
+    [told] = re.findall(r"```nginx\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
+    told = re.sub(r".*auth_basic.*\n", "", told)
+    target = f"http://127.0.0.1:{port}/" if takes_away else f"http://127.0.0.1:{port}"
+    changed = told.replace("http://127.0.0.1:8800/", target)
+    assert changed != told
+    return str(changed)
+
+
+@contextmanager
+def nginx(place: Path, port: int, inside: str) -> Iterator[None]:
+    """Run nginx on a port, with these lines in its server."""
+    config = place / "nginx.conf"
+    config.write_text(
+        f"daemon off; master_process off; pid {place}/nginx.pid; error_log stderr; events {{}}\n"
+        f"http {{ access_log off; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;\n"
+        f"fastcgi_temp_path {place}/fcgi; uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;\n"
+        'map $http_upgrade $connection_upgrade { default upgrade; "" ""; }\n'
+        f"server {{ listen 127.0.0.1:{port};\n{inside}\n}} }}\n"
+    )
+    process = subprocess.Popen([NGINX, "-p", str(place), "-c", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait(20 * PATIENCE)
+
+
+@pytest.mark.parametrize("takes_away", [True, False])
+def test_a_page_below_a_path_of_nginxs_follows_a_scan(pipeline: Pipeline, takes_away: bool) -> None:
+    port = free_port()
+    base = "/" if takes_away else "/scans/"
+    edge = f'[http]\nbase_path = "{base}"\nhosts = ["127.0.0.1"]\ntrusted_proxies = ["127.0.0.1"]\n'
+    pipeline.start(config={"edge": edge})
+    place = pipeline.run_dir.parent
+    public = f"127.0.0.1:{port}"
+    with nginx(place, port, location(pipeline.port, takes_away=takes_away)):
+        page = get(f"http://{public}/scans/")
+        assert 'src="static/app.js"' in page
+        assert "import" in get(f"http://{public}/scans/static/app.js")
+        with connect(
+            f"ws://{public}/scans/ws/scans/demo",
+            origin=f"http://{public}",
+            compression=None,  # type: ignore[arg-type]
+        ) as browser:
+            assert json.loads(browser.recv(20 * PATIENCE))["type"] == "hello"
+            with Emitter("demo", run_dir=str(pipeline.run_dir)) as emitter:
+                emitter.emit({"type": "custom"})
+                emitter.flush(20 * PATIENCE)
+            assert json.loads(browser.recv(20 * PATIENCE))["events"] == [{"type": "custom"}]
+            [told] = json.loads(get(f"http://{public}/scans/api/connections"))["connections"]
+            assert (told["scans"], told["address"]) == (["demo"], "127.0.0.1")
+        with urllib.request.urlopen(f"http://{public}/scans/sse/scans/demo", timeout=20) as stream:
+            assert json.loads(stream.readline().removeprefix(b"data: "))["type"] == "hello"
+
+
+def get(url: str) -> str:
+    """Return the answer; nginx may not listen yet."""
+    end = deadline(20)
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=20 * PATIENCE) as response:
+                return str(response.read().decode())
+        except urllib.error.URLError as error:
+            if isinstance(error, urllib.error.HTTPError) or time.monotonic() > end:
+                raise
