@@ -513,7 +513,7 @@ def test_what_is_damaged_behind_what_is_no_longer_held_is_told_apart() -> None:
     browser = joined(worker)
     worker.publish(8)
     browser.feed.learn(1, 9, worker.now)
-    assert browser.session.step(browser.feed, browser.now) == Fetch(1, 2)
+    assert browser.session.step(browser.feed, browser.now, idle=True) == Fetch(1, 2)
     worker.trim(3)
     worker.damage(4, 2)
     assert said(browser, worker.page(PageRequest(1, CHANNEL, 1, 2))) == [
@@ -527,7 +527,7 @@ def test_what_is_damaged_behind_what_is_no_longer_held_is_told_apart() -> None:
         },
         {"type": "lag", "scanId": "demo", "skippedMessages": 2, "from": 4, "to": 5, "reason": "damaged"},
     ]
-    assert browser.session.step(browser.feed, browser.now) == Fetch(1, 6)
+    assert browser.session.step(browser.feed, browser.now, idle=True) == Fetch(1, 6)
 
 
 def test_a_worker_whose_journal_went_back_is_not_asked_again_and_again() -> None:
@@ -536,12 +536,12 @@ def test_a_worker_whose_journal_went_back_is_not_asked_again_and_again() -> None
     browser = joined(worker)
     worker.publish(3)
     browser.feed.learn(1, 12, worker.now)
-    assert browser.session.step(browser.feed, browser.now) == Fetch(1, 10)
+    assert browser.session.step(browser.feed, browser.now, idle=True) == Fetch(1, 10)
     worker.go_back(5)
     assert said(browser, worker.page(PageRequest(1, CHANNEL, 1, 10))) == []
-    assert browser.session.step(browser.feed, browser.now) is None
+    assert browser.session.step(browser.feed, browser.now, idle=True) is None
     browser.feed.add(Delivery.of_frame(worker.publish(1)), worker.now)
-    assert browser.session.step(browser.feed, browser.now) == Fetch(1, 10)
+    assert browser.session.step(browser.feed, browser.now, idle=True) == Fetch(1, 10)
     assert said(browser, worker.page(PageRequest(1, CHANNEL, 1, 10))) == [
         {"type": "reset", "scan_id": "demo", "epoch": 2, "reason": "went_back"}
     ]
