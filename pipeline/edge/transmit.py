@@ -6,6 +6,7 @@ version:
 - `WebSocketHandler.ws_connection.stream` and `HTTP1Connection.stream`: the connection's `IOStream`
 - `IOStream.socket`: non-blocking, and Tornado has nothing under way on it while its write buffer is empty
 - `IOStream._write_buffer`: false when nothing waits; None once the stream is closed
+- `IOStream._write_futures`: one deque for life, empty while nothing waits and once the stream is closed
 - `IOStream._total_write_done_index`: bytes the kernel took of those given to the stream
 - `IOStream.write` keeps a memoryview of what the kernel did not take, and copies nothing over 2,048 bytes;
   a write of nothing is done when everything before it is
@@ -50,6 +51,9 @@ class Transmitter:
     kernel_buffer_bytes: the socket's SO_SNDBUF.
 
     Attributes:
+        offer: gives whole messages to the socket, if nothing waits for it; returns how many bytes it took.
+            Give the rest, if any, to `write_rest`; after an error, all of it. A function of its own, for it
+            is called for each frame and browser: so it touches as little memory as can be.
         on_idle: each is called when everything that waited is with the kernel.
         messages: messages written by `write`; not what was taken by `offer`.
         bytes_sent: their bytes, framing included.
@@ -57,18 +61,17 @@ class Transmitter:
 
     __slots__ = (
         "_awaited",
-        "_send",
         "_stream",
         "_taken_at",
         "_taken_before",
         "bytes_sent",
         "messages",
+        "offer",
         "on_idle",
     )
 
     def __init__(self, stream: IOStream, kernel_buffer_bytes: int) -> None:
         self._stream = stream
-        self._send: Callable[[bytes | memoryview], int] | None = None
         self.on_idle: list[Callable[[], None]] = []
         self._awaited = False
         self._taken_before = 0
@@ -77,8 +80,7 @@ class Transmitter:
         self.bytes_sent = 0
         if stream.socket is not None:
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel_buffer_bytes)
-            if type(stream) is IOStream:
-                self._send = stream.socket.send
+        self.offer: Callable[[bytes], int] = _offer_by(stream)
         # A browser that has just answered a ping delays its acks by 40 ms, and Nagle's algorithm would hold
         # frames back for as long: every 5 s a critical one took 48 ms (benchmarks/critical_latency.py).
         stream.set_nodelay(True)
@@ -87,28 +89,6 @@ class Transmitter:
     def idle(self) -> bool:
         """Whether the connection is open, and nothing waits for the kernel to take it."""
         return not self._stream.closed() and not self._stream._write_buffer
-
-    def offer(self, data: bytes) -> int:
-        """Give whole messages to the socket, if nothing waits for it.
-
-        Returns:
-            How many bytes it took. Give the rest, if any, to `write_rest`; after an error, all of it.
-        """
-        if self._stream._write_buffer:
-            return 0
-        if self._send is None:
-            return self._offer_stream(data)
-        try:
-            return self._send(data)
-        except OSError:  # it would block, or it is closed, which the stream finds out for itself
-            return 0
-
-    def _offer_stream(self, data: bytes) -> int:
-        try:
-            self._stream.write(data)
-        except StreamClosedError:
-            return 0
-        return len(data)
 
     def write(self, data: bytes, messages: int = 1) -> None:
         """Write whole messages, framed before; a closed connection takes them nowhere."""
@@ -155,3 +135,31 @@ class Transmitter:
                 call()
         else:
             self.wait()
+
+
+def _offer_by(stream: IOStream) -> Callable[[bytes], int]:
+    """Return a transmitter's `offer`."""
+    waiting = stream._write_futures
+
+    def to_stream(data: bytes) -> int:
+        if waiting:
+            return 0
+        try:
+            stream.write(data)
+        except StreamClosedError:
+            return 0
+        return len(data)
+
+    if type(stream) is not IOStream or stream.socket is None:
+        return to_stream  # TLS, or closed already
+    send = stream.socket.send
+
+    def to_socket(data: bytes) -> int:
+        if waiting:
+            return 0
+        try:
+            return send(data)
+        except OSError:  # it would block, or it is closed, which the stream finds out for itself
+            return 0
+
+    return to_socket

@@ -228,25 +228,31 @@ def arm_edge(fuses: Sequence[Fuse]) -> None:
     from pipeline.edge.session import Session
     from pipeline.edge.transmit import Transmitter
 
-    def offer(self: Any, frames: bytes) -> int:
-        for fuse in fuses:
-            fuse.body = frames
-            fuse("before_write")
-            if fuse.due("torn_write"):
-                self._stream.socket.send(frames[: len(frames) // 2])
-                fuse.blow()
-        taken: int = offer_of_transmitter(self, frames)
-        for fuse in fuses:
-            fuse("after_write")
-        return taken
+    def begin(self: Any, stream: Any, *args: Any) -> None:
+        begin_of_transmitter(self, stream, *args)
+        offer_of_transmitter = self.offer
+
+        def offer(frames: bytes) -> int:
+            for fuse in fuses:
+                fuse.body = frames
+                fuse("before_write")
+                if fuse.due("torn_write"):
+                    stream.socket.send(frames[: len(frames) // 2])
+                    fuse.blow()
+            taken: int = offer_of_transmitter(frames)
+            for fuse in fuses:
+                fuse("after_write")
+            return taken
+
+        self.offer = offer
 
     def on_page(self: Any, *args: Any) -> Any:
         for fuse in fuses:
             fuse("before_page")
         return page_of_session(self, *args)
 
-    offer_of_transmitter, page_of_session = Transmitter.offer, Session.on_page
-    Transmitter.offer, Session.on_page = offer, on_page  # type: ignore[method-assign]
+    begin_of_transmitter, page_of_session = Transmitter.__init__, Session.on_page
+    Transmitter.__init__, Session.on_page = begin, on_page  # type: ignore[method-assign]
 
 
 ARM: dict[str, Callable[[Sequence[Fuse]], None]] = {

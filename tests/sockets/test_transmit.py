@@ -80,9 +80,12 @@ async def test_what_the_kernel_does_not_take_is_kept_without_a_copy_and_told_whe
     async with connected() as (handler, _):
         stream = stream_of(handler)
         stream.socket.setsockopt(tcp.SOL_SOCKET, tcp.SO_SNDBUF, 16_384)
+        waiting = stream._write_futures
         assert not stream._write_buffer
+        assert not waiting
         stream.write(memoryview(LARGE)[10:])
         assert stream._write_buffer
+        assert waiting
         ((kept, view),) = stream._write_buffer._buffers
         assert kept
         assert isinstance(view, memoryview)
@@ -91,6 +94,8 @@ async def test_what_the_kernel_does_not_take_is_kept_without_a_copy_and_told_whe
         assert not nothing.done()
         stream.close()
         assert stream._write_buffer is None
+        assert not waiting
+        assert stream._write_futures is waiting
         with pytest.raises(StreamClosedError):
             await nothing
 
