@@ -336,6 +336,13 @@ class Catalogue:
     def __init__(self, overrides: Mapping[str, CatalogueEntry] | None = None) -> None:
         self._entries = {**DEFAULT_CATALOGUE, **(overrides or {})}
 
+    @property
+    def critical(self) -> frozenset[str]:
+        """The types of class critical."""
+        return frozenset(
+            name for name, entry in self._entries.items() if entry.event_class is EventClass.CRITICAL
+        )
+
     def treatment(self, event: AnyEvent, raw: bytes) -> Treatment:
         """Return how `event` is treated.
 
