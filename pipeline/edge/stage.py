@@ -27,7 +27,8 @@ from pipeline.edge.handlers.rest import (
     ScanList,
     Statistics,
 )
-from pipeline.edge.handlers.sse import ScanEvents
+from pipeline.edge.handlers.several import SeveralSocket, StatsSocket
+from pipeline.edge.handlers.sse import ScanEvents, StatsEvents
 from pipeline.edge.handlers.websocket import ScanSocket
 from pipeline.edge.service import Service
 from pipeline.errors import EndpointError, LayoutError
@@ -51,7 +52,10 @@ def application(service: Service) -> Application:
             (rf"/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "native", "kind": "scan"}),
             (rf"/api/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "scan"}),
             (rf"/api/ws/reports/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "report"}),
+            (r"/ws/scans", SeveralSocket, shared),
+            (r"/ws/stats", StatsSocket, shared),
             (rf"/sse/scans/{_ID}", ScanEvents, shared),
+            (r"/sse/stats", StatsEvents, shared),
             (r"/api/scans/stats", Statistics, shared),
             (r"/api/scans", ScanList, shared),
             (rf"/api/scans/{_ID}", Scan, shared),
