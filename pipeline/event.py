@@ -358,6 +358,13 @@ class Catalogue:
             fixed(type(event)) or self.treatment(event, raw) for event, raw in zip(events, raws, strict=True)
         ]
 
+    @property
+    def critical(self) -> frozenset[str]:
+        """The types of class critical."""
+        return frozenset(
+            name for name, entry in self._entries.items() if entry.event_class is EventClass.CRITICAL
+        )
+
     def treatment(self, event: AnyEvent, raw: bytes) -> Treatment:
         """Return how `event` is treated.
 

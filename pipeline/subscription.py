@@ -49,7 +49,7 @@ from pipeline.wire import (
     decode_browser_message,
 )
 
-FINAL_CLOSE_CODES = frozenset({4400, 4401, 4403, 4404, 4406})
+FINAL_CLOSE_CODES = frozenset({1002, 1003, 1007, 1009, 4400, 4401, 4403, 4404, 4406})
 """Close codes after which the server does not want the client back."""
 
 OPEN_WITHIN_S = 20.0

@@ -11,6 +11,7 @@ a frame that follows the last one            queued behind those still being giv
 a reader sits down during a round            it is due what comes after the head: older rounds pass it by
 a reader stands up, and its turn comes       its seat is due nothing: passed by
 a reader sits down again                     a new seat; the old one stays due nothing
+their filter leaves out a whole frame        nothing is queued; seats stay due its first event
 frames wait past `MAX_QUEUED`                everybody stands up, and is given the rest by cursor
 ============================================ =========================================================
 """
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.edge.delivery import Delivery
+from pipeline.edge.sieve import Sieve
 from pipeline.edge.variant import Variant
 
 if TYPE_CHECKING:
@@ -96,12 +98,14 @@ class Given(NamedTuple):
 class Cohort:
     """Args:
     variant: of all its readers.
+    sieve: their filter, with what the first of them was not told yet.
     """
 
-    __slots__ = ("_at", "_bytes", "_messages", "_queue", "_seats", "_stale", "_turns", "variant")
+    __slots__ = ("_at", "_bytes", "_messages", "_queue", "_seats", "_sieve", "_stale", "_turns", "variant")
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant, sieve: Sieve) -> None:
         self.variant = variant
+        self._sieve = sieve
         self._seats: dict[Session, Seat] = {}
         self._queue: deque[Round] = deque()
         self._turns: list[Seat] = []
@@ -113,8 +117,12 @@ class Cohort:
     def __len__(self) -> int:
         return len(self._seats)
 
+    def due(self, following: int) -> int:
+        """Return the event that the next message begins with, if a frame from `following` on is next."""
+        return self._sieve.due(following)
+
     def sit(self, session: Session, at: int, offer: Offer) -> Seat:
-        """Seat a reader that has everything before `at`, which is the event after the feed's head."""
+        """Seat a reader that was told of everything before `at`, which is what `due` returns."""
         seat = self._seats[session] = Seat(session, at, offer, self._messages, self._bytes)
         self._stale = True
         return seat
@@ -160,11 +168,27 @@ class Cohort:
         """
         if len(self._queue) >= MAX_QUEUED:
             return False
-        data, messages = delivery.encoded(self.variant)
-        self._queue.append(Round(delivery.first, delivery.last + 1, data, messages))
+        passed = self._sieve.take(delivery)
+        if passed is not None:
+            self._queue_up(passed)
+        return True
+
+    def settle(self) -> bool:
+        """Have who is seated told how far the scan is, if their filter left out all of what came last.
+
+        Returns:
+            Whether something is queued for that.
+        """
+        settled = self._sieve.settle()
+        if settled is not None:
+            self._queue_up(settled)
+        return settled is not None
+
+    def _queue_up(self, passed: Delivery) -> None:
+        data, messages = passed.encoded(self.variant)
+        self._queue.append(Round(passed.first, passed.last + 1, data, messages))
         self._messages += messages
         self._bytes += len(data)
-        return True
 
     def give(self, at_most: int) -> Given | None:
         """Offer the first of the queued frames to whose turn it is; None when everybody has everything.

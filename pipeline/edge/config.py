@@ -108,6 +108,16 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "frames/s"},
         ),
     ] = 100.0
+    max_subscriptions: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=10_000,
+            description="Scans that one connection to /ws/scans may be subscribed to; a further one is "
+            "refused with an error.",
+            extra={"unit": "scans"},
+        ),
+    ] = 100
     max_waiting: Annotated[
         int,
         msgspec.Meta(

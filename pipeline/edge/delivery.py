@@ -6,11 +6,16 @@ Knows no reader, only their variants.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
+from pipeline.edge.filter import Filter, Gist, read_gists
 from pipeline.edge.variant import Variant
 from pipeline.frame import Position
 from pipeline.wire import FrameMessage, Page, browser_batch, split_channel, split_events
+
+MAX_VIEWS = 16
+"""Filters whose part of a frame is remembered; past it, it may be composed anew for who comes late."""
 
 
 class Encoded(NamedTuple):
@@ -34,15 +39,21 @@ class Delivery:
         critical: holds critical events. Of a page that is not known.
         terminal: holds the event that ends the channel. Of a page that is not known.
         state: (index, merge key) of each state event in the array. Of a page they are not known.
+        filtered: events a filter left out.
     """
 
     __slots__ = (
+        "_count",
         "_encoded",
+        "_gists",
+        "_passing",
+        "_views",
         "at",
         "body",
         "channel",
         "critical",
         "epoch",
+        "filtered",
         "first",
         "last",
         "merged",
@@ -62,6 +73,7 @@ class Delivery:
         critical: bool = False,
         terminal: bool = False,
         state: tuple[tuple[int, str], ...] = (),
+        filtered: int = 0,
     ) -> None:
         self.channel = channel
         self.epoch = epoch
@@ -73,7 +85,12 @@ class Delivery:
         self.critical = critical
         self.terminal = terminal
         self.state = state
+        self.filtered = filtered
         self._encoded: dict[Variant, Encoded] = {}
+        self._gists: list[Gist] | None = None
+        self._count = 0
+        self._passing: dict[Filter, tuple[int, ...]] = {}
+        self._views: dict[tuple[Filter, int, int], Delivery] = {}
 
     @classmethod
     def of_frame(cls, frame: FrameMessage) -> Delivery:
@@ -98,10 +115,63 @@ class Delivery:
         header = page.header
         return cls(header.channel, header.epoch, header.first, header.last, page.body)
 
+    @classmethod
+    def of_nothing(cls, channel: str, epoch: int, first: int, last: int, merged: int) -> Delivery:
+        """Return that nothing of a range is given, so that a reader knows how far it is."""
+        return cls(channel, epoch, first, last, b"[]", merged, filtered=last - first + 1 - merged)
+
     @property
     def size_bytes(self) -> int:
         """Bytes of its events; what is composed of them is about as much again for each variant."""
         return len(self.body)
+
+    def through(self, wanted: Filter, first: int, merged: int = 0) -> Delivery | None:
+        """Return what of this passes a filter, made once for all who have the same.
+
+        Args:
+            wanted: the filter.
+            first: where the range begins that it is to tell of: here, or earlier when a reader was given
+                nothing of what was before.
+            merged: state events left out of that earlier part; all others of it were filtered.
+
+        Returns:
+            Itself when all of it passes and nothing precedes it; None when nothing passes.
+        """
+        kept = self._kept(wanted)
+        if not kept:
+            return None
+        if first == self.first and len(kept) == self._count:
+            return self
+        key = (wanted, first, merged)
+        view = self._views.get(key)
+        if view is None:
+            if len(self._views) >= MAX_VIEWS:
+                self._views.clear()
+            view = self._views[key] = self._view(kept, first, merged + self.merged)
+        return view
+
+    def _kept(self, wanted: Filter) -> tuple[int, ...]:
+        """Return the indices of the events that pass; what they look at is decoded once for all filters."""
+        kept = self._passing.get(wanted)
+        if kept is None:
+            if self._gists is None:
+                self._gists = read_gists(self.body)
+                self._count = len(self._gists)
+            if len(self._passing) >= MAX_VIEWS:
+                self._passing.clear()
+            kept = tuple(index for index, gist in enumerate(self._gists) if wanted.keeps(gist))
+            self._passing[wanted] = kept
+        return kept
+
+    def _view(self, kept: tuple[int, ...], first: int, merged: int) -> Delivery:
+        body = self.body
+        if len(kept) < self._count:
+            events = split_events(body)
+            body = b"[" + b",".join([events[index] for index in kept]) + b"]"
+        shift = self.first - first
+        at = tuple((self.at[index] if self.at else index) + shift for index in kept)
+        filtered = self.last - first + 1 - merged - len(kept)
+        return Delivery(self.channel, self.epoch, first, self.last, body, merged, at, filtered=filtered)
 
     def encoded(self, variant: Variant) -> Encoded:
         """Return what readers of this variant are sent; composed at the first call, the same ever after.
@@ -109,6 +179,8 @@ class Delivery:
         Raises:
             MessageMalformed: the events are taken apart for this variant, and are no JSON array.
         """
+        if variant.wanted is not None:  # it has gone through the filter: how it is framed is what counts
+            variant = replace(variant, wanted=None)
         known = self._encoded.get(variant)
         if known is None:
             known = self._encoded[variant] = self._compose(variant)
@@ -126,6 +198,7 @@ class Delivery:
             self.merged,
             self.at,
             self.body,
+            self.filtered,
         )
         return Encoded(variant.message(batch, Position(self.epoch, self.last)), 1)
 

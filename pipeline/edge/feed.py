@@ -280,10 +280,15 @@ class Feed:
         """
         if not session.in_step(self):
             return False
+        due = session.sieve.due(self.head + 1)
         cohort = self._cohorts.get(session.variant)
         if cohort is None:
-            cohort = self._cohorts[session.variant] = Cohort(session.variant)
-        session.seat = cohort.sit(session, self.head + 1, offer)
+            cohort = self._cohorts[session.variant] = Cohort(session.variant, session.sieve.hand_over())
+        elif cohort.due(self.head + 1) != due:
+            return False  # until both were told how far the scan is
+        else:
+            session.sieve.hand_over()
+        session.seat = cohort.sit(session, due, offer)
         self.loose.discard(session)
         return True
 
@@ -304,6 +309,18 @@ class Feed:
             more = self._cohorts[session.variant].given(session.seat)
             messages, bytes_sent = messages + more[0], bytes_sent + more[1]
         return messages, bytes_sent
+
+    def tell_positions(self) -> bool:
+        """Have readers whose filters left out all of what came last told how far the scan is.
+
+        Returns:
+            Whether there are any: let them go on.
+        """
+        told = [cohort.settle() for cohort in self._cohorts.values()]
+        owing = [session for session in self.loose if session.sieve.owes]
+        for session in owing:
+            session.tell_position()
+        return any(told) or bool(owing)
 
     def cohorts(self) -> list[Cohort]:
         """Return those in step, by variant."""

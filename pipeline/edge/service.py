@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -15,9 +16,11 @@ from pipeline.edge.cohort import Round
 from pipeline.edge.config import EdgeConfig
 from pipeline.edge.fan_out import FanOut, Ladders
 from pipeline.edge.feed import Feed
-from pipeline.edge.heartbeat import Wheel
+from pipeline.edge.heartbeat import SLOTS, Wheel
 from pipeline.edge.hub import Hub
-from pipeline.edge.session import Greeting, Session
+from pipeline.edge.sayings import Greeting
+from pipeline.edge.session import Session
+from pipeline.edge.stats_stream import StatsStream
 from pipeline.edge.upstream import Upstream
 from pipeline.edge.visitors import Rate, Visitors
 from pipeline.errors import LayoutError
@@ -116,6 +119,7 @@ class Service:
         self._waiting: Counter[str] = Counter()
         self._list: asyncio.Task[tuple[list[ChannelSummary], bool]] | None = None
         self._list_at = float("-inf")
+        self.stats = StatsStream(self.summaries, self.counters, self._stats_failed)
 
     # --- connections ------------------------------------------------------------------------------
 
@@ -205,12 +209,20 @@ class Service:
 
     async def beat(self) -> None:
         """Turn the heartbeat's wheel for ever."""
-        while True:
+        for tick in itertools.count(1):
             await asyncio.sleep(self._wheel.tick_s)
             now = time.monotonic()
             self._watch_shards(now)
+            if tick % SLOTS == 0:
+                self._tell_positions()
             for connection in self._wheel.turn():
                 connection.beat(now)
+
+    def _tell_positions(self) -> None:
+        """Tell who was given nothing for an interval, for its filter left all out, how far its scan is."""
+        for feed in self.hub.feeds():
+            if feed.tell_positions():
+                self._drive(feed, at_every_pace=True)
 
     def is_degraded(self, channel: str) -> bool:
         """Say whether a channel's worker is silent."""
@@ -296,6 +308,9 @@ class Service:
             self._list = asyncio.get_running_loop().create_task(self._ask_summaries())
             self._list_at = now
         return await asyncio.shield(self._list)
+
+    def _stats_failed(self, error: BaseException) -> None:
+        self.log.error("statistics failed", problem=repr(error))
 
     async def _ask_summaries(self) -> tuple[list[ChannelSummary], bool]:
         replies, complete = await self.upstream.channels(LIST_TIMEOUT_S)

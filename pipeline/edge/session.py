@@ -21,6 +21,9 @@ elsewhere                             a page from history; what that says is not
                                       skipped and told
 ===================================== ================================================================
 
+A filter takes events out of frames and pages (`sieve`). The range of one from which nothing remains is told
+with the next that has something, by `tell_position`, and in any case before anything else is told.
+
 An event is too old only for a browser that has once had everything, and whose pace has fallen: one that is
 still reading what was before it came, or for whom history was slow, is given all of it.
 """
@@ -28,39 +31,22 @@ still reading what was before it came, or for whom history was slow, is given al
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 
 from pipeline.edge.action import Action, Deliver, Fetch, Say
 from pipeline.edge.close_codes import REPORT_COMPLETED, SCAN_COMPLETED, CloseCode
 from pipeline.edge.cohort import Seat
 from pipeline.edge.delivery import Delivery
 from pipeline.edge.feed import Feed
+from pipeline.edge.filter import DEFAULT_CRITICAL, Filter
 from pipeline.edge.pace import ACK_BEHIND_S, Pace
+from pipeline.edge.sayings import Greeting, degraded, hello, lag, not_found, refiltered, reset
+from pipeline.edge.sieve import Sieve
 from pipeline.edge.since import Since, resume_at
 from pipeline.edge.variant import Variant
 from pipeline.frame import Position
-from pipeline.wire import (
-    BrowserDegraded,
-    BrowserHello,
-    BrowserLag,
-    BrowserReset,
-    HeadReply,
-    Page,
-    encode,
-    heroforge_lag,
-    heroforge_not_found,
-    split_channel,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Greeting:
-    """What `hello` says beside the position: the same for every session of an edge."""
-
-    ping_interval_s: float
-    client_timeout_s: float
-    server_version: str
-    features: tuple[str, ...] = ("since", "lag", "reset", "ping")
+from pipeline.wire import HeadReply, Page, split_channel
 
 
 class Session:
@@ -77,11 +63,13 @@ class Session:
         lagged: how many of these because it was too slow; the others were no longer held.
         seat: its seat while it is in step; the cursor is there then.
         messages_in_step, bytes_in_step: what it was given in seats it has left.
+        sieve: its filter's; its cohort's counts while it is in step.
     """
 
     __slots__ = (
         "_acked",
-        "_channel_id",
+        "_asked",
+        "_critical",
         "_epoch",
         "_fetched_in",
         "_fetching",
@@ -91,6 +79,7 @@ class Session:
         "_live",
         "_next",
         "_owed",
+        "_position_due",
         "bytes_in_step",
         "channel",
         "connection_id",
@@ -98,6 +87,7 @@ class Session:
         "messages_in_step",
         "pace",
         "seat",
+        "sieve",
         "since",
         "skipped",
         "variant",
@@ -116,7 +106,7 @@ class Session:
         self.seat: Seat | None = None
         self.messages_in_step = 0
         self.bytes_in_step = 0
-        self._kind, self._channel_id = split_channel(channel)
+        self._kind = split_channel(channel)[0]
         self._greeting = greeting
         self._joined = False
         self._fetching = False
@@ -126,6 +116,10 @@ class Session:
         self._live = False
         self._owed: deque[Delivery] = deque()
         self._acked: int | None = None
+        self.sieve = Sieve(variant.wanted)
+        self._critical: Iterable[str] = DEFAULT_CRITICAL
+        self._asked: tuple[Filter | None] | None = None
+        self._position_due = False
 
     @property
     def waiting(self) -> bool:
@@ -184,16 +178,20 @@ class Session:
 
     @property
     def _due(self) -> int:
-        return self.seat.next if self.seat is not None else self._next
+        return self.seat.next if self.seat is not None else self.sieve.due(self._next)
 
     def on_head(self, head: HeadReply) -> list[Action]:
         """Join: take in how far the channel is, and greet the browser."""
         self._joined = True
         self._epoch = head.epoch
+        if head.critical is not None:
+            self._critical = head.critical
+        if self.variant.wanted is not None:
+            self._set_filter(self.variant.wanted)
         if self._speaks_heroforge:
             self._next = head.seq + 1  # live only, as its source behaves
             known = head.epoch is not None and not head.cleaned_up
-            return [] if known else [Say(heroforge_not_found(self.channel))]
+            return [] if known else [not_found(self.channel)]
         resumed: bool | None = None
         start: tuple[int, int] | None = None
         if isinstance(self.since, Position):
@@ -203,18 +201,7 @@ class Session:
             self._epoch, self._next = start
         elif head.epoch is not None:
             self._epoch, self._next = head.epoch, head.held
-        hello = BrowserHello(
-            scan_id=self._channel_id,
-            connection_id=self.connection_id,
-            epoch=head.epoch,
-            seq=head.seq,
-            resumed=resumed,
-            ping_interval=self._greeting.ping_interval_s,
-            client_timeout=self._greeting.client_timeout_s,
-            server_version=self._greeting.server_version,
-            features=self._greeting.features,
-        )
-        return [Say(encode(hello))]
+        return [hello(self.channel, self.connection_id, self._greeting, head, resumed=resumed)]
 
     def step(self, feed: Feed, now: float, *, idle: bool) -> Action | None:
         """Return what to do next, or None until something changes.
@@ -226,7 +213,11 @@ class Session:
             now: monotonic seconds. While the pace is not full, call at each of its ticks, too.
             idle: whether all that was written is with the kernel.
         """
-        if not self._joined or self._fetching or self.seat is not None or feed.epoch is None:
+        if not self._joined or self.seat is not None:
+            return None
+        if idle and (told := self._due_besides()) is not None:
+            return told
+        if self._fetching or feed.epoch is None:
             return None
         if self._acks_are_old(feed, now):
             self.pace.behind(now)
@@ -236,8 +227,6 @@ class Session:
             if self._epoch == feed.epoch and self._next <= self._upto(feed, now):
                 self.pace.behind(now)
             return None
-        if self._owed:
-            return Deliver(self._owed.popleft())
         if self._epoch is None:
             self._epoch, self._next = feed.epoch, 1
         if self._epoch > feed.epoch:
@@ -246,17 +235,37 @@ class Session:
             if self._next > feed.head:
                 self._live = True
             upto = self._upto(feed, now)
-            if self._next > upto:
-                return None
-            if self._lags(feed, now) and (lag := self._fall_back(feed)) is not None:
-                return lag
-            delivery = feed.find(self._next) if self.pace.full else feed.joined(self._next, upto)
-            if delivery is not None:
+            while self._next <= upto:
+                if self._lags(feed, now):
+                    told = self._settle() or self._fall_back(feed)
+                    if told is not None:
+                        return told
+                delivery = feed.find(self._next) if self.pace.full else feed.joined(self._next, upto)
+                if delivery is None:
+                    break
                 self._next = delivery.last + 1
-                return Deliver(delivery)
+                if (passed := self.sieve.take(delivery)) is not None:
+                    return Deliver(passed)
+            else:
+                self._live = self._live or self._next > feed.head
+                return None
         self._fetching = True
         self._fetched_in = feed.epoch
         return Fetch(self._epoch, self._next)
+
+    def _due_besides(self) -> Action | None:
+        """Return what comes before anything at the cursor: the rest of a lag, another filter, a position."""
+        while self._owed:
+            critical, wanted = self._owed.popleft(), self.variant.wanted
+            passed = critical if wanted is None else critical.through(wanted, critical.first)
+            if passed is not None:
+                return Deliver(passed)
+        if self._asked is not None:
+            return self._settle() or self._refilter(self._asked[0])
+        if self._position_due:
+            self._position_due = False
+            return self._settle()
+        return None
 
     def _upto(self, feed: Feed, now: float) -> int:
         return feed.head if self.pace.full else feed.upto(self.pace.per_s, now)
@@ -294,49 +303,71 @@ class Session:
         elif header.current != header.epoch:
             feed.learn(header.current, 0, now)
         if delivery is not None:
-            actions: list[Action] = []
-            if delivery.first > self._next:
-                actions.append(self._gone(delivery.first))
+            actions = self._gone(delivery.first) if delivery.first > self._next else []
             self._next = delivery.last + 1
-            return [*actions, Deliver(delivery)]
+            passed = self.sieve.take(delivery)
+            return actions if passed is None else [*actions, Deliver(passed)]
         if header.damaged >= self._next:
-            before = [self._gone(header.first)] if header.first > self._next else []
-            return [*before, self._gone(header.damaged + 1, "damaged")]
+            before = self._gone(header.first) if header.first > self._next else []
+            return [*before, *self._gone(header.damaged + 1, "damaged")]
         if header.current is None:
             return []  # the worker has forgotten the channel: the next life will find this one forgotten
         said: list[Action] = []
         if header.held and header.head >= self._next:
             # Nothing is held from the cursor on; what was published before is gone.
-            said.append(self._gone(header.head + 1))
+            said += self._gone(header.head + 1)
         if header.current == header.epoch:
             if header.head < self._next and feed.epoch == header.epoch:
                 feed.went_back(header.head)  # else the same question came again at once
             return said
+        if (position := self._settle()) is not None:
+            said.append(position)
         self._epoch, self._next = header.current, 1
         if not self._speaks_heroforge:
             reason = "went_back" if header.cut else "restarted" if header.held else "forgotten"
-            reset = BrowserReset(scan_id=self._channel_id, epoch=header.current, reason=reason)
-            said.append(Say(encode(reset)))
+            said.append(reset(self.channel, header.current, reason))
         return said
 
-    def _gone(self, upto: int, reason: str = "no_longer_held") -> Say:
-        return self._skip(upto, upto - self._next, reason)
+    def refilter(self, wanted: Filter | None) -> None:
+        """Let another filter hold from the cursor on; `step` tells the browser from where.
+
+        Let it stand up first (`Feed.stand`). Of several that come before it has room, only the last is
+        answered.
+        """
+        self._asked = (wanted,)
+
+    def tell_position(self) -> None:
+        """Have `step` tell a browser that was given nothing for a while how far the scan is."""
+        self._position_due = self.sieve.owes
+
+    def _refilter(self, wanted: Filter | None) -> Say:
+        self._asked = None
+        self._set_filter(wanted)
+        return refiltered(self.channel, self._epoch, self._next, self.variant.wanted)
+
+    def _set_filter(self, wanted: Filter | None) -> None:
+        wanted = wanted.over(self._critical) if wanted is not None else None
+        self.variant = replace(self.variant, wanted=wanted)
+        self.sieve.change(wanted)
+
+    def _settle(self) -> Deliver | None:
+        settled = self.sieve.settle()
+        return Deliver(settled) if settled is not None else None
+
+    def _gone(self, upto: int, reason: str = "no_longer_held") -> list[Action]:
+        settled = self._settle()
+        told = self._skip(upto, upto - self._next, reason)
+        return [settled, told] if settled is not None else [told]
 
     def _skip(self, upto: int, count: int, reason: str) -> Say:
         """Move the cursor to `upto`, and tell the browser how many it is not given, and why."""
         first, self._next = self._next, upto
         self.skipped += count
-        if self._speaks_heroforge:
-            return Say(heroforge_lag(self.channel, count))
-        lag = BrowserLag(scan_id=self._channel_id, skipped=count, from_=first, to=upto - 1, reason=reason)
-        return Say(encode(lag))
+        return lag(self.channel, first, upto - 1, count, reason, heroforge=self._speaks_heroforge)
 
     def degraded(self, is_so: bool) -> list[Action]:
         """Return what to say when the channel's worker falls silent, or is there again."""
-        if self._speaks_heroforge:
-            return []
-        reason = "worker_silent" if is_so else "worker_back"
-        return [Say(encode(BrowserDegraded(scan_id=self._channel_id, degraded=is_so, reason=reason)))]
+        return [] if self._speaks_heroforge else [degraded(self.channel, is_so=is_so)]
 
     def completed(self) -> CloseCode:
         """Return the code to close with when the channel is cleaned up."""

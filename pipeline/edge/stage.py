@@ -29,7 +29,8 @@ from pipeline.edge.handlers.rest import (
     ScanList,
     Statistics,
 )
-from pipeline.edge.handlers.sse import ScanEvents
+from pipeline.edge.handlers.several import SeveralSocket, StatsSocket
+from pipeline.edge.handlers.sse import ScanEvents, StatsEvents
 from pipeline.edge.handlers.websocket import ScanSocket
 from pipeline.edge.listening import (
     MAX_BODY_BYTES,
@@ -60,7 +61,10 @@ def application(service: Service) -> Application:
         (rf"/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "native", "kind": "scan"}),
         (rf"/api/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "scan"}),
         (rf"/api/ws/reports/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "report"}),
+        (r"/ws/scans", SeveralSocket, shared),
+        (r"/ws/stats", StatsSocket, shared),
         (rf"/sse/scans/{_ID}", ScanEvents, shared),
+        (r"/sse/stats", StatsEvents, shared),
         (r"/api/connections", Connections, shared),
         (r"/api/scans/stats", Statistics, shared),
         (r"/api/scans", ScanList, shared),

@@ -25,15 +25,10 @@ def scan_statistics(summaries: list[ChannelSummary], *, complete: bool) -> dict[
         HeroForge's fields: `message_count` counts published frames, times are seconds. Ours beside them:
         events accepted and merged, and `complete`.
     """
-    scans = _scans(summaries)
-    ended = sum(scan.status != "running" for scan in scans)
-    elapsed = [scan.elapsed_s for scan in scans]
+    scans = channel_scans(summaries)
+    totals = scan_totals(scans, complete=complete)
     return {
-        "total_scans": len(scans),
-        "running_scans": len(scans) - ended,
-        "completed_scans": ended,
-        "total_messages": sum(scan.frames for scan in scans),
-        "average_elapsed_time": sum(elapsed) / len(elapsed) if elapsed else 0.0,
+        **{name: totals[name] for name in _HEROFORGE_TOTALS},
         "scans": [
             {
                 "scan_id": split_channel(scan.channel)[1],
@@ -43,6 +38,29 @@ def scan_statistics(summaries: list[ChannelSummary], *, complete: bool) -> dict[
             }
             for scan in scans
         ],
+        **{name: value for name, value in totals.items() if name not in _HEROFORGE_TOTALS},
+    }
+
+
+_HEROFORGE_TOTALS = (
+    "total_scans",
+    "running_scans",
+    "completed_scans",
+    "total_messages",
+    "average_elapsed_time",
+)
+
+
+def scan_totals(scans: list[ChannelSummary], *, complete: bool) -> dict[str, object]:
+    """Return what `scan_statistics` tells beside the single scans."""
+    ended = sum(scan.status != "running" for scan in scans)
+    elapsed = [scan.elapsed_s for scan in scans]
+    return {
+        "total_scans": len(scans),
+        "running_scans": len(scans) - ended,
+        "completed_scans": ended,
+        "total_messages": sum(scan.frames for scan in scans),
+        "average_elapsed_time": sum(elapsed) / len(elapsed) if elapsed else 0.0,
         "total_events": sum(scan.events for scan in scans),
         "total_merged": sum(scan.merged for scan in scans),
         "complete": complete,
@@ -51,7 +69,7 @@ def scan_statistics(summaries: list[ChannelSummary], *, complete: bool) -> dict[
 
 def scan_list(summaries: list[ChannelSummary], *, complete: bool) -> dict[str, object]:
     """Return the answer of `GET /api/scans`: every scan, by its start, and whether every shard answered."""
-    scans = sorted(_scans(summaries), key=lambda scan: (scan.started_ms, scan.channel))
+    scans = sorted(channel_scans(summaries), key=lambda scan: (scan.started_ms, scan.channel))
     return {"scans": [scan_entry(scan) for scan in scans], "complete": complete}
 
 
@@ -126,5 +144,6 @@ def rest_events(scan_id: str, page: Page, resumed: bool | None, limit: int) -> b
     return msgspec.json.encode(about)[:-1] + b',"events":' + body + b"}"
 
 
-def _scans(summaries: list[ChannelSummary]) -> list[ChannelSummary]:
+def channel_scans(summaries: list[ChannelSummary]) -> list[ChannelSummary]:
+    """Return those of scans: reports are in no list."""
     return [summary for summary in summaries if summary.channel.startswith("scan/")]

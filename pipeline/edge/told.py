@@ -17,7 +17,7 @@ def summary(
         connection_id: its id.
         edge: the index of its edge.
         address: where it comes from.
-        figures: of each channel it reads; they share its socket.
+        figures: of each channel it reads, and of none; they share its socket, and each has the sums of that.
         wall_ms: the wall clock.
     """
     if not figures:
@@ -28,7 +28,7 @@ def summary(
             id=connection_id,
             edge=edge,
             wire=first.wire,
-            channels=[each.channel for each in figures],
+            channels=[each.channel for each in figures if each.channel],
             address=address,
             opened_ms=wall_ms - round(first.duration_s * 1000),
             duration_s=first.duration_s,

@@ -54,7 +54,8 @@ class Transmitter:
         offer: gives whole messages to the socket, if nothing waits for it; returns how many bytes it took.
             Give the rest, if any, to `write_rest`; after an error, all of it. A function of its own, for it
             is called for each frame and browser: so it touches as little memory as can be.
-        on_idle: each is called when everything that waited is with the kernel.
+        on_idle: each is called when everything that waited is with the kernel; every time another one first,
+            so that those who share the connection have their turns.
         messages: messages written by `write`; not what was taken by `offer`.
         bytes_sent: their bytes, framing included.
     """
@@ -131,7 +132,9 @@ class Transmitter:
         if future.cancelled() or future.exception() is not None:
             return  # closed; the handler's on_close tells
         if self.idle:
-            for call in tuple(self.on_idle):
+            calls = tuple(self.on_idle)
+            self.on_idle.append(self.on_idle.pop(0))
+            for call in calls:
                 call()
         else:
             self.wait()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pipeline.edge.deflate import Deflate
+from pipeline.edge.filter import Filter
 from pipeline.edge.sse_event import chunk, sse_event
 from pipeline.edge.ws_frame import text_frame
 from pipeline.frame import Position
@@ -33,11 +34,13 @@ class Variant:
         wire: what it speaks.
         chunked: `sse` only: HTTP/1.1 frames its parts.
         deflate: the WebSockets only: how messages are compressed; None when that was not agreed on.
+        wanted: which events; None for all.
     """
 
     wire: Wire
     chunked: bool = False
     deflate: Deflate | None = None
+    wanted: Filter | None = None
 
     def message(self, payload: bytes, position: Position | None = None) -> bytes:
         """Frame one message.

@@ -7,18 +7,24 @@ when a connection is open, and nothing of cursors and history.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.edge.action import Action, Deliver, Fetch
 from pipeline.edge.close_codes import LIMIT, NOT_FOUND, TOO_SLOW, CloseCode
 from pipeline.edge.cohort import Round
+from pipeline.edge.filter import Filter
+from pipeline.edge.pace import PACES
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session
+from pipeline.edge.stats_stream import StatsReader
 from pipeline.edge.transmit import Transmitter
+from pipeline.edge.variant import Variant
 from pipeline.frame import Position
 from pipeline.log import Log
 from pipeline.wire import BrowserClosing, encode
@@ -40,7 +46,7 @@ class Figures:
     """What one reader has cost and been given so far.
 
     Attributes:
-        channel: what it watches, `kind/id`.
+        channel: what it watches, `kind/id`; empty for the statistics, and for several together.
         wire: what it speaks.
         messages: messages sent to it.
         bytes_sent: their bytes, framing included.
@@ -60,6 +66,25 @@ class Figures:
     pace: int
 
 
+def tell_end(service: Service, log: Log, code: int, figures: Figures) -> None:
+    """Count and log a connection that has ended."""
+    service.counters[f"closed{{code={code}}}"] += 1
+    service.counters["messages_sent"] += figures.messages
+    service.counters["bytes_sent"] += figures.bytes_sent
+    log.info(
+        "disconnected",
+        code=code,
+        messages=figures.messages,
+        bytes=figures.bytes_sent,
+        duration_s=figures.duration_s,
+        skipped=figures.skipped,
+        pace=figures.pace,
+    )
+
+
+_AT_ONCE: AbstractAsyncContextManager[object] = contextlib.nullcontext()
+
+
 class Watcher:
     """Args:
     service: what all connections of the edge share.
@@ -70,6 +95,7 @@ class Watcher:
     end: closes the connection with a code.
     failed: told of an error in what runs in the background.
     opened_at: when the connection was opened, monotonic seconds.
+    turn: held while a page is asked for and given; of watchers that share a transmitter one at a time.
     """
 
     def __init__(
@@ -82,7 +108,9 @@ class Watcher:
         end: Callable[[CloseCode], None],
         failed: Callable[[BaseException], None],
         opened_at: float,
+        turn: AbstractAsyncContextManager[object] = _AT_ONCE,
     ) -> None:
+        self._turn = turn
         self._service = service
         self._log = log
         self._pace = session.pace.per_s
@@ -144,6 +172,9 @@ class Watcher:
         if self._over:
             return
         self._feed.stand(self._session)
+        if not taken and not self._transmitter.idle:
+            self.drive()  # others' messages wait, or a pong: it is given this by cursor
+            return
         self._session.late(turn.after - 1, time.monotonic())
         self._transmitter.write_rest(turn.data, taken, turn.messages)
 
@@ -185,9 +216,12 @@ class Watcher:
             self._transmitter.write(self._session.variant.message(action.message))
 
     async def _fetch(self, wanted: Fetch) -> None:
-        page, delivery = await self._service.upstream.page(self._session.channel, wanted.epoch, wanted.first)
-        for action in self._session.on_page(page, delivery, self._feed, time.monotonic()):
-            self._do(action)
+        async with self._turn:
+            page, delivery = await self._service.upstream.page(
+                self._session.channel, wanted.epoch, wanted.first
+            )
+            for action in self._session.on_page(page, delivery, self._feed, time.monotonic()):
+                self._do(action)
         self.drive()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -233,6 +267,10 @@ class Watcher:
             session.pace.per_s,
         )
 
+    def told(self, now: float) -> list[Figures]:
+        """Return what `figures` does: of the one channel there is."""
+        return [self.figures(now)]
+
     def stop(self) -> None:
         """Send nothing more."""
         self._over = True
@@ -240,26 +278,25 @@ class Watcher:
 
     def leave(self, code: int) -> None:
         """Let go of everything: the connection has ended, with this code. It is counted and logged."""
+        tell_end(self._service, self._log, code, self.let_go())
+
+    def refilter(self, wanted: Filter | None) -> None:
+        """Let another filter hold from now on; the reader is told from which event."""
+        if self._over:
+            return
+        self._feed.stand(self._session)
+        self._session.refilter(wanted)
+        self.drive()
+
+    def let_go(self) -> Figures:
+        """Let go of everything; return what it has cost and been given."""
         figures = self.figures(time.monotonic())
-        counters = self._service.counters
-        counters[f"closed{{code={code}}}"] += 1
-        counters["messages_sent"] += figures.messages
-        counters["bytes_sent"] += figures.bytes_sent
         for reason, skipped in (
             ("too_slow", self._session.lagged),
             ("no_longer_held", self._session.skipped - self._session.lagged),
         ):
             if skipped:
-                counters[f"events_skipped{{reason={reason}}}"] += skipped
-        self._log.info(
-            "disconnected",
-            code=code,
-            messages=figures.messages,
-            bytes=figures.bytes_sent,
-            duration_s=figures.duration_s,
-            skipped=figures.skipped,
-            pace=figures.pace,
-        )
+                self._service.counters[f"events_skipped{{reason={reason}}}"] += skipped
         self._over = True
         for task in self._tasks:
             task.cancel()
@@ -270,3 +307,47 @@ class Watcher:
         self._service.drive_with(self._session, None)
         if self._service.hub.leave(self._session):
             self._service.upstream.unsubscribe(self._session.channel)
+        return figures
+
+
+class StatsWatcher:
+    """A connection that reads the statistics and nothing else.
+
+    Args:
+        service: what all connections of the edge share.
+        log: names the connection.
+        transmitter: its socket.
+        variant: what it speaks.
+        opened_at: when it was opened, monotonic seconds.
+    """
+
+    def __init__(
+        self, service: Service, log: Log, transmitter: Transmitter, variant: Variant, opened_at: float
+    ) -> None:
+        self._service = service
+        self._log = log
+        self._transmitter = transmitter
+        self._variant = variant
+        self._opened_at = opened_at
+        self._reader = StatsReader(service.stats, transmitter, variant)
+
+    def overdue(self, now: float) -> CloseCode | None:
+        """Return the code to close with when the reader takes nothing; else None."""
+        slow = self._transmitter.stalled_s(now) > self._service.config.limits.stalled_s
+        return TOO_SLOW if slow else None
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._reader.stop()
+
+    def leave(self, code: int) -> None:
+        """Let go of everything: the connection has ended, with this code. It is counted and logged."""
+        self._reader.let_go()
+        [figures] = self.told(time.monotonic())
+        tell_end(self._service, self._log, code, figures)
+
+    def told(self, now: float) -> list[Figures]:
+        """Return what it has cost and been given; it reads no channel."""
+        duration_s = round(now - self._opened_at, 3)
+        sent = self._transmitter
+        return [Figures("", self._variant.wire, sent.messages, sent.bytes_sent, duration_s, 0, 0, PACES[0])]

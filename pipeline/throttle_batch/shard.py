@@ -85,6 +85,8 @@ class Shard:
         self._trim_failing = False
         self._boot = boot
         self._counters: Counter[str] = Counter()
+        critical = catalogue.critical
+        self._critical = None if critical == Catalogue().critical else tuple(sorted(critical))
         self._batcher = Batcher(config, catalogue, boot_ms, now)
         self._journal = journal
         self._journal_failing = False
@@ -251,10 +253,23 @@ class Shard:
         epoch = channel.epoch if channel is not None else past.epoch if past is not None else None
         ends = self._ends(name, epoch) if epoch is not None else None
         if epoch is None or ends is None:
-            return HeadReply(request.id, name, asked_seq=asked_seq, asked_held=asked_held)
+            return HeadReply(
+                request.id, name, asked_seq=asked_seq, asked_held=asked_held, critical=self._critical
+            )
         ended = channel.terminal_at is not None if channel is not None else past is not None and past.ended
         held, seq = ends
-        return HeadReply(request.id, name, epoch, seq, held, ended, asked_seq, asked_held, channel is None)
+        return HeadReply(
+            request.id,
+            name,
+            epoch,
+            seq,
+            held,
+            ended,
+            asked_seq,
+            asked_held,
+            channel is None,
+            self._critical,
+        )
 
     def _ends(self, name: str, epoch: int) -> tuple[int, int] | None:
         """Return (the oldest seq that can be given, the last one) of a life; None when it is unknown.

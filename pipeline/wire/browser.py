@@ -30,17 +30,30 @@ def browser_batch(
     merged: int,
     at: tuple[int, ...],
     body: bytes,
+    filtered: int = 0,
 ) -> bytes:
-    """Compose the `batch` message of one frame or page; `body` is its JSON array of events."""
-    offsets = b'"at":' + _encode(at) + b"," if merged else b""
+    """Compose the `batch` message of one frame or page.
+
+    Args:
+        channel_id: the scan.
+        epoch: its life.
+        first: seq of the first event of the range.
+        last: seq of the last one.
+        merged: how many of them a later one replaced.
+        at: each remaining event's offset from `first`; told when something is left out.
+        body: the JSON array of the remaining events.
+        filtered: how many of them the reader's filter left out.
+    """
+    offsets = b'"at":' + _encode(at) + b"," if merged or filtered else b""
     return (
-        b'{"type":"batch","scan_id":"%b","epoch":%d,"seq":[%d,%d],"merged":%d,"filtered":0,%b"events":%b}'
+        b'{"type":"batch","scan_id":"%b","epoch":%d,"seq":[%d,%d],"merged":%d,"filtered":%d,%b"events":%b}'
         % (
             channel_id.encode(),
             epoch,
             first,
             last,
             merged,
+            filtered,
             offsets,
             body,
         )
@@ -91,6 +104,56 @@ class BrowserDegraded(msgspec.Struct, frozen=True, kw_only=True, tag="degraded")
     scan_id: str
     degraded: bool
     reason: str
+
+
+class BrowserFilter(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="filter",
+    rename={"from_": "from", "wanted": "filter"},
+):
+    """The answer to another filter: it holds from event `from` of the life on; null lets everything pass."""
+
+    scan_id: str
+    epoch: int | None
+    from_: int
+    wanted: dict[str, object] | None
+
+
+class BrowserError(msgspec.Struct, frozen=True, kw_only=True, tag="error", omit_defaults=True):
+    """What a browser asked for and does not get, as a close code would say it; the connection goes on."""
+
+    code: int
+    message: str
+    temporary: bool
+    scan_id: str | None = None
+
+
+class BrowserUnsubscribed(msgspec.Struct, frozen=True, kw_only=True, tag="unsubscribed", omit_defaults=True):
+    """A scan, or (`stats`) the statistics, is given no more on this connection, and why."""
+
+    code: int
+    reason: str
+    reconnect: bool
+    scan_id: str | None = None
+    stats: bool = False
+
+
+class BrowserStats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
+    """Statistics of all scans: the whole, or what changed since the message before.
+
+    Attributes:
+        whole: everything: forget what was told before.
+        stats: as `GET /api/scans/stats`; in a change without its `scans`.
+        scans: as `GET /api/scans` lists them; in a change those that changed.
+        gone: scans that are in no list any more.
+    """
+
+    whole: bool
+    stats: dict[str, object]
+    scans: list[dict[str, object]]
+    gone: list[str]
 
 
 class BrowserClosing(msgspec.Struct, frozen=True, kw_only=True, tag="closing"):
@@ -163,23 +226,6 @@ def decode_browser_message(data: str | bytes) -> BrowserMessage | None:
         return _read_message(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MessageMalformed(f"no message of an edge: {error}") from None
-
-
-class BrowserAction(msgspec.Struct, frozen=True):
-    """What a browser says: which action it wants."""
-
-    action: str
-
-
-_read_action = msgspec.json.Decoder(BrowserAction).decode
-
-
-def is_browser_ping(message: str | bytes) -> bool:
-    """Return whether a browser's message asks for a pong."""
-    try:
-        return _read_action(message).action == "ping"
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
 
 
 def heroforge_lag(channel: str, skipped: int) -> bytes:

@@ -203,6 +203,7 @@ class HeadReply(msgspec.Struct, frozen=True, tag="head"):
         asked_seq: the last event of a published frame in the life that was asked for.
         asked_held: the oldest seq still held in that life; None when that life is forgotten.
         cleaned_up: its memory was freed; what it was stands in the journal.
+        critical: the types of class critical; None where they are the catalogue's own.
     """
 
     id: int
@@ -214,6 +215,7 @@ class HeadReply(msgspec.Struct, frozen=True, tag="head"):
     asked_seq: int = 0
     asked_held: int | None = None
     cleaned_up: bool = False
+    critical: tuple[str, ...] | None = None
 
 
 class PageHeader(msgspec.Struct, frozen=True, tag="page", omit_defaults=True):

@@ -122,6 +122,11 @@ class Connection:
                 self.closes.append((close.code, close.reason) if close else (None, ""))
                 self.changed.notify_all()
 
+    def say(self, message: str) -> None:
+        """Send one text message."""
+        assert self._socket is not None
+        self._loop.run(self._socket.send(message))
+
     def disconnect(self) -> None:
         """Close the connection, and wait until nothing more comes of it."""
         self.resume()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,8 +26,9 @@ class _Message(msgspec.Struct):
     reason: str = ""
     degraded: bool = False
     skipped: int = msgspec.field(default=0, name="skippedMessages")
-    first: int = msgspec.field(default=0, name="from")
+    from_: int = msgspec.field(default=0, name="from")
     to: int = 0
+    code: int = 0
 
 
 class Gist(msgspec.Struct):
@@ -51,6 +53,9 @@ class NativeReader(Connection):
         ranges: the first and last of each batch.
         frames: how many batches it has got.
         merged: how many events the batches say they left out.
+        filtered: how many of them for the reader's filter.
+        filters: each `filter`.
+        errors: each `error`.
         hellos: each `hello`.
         resets: each `reset`.
         lags: each `lag`.
@@ -65,6 +70,9 @@ class NativeReader(Connection):
         self.ranges: list[tuple[int, int]] = []
         self.frames = 0
         self.merged = 0
+        self.filtered = 0
+        self.filters: list[_Message] = []
+        self.errors: list[_Message] = []
         self.hellos: list[_Message] = []
         self.resets: list[_Message] = []
         self.lags: list[_Message] = []
@@ -80,7 +88,9 @@ class NativeReader(Connection):
         return [SUBPROTOCOL]
 
     def target(self) -> str:
-        return self.url if self.epoch is None else f"{self.url}?since={self.epoch}:{self.seq}"
+        if self.epoch is None:
+            return self.url
+        return f"{self.url}{'&' if '?' in self.url else '?'}since={self.epoch}:{self.seq}"
 
     def take(self, data: bytes) -> None:
         message = _decode(data)
@@ -98,6 +108,12 @@ class NativeReader(Connection):
             self.seq += message.skipped
         elif message.type == "degraded":
             self.degraded.append(message.degraded)
+        elif message.type == "filter":
+            self.filters.append(message)
+            if message.from_ != self.seq + 1:
+                self.problems.append(f"a filter from {message.from_} on, after {self.seq}")
+        elif message.type == "error":
+            self.errors.append(message)
         elif message.type != "closing":
             self.problems.append(f"unexpected {message.type}")
 
@@ -123,6 +139,7 @@ class NativeReader(Connection):
         self.epoch, self.seq = message.epoch, last
         self.frames += 1
         self.merged += message.merged
+        self.filtered += message.filtered
 
     def check(self, sent: list[bytes]) -> None:
         """Hold everything got against what was sent: one life, numbered in the order sent.
@@ -150,3 +167,24 @@ class NativeReader(Connection):
                     assert event.phase in followed, f"{seq} was not replaced in its frame, and is lost"
                 elif event.type == "scanProgress":
                     followed.add(event.phase)
+
+    def check_filtered(self, sent: list[bytes], passes: Callable[[bytes], bool]) -> None:
+        """Hold what a reader with a filter got against what was sent.
+
+        Args:
+            sent: every event of the one life, in order.
+            passes: whether an event is what the filter wants.
+
+        Raises:
+            AssertionError: something wanted is lost and was not merged, or something came that is not wanted.
+        """
+        assert self.problems == []
+        assert (self.lags, self.resets) == ([], [])
+        assert self.seq == len(sent)
+        (got,) = self.events.values()
+        assert [seq for seq, event in got.items() if event != sent[seq - 1]] == []
+        assert [seq for seq in got if not passes(sent[seq - 1])] == []
+        assert len(got) + self.merged + self.filtered == len(sent)
+        missing = [event for seq, event in enumerate(sent, 1) if passes(event) and seq not in got]
+        assert {read_gist(event).type for event in missing} <= {"scanProgress"}
+        assert len(missing) <= self.merged

@@ -334,7 +334,9 @@ def test_what_no_worker_sends_is_counted_and_disturbs_nobody(start: Start) -> No
 def test_a_bad_request_is_closed_4400(standing: tuple[Edge, PlayedWorkers], path: str) -> None:
     edge, workers = standing
     with edge.browser(path) as browser:
-        assert closed(browser) == ([], 4400, "bad request")
+        messages, code, reason = closed(browser)
+        assert (messages, code) == ([], 4400)
+        assert reason.startswith("bad request: ")
     assert workers.unasked() == []
 
 
@@ -615,6 +617,7 @@ def test_an_inbound_message_over_the_limit_closes_only_its_sender(start: Start) 
         told(good)
         told(large)
         large.send("x" * 16_384)
+        assert told(large)["type"] == "error"
         publish(workers, model, 1)
         assert batch(large) == (1, 1, 1), "so much is allowed"
         large.send("x" * 16_385)

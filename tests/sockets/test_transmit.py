@@ -194,3 +194,33 @@ async def test_a_frame_goes_out_without_waiting_for_the_last_ones_ack() -> None:
     async with connected() as (handler, _):
         Transmitter(websocket_stream(handler), 16_384)
         assert stream_of(handler).socket.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_NODELAY)
+
+
+@pytest.mark.asyncio
+async def test_those_who_share_a_connection_have_turns() -> None:
+    async with connected() as (handler, browser):
+        transmitter = Transmitter(websocket_stream(handler), 16_384)
+        given: list[str] = []
+        enough = asyncio.Event()
+
+        def greedy(name: str) -> None:
+            """Fill the connection whenever it is idle."""
+            if not transmitter.idle:
+                transmitter.wait()
+                return
+            given.append(name)
+            if len(given) == 7:
+                enough.set()
+            else:
+                transmitter.write(LARGE)
+
+        for name in "abc":
+            transmitter.on_idle.append(lambda name=name: greedy(name))
+        transmitter.write(LARGE)
+        reading = asyncio.get_running_loop().run_in_executor(
+            None, lambda: [browser.frame() for _ in range(7)]
+        )
+        async with asyncio.timeout(20 * PATIENCE):
+            await enough.wait()
+        await reading
+        assert given[:7] == list("abcabca")

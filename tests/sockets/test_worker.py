@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from pipeline.event import Catalogue
 from pipeline.shards import HASH_NAME
 from pipeline.sockets import shard_events, shard_history, shard_in
 from pipeline.wire import (
@@ -319,6 +320,15 @@ def test_pages_lead_from_the_start_to_the_head(rig: Rig) -> None:
     assert 4 <= pages <= 5
     end = rig.page(head.epoch, 101).header
     assert (end.first, end.last, end.held) == (101, 100, True)
+
+
+def test_it_tells_which_types_its_operator_made_critical(run_dir: Path) -> None:
+    toml = '[events.breach]\nclass = "critical"\n[events.phaseStarted]\nclass = "fact"\n'
+    with running(run_dir, toml) as rig:
+        critical = set(rig.head("scan/none").critical or ())
+        assert critical == (Catalogue().critical | {"breach"}) - {"phaseStarted"}
+        rig.send(1, [event(1)])
+        assert set(rig.published(1).critical or ()) == critical
 
 
 def test_what_is_unknown_or_forgotten_is_said_to_be(rig: Rig) -> None:

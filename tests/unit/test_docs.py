@@ -25,6 +25,7 @@ import pipeline as package
 from pipeline import errors, event, settings, wire
 from pipeline.cli import cli
 from pipeline.edge.close_codes import CLOSE_CODES
+from pipeline.edge.overview import Overview
 from pipeline.edge.sse_event import sse_event
 from pipeline.edge.statistics import rest_events, scan_list, scan_statistics
 from pipeline.errors import PipelineError, RejectReason
@@ -350,9 +351,10 @@ def test_every_message_shown_is_one(example: str) -> None:
             value["merged"],
             tuple(value["at"]),
             f"[{','.join(raws)}]".encode(),
+            value["filtered"],
         )
         assert made.decode() == example
-        assert len(raws) + value["merged"] == last - first + 1
+        assert len(raws) + value["merged"] + value["filtered"] == last - first + 1
     else:
         assert structs
         fields = {field.encode_name for cls in structs for field in msgspec.structs.fields(cls)}
@@ -363,9 +365,14 @@ def test_the_answers_of_rest_are_those_shown() -> None:
     shown = [json.loads(text) for text in examples(PROTOCOL)]
     reply = next(value for value in shown if "channels" in value)
     summaries = msgspec.convert(reply["channels"], list[wire.ChannelSummary])
-    lists = [value for value in shown if "scans" in value]
+    lists = [value for value in shown if "scans" in value and "type" not in value]
     made = [scan_list(summaries, complete=True), scan_statistics(summaries, complete=True)]
     assert lists == made
+    overview = Overview()
+    overview.take(summaries, complete=True)
+    told = [overview.whole(), overview.take([], complete=True)]
+    streamed = [value for value in shown if value.get("type") == "stats" and "whole" in value]
+    assert [json.loads(wire.encode(message)) for message in told if message] == streamed
 
 
 def test_the_events_of_rest_are_those_shown() -> None:

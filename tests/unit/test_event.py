@@ -362,6 +362,10 @@ def test_what_the_operator_changed() -> None:
 )
 def test_a_key_that_cannot_be_read_harms_nobody(text: bytes) -> None:
     catalogue = Catalogue({"mine": CatalogueEntry(EventClass.STATE, "task")})
+    assert catalogue.critical == {
+        name for name, entry in DEFAULT_CATALOGUE.items() if entry.event_class is EventClass.CRITICAL
+    }
+    assert Catalogue({"mine": CatalogueEntry(EventClass.CRITICAL)}).critical == catalogue.critical | {"mine"}
     assert catalogue.treatment(check_event(text), text).event_class is EventClass.STATE
 
 

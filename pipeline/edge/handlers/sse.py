@@ -1,6 +1,7 @@
-"""Server-sent events at `/sse/scans/ID`: what the WebSocket gives downstream, for whom it is out of reach.
+"""Server-sent events at `/sse/scans/ID` and `/sse/stats`: what the WebSockets give downstream. Shell.
 
-Shell. `id` is a position; a browser that comes back sends it as `Last-Event-ID` and goes on from there.
+For whom a WebSocket is out of reach. `id` is a position; a browser that comes back sends it as
+`Last-Event-ID` and goes on from there.
 """
 
 from __future__ import annotations
@@ -8,27 +9,31 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from tornado.iostream import StreamClosedError
 
 from pipeline.edge.close_codes import CloseCode
+from pipeline.edge.handlers.asked import asked_filter, asked_since
 from pipeline.edge.handlers.guard import flooded
 from pipeline.edge.handlers.rest import Guarded
+from pipeline.edge.handlers.websocket import Reader
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session
-from pipeline.edge.since import Since, read_since
+from pipeline.edge.since import read_since
 from pipeline.edge.sse_event import HEARTBEAT, chunk
 from pipeline.edge.told import summary
 from pipeline.edge.transmit import Transmitter, http_stream
 from pipeline.edge.variant import Variant
-from pipeline.edge.watcher import Watcher, closing
+from pipeline.edge.watcher import StatsWatcher, Watcher, closing
 from pipeline.event import is_scan_id
 from pipeline.wire import ConnectionSummary, channel_name
 
 RETRY_AFTER_S = 5
 
 
-class ScanEvents(Guarded):
+class EventStream(Guarded):
     """One reader's stream."""
 
     def initialize(self, service: Service) -> None:
@@ -37,20 +42,17 @@ class ScanEvents(Guarded):
         self._over = asyncio.Event()
         self._ended: CloseCode | None = None
         self._transmitter: Transmitter | None = None
-        self._watcher: Watcher | None = None
+        self._reader: Reader | None = None
         self._variant = Variant("sse", chunked=self.request.version == "HTTP/1.1")
         self.connection_id = secrets.token_hex(8)
         self._facts = service.log.bind(connection=self.connection_id, wire="sse")
 
-    async def get(self, scan_id: str) -> None:
-        if not is_scan_id(scan_id):
-            self.answer({"error": "no such scan"}, 404)
-            return
-        try:
-            since = self._since()
-        except ValueError as error:
-            self.answer({"error": str(error)}, 400)
-            return
+    async def _give(self, read: Callable[[Transmitter], Reader]) -> None:
+        """Stream what a reader gives, to its end.
+
+        Args:
+            read: returns who gives the browser what it asks for.
+        """
         if flooded(self, self.service):
             self.answer({"error": "too many connections at once"}, 429)
             return
@@ -62,23 +64,15 @@ class ScanEvents(Guarded):
             self.set_header("Retry-After", str(RETRY_AFTER_S))
             self.answer({"error": code.reason}, 503)
             return
-        session = Session(
-            channel_name("scan", scan_id), self._variant, self.connection_id, since, self.service.greeting
-        )
         try:
-            await self._stream(session)
+            await self._stream(read)
             await self.finish()
         except StreamClosedError:
             pass  # it left
         finally:
             self.service.release(self)
 
-    def _since(self) -> Since:
-        """Return where to go on from; what the browser says it has seen beats the address."""
-        return read_since(self.request.headers.get("Last-Event-ID") or self.get_query_argument("since", None))
-
-    async def _stream(self, session: Session) -> None:
-        self._facts = self._facts.bind(channel=session.channel)
+    async def _stream(self, read: Callable[[Transmitter], Reader]) -> None:
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
         if not self._variant.chunked:
@@ -87,26 +81,17 @@ class ScanEvents(Guarded):
         self.service.counters["connections{wire=sse}"] += 1
         limits = self.service.config.limits
         self._transmitter = Transmitter(http_stream(self), limits.kernel_buffer_bytes)
-        self._watcher = Watcher(
-            self.service,
-            self._facts,
-            session,
-            self._transmitter,
-            self.request.remote_ip or "",
-            self.end,
-            self._fail,
-            self._opened_at,
-        )
+        self._reader = read(self._transmitter)
         try:
             await self._over.wait()
         finally:
-            self._watcher.leave(self._ended.code if self._ended is not None else 1006)
+            self._reader.leave(self._ended.code if self._ended is not None else 1006)
 
     def beat(self, now: float) -> None:
         """Send a comment; close the stream when the reader takes nothing, or has waited too long."""
-        if self._watcher is None or self._transmitter is None:
+        if self._reader is None or self._transmitter is None:
             return
-        overdue = self._watcher.overdue(now)
+        overdue = self._reader.overdue(now)
         if overdue is not None:
             self.end(overdue)
         elif self._transmitter.idle:
@@ -114,15 +99,15 @@ class ScanEvents(Guarded):
 
     def told(self, edge: int, address: str, now: float, wall_ms: int) -> list[ConnectionSummary]:
         """Return what `/api/connections` tells of it."""
-        figures = [self._watcher.figures(now)] if self._watcher is not None else []
+        figures = self._reader.told(now) if self._reader is not None else []
         return summary(self.connection_id, edge, address, figures, wall_ms)
 
     def end(self, code: CloseCode) -> None:
         """End the stream, telling the reader what to do next."""
         if self._ended is None:
             self._ended = code
-            if self._watcher is not None:
-                self._watcher.stop()
+            if self._reader is not None:
+                self._reader.stop()
             if self._transmitter is not None and self._transmitter.idle:
                 self._transmitter.write(self._variant.message(closing(code)))
             self._over.set()
@@ -133,3 +118,47 @@ class ScanEvents(Guarded):
     def _fail(self, error: BaseException) -> None:
         self._facts.error("connection failed", problem=repr(error))
         self._over.set()
+
+
+class ScanEvents(EventStream):
+    """One scan."""
+
+    async def get(self, scan_id: str) -> None:
+        if not is_scan_id(scan_id):
+            self.answer({"error": "no such scan"}, 404)
+            return
+        try:
+            # What the browser says it has seen beats the address.
+            seen = self.request.headers.get("Last-Event-ID")
+            since = read_since(seen) if seen else asked_since(self)
+            variant = replace(self._variant, wanted=asked_filter(self))
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
+        session = Session(
+            channel_name("scan", scan_id), variant, self.connection_id, since, self.service.greeting
+        )
+        self._facts = self._facts.bind(channel=session.channel)
+        await self._give(
+            lambda transmitter: Watcher(
+                self.service,
+                self._facts,
+                session,
+                transmitter,
+                self.request.remote_ip or "",
+                self.end,
+                self._fail,
+                self._opened_at,
+            )
+        )
+
+
+class StatsEvents(EventStream):
+    """The statistics of all scans."""
+
+    async def get(self) -> None:
+        await self._give(
+            lambda transmitter: StatsWatcher(
+                self.service, self._facts, transmitter, self._variant, self._opened_at
+            )
+        )

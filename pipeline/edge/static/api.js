@@ -26,6 +26,14 @@ export async function fetchHealth(signal) {
   return { ready, text: ready ? "ready" : String(body.reason ?? body.status ?? `HTTP ${response.status}`) };
 }
 
+/** Return the address of the WebSocket that tells of all scans, beside this page. */
+export function statsSocketUrl() {
+  const url = new URL("ws/stats", document.baseURI);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.hash = "";
+  return url.href;
+}
+
 async function ask(path, signal) {
   try {
     return await fetch(path, { signal, headers: { accept: "application/json" }, cache: "no-store" });

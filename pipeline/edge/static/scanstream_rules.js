@@ -5,16 +5,20 @@
  */
 
 /** Close codes after which the server does not want the client back. */
-export const FINAL_CLOSE_CODES = new Set([4400, 4401, 4403, 4404, 4406]);
+export const FINAL_CLOSE_CODES = new Set([1002, 1003, 1007, 1009, 4400, 4401, 4403, 4404, 4406]);
 
 const CLOSE_REASONS = new Map([
   [1000, "the server closed the connection"],
   [1001, "the server is shutting down"],
+  [1002, "the server could not read what was sent"],
+  [1003, "the server takes text only"],
   [1006, "the connection was lost"],
+  [1007, "the server could not read what was sent"],
+  [1009, "what was sent is too large"],
   [4000, "the server is draining"],
   [4008, "this reader was too slow"],
   [4009, "no sign of life from this reader"],
-  [4029, "too many connections"],
+  [4029, "too many connections, or messages"],
   [4400, "bad request"],
   [4401, "the token is bad or expired"],
   [4403, "this origin or role is not allowed"],

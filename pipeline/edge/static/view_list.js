@@ -1,10 +1,11 @@
 /** The list of scans: what runs now first, then the newest. */
 
-import { fetchScans, Poll } from "./api.js";
+import { statsSocketUrl } from "./api.js";
 import { h, progressBar, setAttribute, setText } from "./dom.js";
 import { count, duration, percent, phaseName, plain, plural, rate } from "./format.js";
+import { StatsFeed } from "./stats_feed.js";
 
-const POLL_MS = 1_000;
+const DRAW_MS = 1_000; // times run on, and rates fall, also when nothing changes
 const ROWS_AT_FIRST = 200;
 const EXAMPLE = "nmap -sT -sV -p 1-1000 127.0.0.1 -oX - --stats-every 1s | bin/emit --from nmap --scan demo";
 
@@ -36,23 +37,20 @@ export class ListView {
       this.empty,
     );
     this.title = "Scans · scanstream";
-    this.poll = new Poll((signal) => this.#refresh(signal), POLL_MS);
+    this.feed = new StatsFeed({
+      url: statsSocketUrl(),
+      onChange: (complete) => {
+        this.#setBanner(complete ? "" : "A worker did not answer: scans may be missing here.");
+        this.#draw();
+      },
+      onLost: () => this.#setBanner(`The edge does not answer. ${this.scans.length ? "This is what was last known." : "Trying again."}`),
+    });
+    this.timer = setInterval(() => this.#draw(), DRAW_MS);
   }
 
   close() {
-    this.poll.close();
-  }
-
-  async #refresh(signal) {
-    try {
-      const { scans, complete } = await fetchScans(signal);
-      this.scans = scans.filter((scan) => scan.kind === "scan").sort(byImportance);
-      this.#setBanner(complete ? "" : "A worker did not answer: scans may be missing here.");
-      this.#draw();
-    } catch (error) {
-      if (signal.aborted) throw error;
-      this.#setBanner(`${error.message} ${this.scans.length ? "This is what was last known." : "Trying again every second."}`);
-    }
+    clearInterval(this.timer);
+    this.feed.close();
   }
 
   #setBanner(text) {
@@ -62,7 +60,9 @@ export class ListView {
   }
 
   #draw() {
+    if (!this.feed.known) return;
     const now = performance.now();
+    this.scans = [...this.feed.scans.values()].map((known) => atTime(known, now)).sort(byImportance);
     const shown = this.scans.slice(0, this.limit);
     const gone = new Set(this.rows.keys());
     let place = this.list.firstElementChild;
@@ -165,6 +165,11 @@ const FOUND = [
 
 function found(counts) {
   return FOUND.filter(([type]) => counts[type] > 0).map(([type, noun]) => plural(counts[type], noun)).join(" · ");
+}
+
+/** An entry with the time that has passed since it came. */
+function atTime({ entry, at }, now) {
+  return entry.status === "running" ? { ...entry, elapsed_time: entry.elapsed_time + (now - at) / 1000 } : entry;
 }
 
 function byImportance(a, b) {

@@ -22,6 +22,7 @@ from pipeline.edge.cohort import Cohort, Round
 from pipeline.edge.config import RingSection
 from pipeline.edge.delivery import Delivery
 from pipeline.edge.feed import Feed
+from pipeline.edge.filter import DEFAULT_CRITICAL, Filter, read_filter
 from pipeline.edge.hub import Hub
 from pipeline.edge.session import Greeting, Session
 from pipeline.edge.since import Since
@@ -33,6 +34,11 @@ from tests.unit.edge.worker_model import CHANNEL, MAX_LAG_S, Reader, Worker
 GREETING = Greeting(5.0, 30.0, "1.2.3")
 MAX_ROUNDS = 500
 """More rounds than this without anything new mean that edge and worker go round in circles."""
+
+
+RARE = read_filter(types=["portFound"])
+NONE_BUT_CRITICAL = read_filter(types=["nothing"])
+FILTERED = (Variant("native", wanted=RARE), Variant("native", wanted=NONE_BUT_CRITICAL))
 
 
 @dataclass
@@ -148,15 +154,16 @@ class Edge(RuleBasedStateMachine):
         self.hub = Hub(RingSection(max_frames=frames, max_bytes=ring_bytes), MAX_LAG_S)
         self.browsers: list[Browser] = []
         self.by_session: dict[Session, Browser] = {}
+        self.asked_filters: dict[Session, Filter | None] = {}
         self.in_flight: deque[FrameMessage | tuple[str, int | None, int]] = deque()
         self.worker.publish(2)
-        for variant in (NATIVE, HEROFORGE, NATIVE):
+        for variant in (NATIVE, HEROFORGE, NATIVE, *FILTERED):
             self.join(variant, 2, 0)
         self.settle("at the beginning")
         assert all(browser.session.seat is not None for browser in self.browsers)
 
     @rule(
-        pick=st.integers(0, 2),
+        pick=st.integers(0, 4),
         frames=st.lists(
             st.tuples(st.integers(1, 7), st.booleans(), st.sampled_from([0.1, 0.3, 1.1, 5.0])),
             min_size=2,
@@ -190,13 +197,34 @@ class Edge(RuleBasedStateMachine):
             while self.give(cohort, 2):
                 pass
 
-    @rule(variant=st.sampled_from([NATIVE, HEROFORGE]), back=st.integers(0, 2), seq=st.integers(0, 30))
+    @rule(
+        variant=st.sampled_from([NATIVE, HEROFORGE, *FILTERED]),
+        back=st.integers(0, 2),
+        seq=st.integers(0, 30),
+    )
     def join(self, variant: Variant, back: int, seq: int) -> None:
         since: Since = None if back == 2 else Position(max(0, self.worker.last_epoch - back), seq)
-        session = Session(CHANNEL, variant, "c", since if variant == NATIVE else None, GREETING)
+        session = Session(CHANNEL, variant, "c", since if variant.wire == "native" else None, GREETING)
         feed, _ = self.hub.join(session)
         self.browsers.append(Browser(Reader(self.worker, session), feed))
         self.by_session[session] = self.browsers[-1]
+        self.asked_filters[session] = variant.wanted
+
+    @rule(pick=st.integers(0, 100), wanted=st.sampled_from([None, RARE, NONE_BUT_CRITICAL]))
+    @precondition(lambda self: self.browsers)
+    def another_filter(self, pick: int, wanted: Filter | None) -> None:
+        browser = self.browsers[pick % len(self.browsers)]
+        if browser.session.variant.wire == "native":
+            browser.feed.stand(browser.session)
+            browser.session.refilter(wanted)
+            self.asked_filters[browser.session] = wanted
+            browser.drive()
+
+    @rule()
+    def positions_are_told(self) -> None:
+        feed = self.hub.feed(CHANNEL)
+        if feed is not None and feed.tell_positions():
+            self.drive()
 
     @rule(
         count=st.integers(1, 7),
@@ -333,6 +361,8 @@ class Edge(RuleBasedStateMachine):
         for _ in range(12):  # each pace takes 3 s to rise
             self.worker.now += 1.0
             self.drive()
+        self.positions_are_told()
+        self.give_all()
         assert self.worker.current is not None
         life = self.worker.lives[self.worker.current]
         for browser in self.browsers:
@@ -343,8 +373,12 @@ class Edge(RuleBasedStateMachine):
             assert browser.session.lagged == reader.told_too_slow
             assert not reader.owed
             assert browser.feed.given(browser.session) == browser.in_step
-            if browser.session.variant == NATIVE:
+            if browser.session.variant.wire == "native":
                 assert reader.hello is not None
+                asked = self.asked_filters[browser.session]
+                held = browser.session.variant.wanted
+                assert held == (asked.over(DEFAULT_CRITICAL) if asked is not None else None)
+                assert (reader.wanted.over(DEFAULT_CRITICAL) if reader.wanted is not None else None) == held
 
     def settle(self, when: str) -> None:
         for _ in range(MAX_ROUNDS):
@@ -375,10 +409,13 @@ TestWhateverHappensOnTheWay.settings = settings(
 # --- each rule of the table, on its own ---------------------------------------------------------------
 
 
-def joined(worker: Worker, variant: Variant = NATIVE, since: Since = None) -> Browser:
+def joined(
+    worker: Worker, variant: Variant = NATIVE, since: Since = None, feed: Feed | None = None
+) -> Browser:
     """A browser that has joined and been given all there is."""
     session = Session(CHANNEL, variant, "c1", since, GREETING)
-    browser = Browser(Reader(worker, session), Feed(CHANNEL, RingSection(), MAX_LAG_S))
+    browser = Browser(Reader(worker, session), feed or Feed(CHANNEL, RingSection(), MAX_LAG_S))
+    browser.feed.join(session)
     while browser.head_asked or browser.asked or browser.answers:
         browser.ask(worker)
         browser.answer()
@@ -407,7 +444,7 @@ def test_hello_says_where_the_scan_is_and_who_the_browser_is() -> None:
         "ping_interval": 5.0,
         "client_timeout": 30.0,
         "server_version": "1.2.3",
-        "features": ["since", "lag", "reset", "ping"],
+        "features": ["since", "lag", "reset", "ping", "filter"],
     }
 
 
@@ -846,3 +883,53 @@ def test_one_whose_acks_are_old_is_slowed_and_one_that_acks_nothing_is_not() -> 
         at(acking, float(seconds))
     assert acking.session.pace.full
     assert acking.session.seat is not None
+
+
+# --- filters ------------------------------------------------------------------------------------------
+
+
+def test_what_a_filter_left_out_of_the_old_life_is_told_before_the_reset() -> None:
+    worker = Worker(page_events=100)
+    browser = joined(worker, FILTERED[1])
+    browser.feed.add(Delivery.of_frame(worker.publish(3)), 0.0)
+    browser.drive()
+    assert browser.reader.next == 1
+    worker.begin()
+    browser.feed.add(Delivery.of_frame(worker.publish(1)), 0.0)
+    browser.drive()
+    while browser.asked:
+        browser.ask(worker)
+        browser.answer()
+    assert browser.reader.epoch == 2  # the reader holds the reset against the end of the old life
+    assert browser.reader.told_not_given == 0
+
+
+def test_who_was_told_more_than_those_in_step_joins_them_once_all_are_told_how_far_it_is() -> None:
+    worker = Worker(page_events=100)
+    worker.publish(1)
+    feed = Feed(CHANNEL, RingSection(), MAX_LAG_S)
+    first = joined(worker, FILTERED[1], feed=feed)
+    assert first.session.seat is not None
+    same = joined(worker, FILTERED[1], feed=feed)
+    assert same.session.seat is not None
+    ahead = joined(worker, FILTERED[1], Position(1, 1), feed=feed)
+    assert ahead.session.seat is None
+    assert [each.reader.next for each in (first, same, ahead)] == [1, 1, 2]
+    assert feed.tell_positions()
+    for browser in (first, same, ahead):
+        browser.drive()
+        assert browser.reader.next == 2
+        assert browser.session.seat is not None
+    assert not feed.tell_positions()
+
+
+def test_acks_of_a_reader_whose_filter_lets_nothing_pass_are_not_old() -> None:
+    worker = Worker(page_events=100)
+    browser = joined(worker, FILTERED[1])
+    browser.feed.add(Delivery.of_frame(worker.publish(1)), 0.0)
+    browser.drive()
+    browser.session.ack(0)
+    browser.feed.stand(browser.session)
+    worker.now = 5.0
+    browser.drive()
+    assert browser.session.pace.full

@@ -11,8 +11,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from pipeline.edge.action import Deliver, Say
+from pipeline.edge.filter import Filter, Gist, read_filter
 from pipeline.edge.session import Session
-from pipeline.edge.variant import HEROFORGE, NATIVE
+from pipeline.edge.variant import HEROFORGE
 from pipeline.frame import Frame
 from pipeline.wire import (
     FrameMessage,
@@ -31,9 +32,17 @@ CHANNEL = "scan/demo"
 MAX_LAG_S = 10.0
 
 
+KINDS = (b"note", b"note", b"portFound", b"note", b"note", b"scanStarted", b"note")
+
+
+def kind(seq: int) -> bytes:
+    """The type of the event a worker has published as `seq`: so that filters have something to do."""
+    return KINDS[seq % len(KINDS)]
+
+
 def event(epoch: int, seq: int) -> bytes:
     """The event a worker has published as `epoch:seq`: it says so itself."""
-    return b'{"type":"note","epoch":%d,"n":%d}' % (epoch, seq)
+    return b'{"type":"%b","epoch":%d,"n":%d}' % (kind(seq), epoch, seq)
 
 
 @dataclass
@@ -64,6 +73,7 @@ class Worker:
         criticals: (epoch, first, last) of each critical frame, in order.
         merged: the events that were left out of their frame.
         keyed: the events that are of one and the same state.
+        critical: the events that make their frame a critical one.
     """
 
     page_events: int = 3
@@ -76,6 +86,15 @@ class Worker:
     criticals: list[tuple[int, int, int]] = field(default_factory=list)
     merged: set[tuple[int, int]] = field(default_factory=set)
     keyed: set[tuple[int, int]] = field(default_factory=set)
+    critical: set[tuple[int, int]] = field(default_factory=set)
+
+    def kind(self, epoch: int, seq: int) -> str:
+        """The type of an event."""
+        return "scanStarted" if (epoch, seq) in self.critical else kind(seq).decode()
+
+    def event(self, epoch: int, seq: int) -> bytes:
+        """The event published as `epoch:seq`."""
+        return event(epoch, seq).replace(kind(seq), self.kind(epoch, seq).encode(), 1)
 
     def begin(self) -> None:
         """A new life; the one before stays readable."""
@@ -96,6 +115,7 @@ class Worker:
         life.head = self.ends[life.epoch] = last
         if critical:
             self.criticals.append((life.epoch, first, last))
+            self.critical.add((life.epoch, last))
             merged = 0
         for seq in range(first, last + 1):
             self.published_at[life.epoch, seq] = self.now
@@ -108,7 +128,7 @@ class Worker:
             life.epoch,
             first,
             last,
-            tuple(event(life.epoch, seq) for seq in kept),
+            tuple(self.event(life.epoch, seq) for seq in kept),
             merged=merged,
             at=tuple(seq - first for seq in kept) if merged else (),
             critical=critical,
@@ -190,7 +210,7 @@ class Worker:
             cut=life is not None and life.cut,
         )
         reply = decode_history_reply(
-            encode_page(header, [event(request.epoch, seq) for seq in range(first, last + 1)])
+            encode_page(header, [self.event(request.epoch, seq) for seq in range(first, last + 1)])
         )
         assert isinstance(reply, Page)
         return reply
@@ -206,6 +226,7 @@ class Reader:
         told_not_given: events it was told it is not given.
         told_since: how many of these since it was last given some.
         owed: (epoch, first, last) of the critical frames of a lag, which come before anything else.
+        wanted: the filter that holds, as far as it was told.
     """
 
     worker: Worker
@@ -218,11 +239,13 @@ class Reader:
     owed: deque[tuple[int, int, int]] = field(default_factory=deque)
     lag_from: int = 0
     hello: dict[str, object] | None = None
+    wanted: Filter | None = None
     not_found: bool = False
 
     def on_head(self, head: HeadReply) -> None:
         """Note from where on this reader is to get everything."""
         self.epoch = head.epoch
+        self.wanted = self.session.variant.wanted
         self.next = 1 if head.epoch is None else head.held
         if self.session.variant == HEROFORGE:
             self.next = head.seq + 1 if head.epoch is not None else 1
@@ -240,6 +263,7 @@ class Reader:
     def take_bytes(self, data: bytes, first: int, last: int) -> int:
         """Take what is sent of the events `first` to `last`; return how many messages it is."""
         payloads = text_payloads(data)
+        filtered = 0
         if self.session.variant == HEROFORGE:
             events = [json.loads(payload) for payload in payloads]
             epoch, merged = events[0]["epoch"], last - first + 1 - len(events)
@@ -257,6 +281,7 @@ class Reader:
             assert batch["type"] == "batch"
             assert batch["seq"] == [first, last]
             epoch, merged, events = batch["epoch"], batch["merged"], batch["events"]
+            filtered = batch["filtered"]
             offsets = batch.get("at", list(range(len(events))))
             self.epoch = epoch if self.epoch is None else self.epoch
         assert epoch == self.epoch, f"events of life {epoch} in life {self.epoch}"
@@ -265,9 +290,19 @@ class Reader:
         else:
             assert first == self.next, f"event {first} came where {self.next} was due"
             self.next = last + 1
-        assert len(events) + merged == last - first + 1
-        assert [json.loads(event(epoch, first + offset)) for offset in offsets] == events
+        assert len(events) + merged + filtered == last - first + 1
+        assert [json.loads(self.worker.event(epoch, first + offset)) for offset in offsets] == events
         given = {first + offset for offset in offsets}
+        wanted = self.wanted
+        if wanted is not None:
+            passing = {
+                seq for seq in range(first, last + 1) if wanted.keeps(Gist(self.worker.kind(epoch, seq)))
+            }
+            assert given <= passing, "it was given what it does not want"
+            assert all((epoch, seq) in self.worker.keyed for seq in passing - given), "only these are merged"
+            assert len(passing - given) <= merged
+            return len(payloads)
+        assert filtered == 0
         latest = max((seq for seq in given if (epoch, seq) in self.worker.keyed), default=0)
         for seq in set(range(first, last + 1)) - given:
             assert (epoch, seq) in self.worker.keyed, "only state events are merged"
@@ -288,7 +323,7 @@ class Reader:
             assert skipped > 0
             too_slow = self.session.lagged != self.told_too_slow
             self._told_not_given(skipped, too_slow=too_slow)
-            if self.session.variant == NATIVE:
+            if self.session.variant.wire == "native":
                 assert (message["reason"] == "too_slow") == too_slow
                 assert message["to"] == (self.next or 0) - 1
                 assert message["from"] == self.lag_from
@@ -299,11 +334,18 @@ class Reader:
         elif message["type"] == "reset":
             epoch = message["epoch"]
             assert isinstance(epoch, int)
-            assert self.session.variant == NATIVE
+            assert self.session.variant.wire == "native"
             assert self.epoch is None or epoch > self.epoch
             if message["reason"] == "restarted" and self.epoch is not None:  # else it was given nothing yet
                 assert self.next == self.worker.ends.get(self.epoch, 0) + 1, "reset before the old life's end"
             self.epoch, self.next = epoch, 1
+        elif message["type"] == "filter":
+            assert message["from"] == self.next
+            assert self.epoch in (None, message["epoch"])
+            assert not self.owed
+            parts = message["filter"]
+            assert parts is None or isinstance(parts, dict)
+            self.wanted = read_filter(**parts) if parts is not None else None
         else:
             assert message["message"] == "Scan channel not found"
             self.not_found = True

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import wire
 from pipeline.errors import MessageMalformed
-from pipeline.wire import browser_batch, decode_browser_message, encode, is_browser_ping
+from pipeline.wire import browser_batch, decode_browser_message, encode
 
 
 def test_a_batch_for_the_browser() -> None:
@@ -23,6 +23,8 @@ def test_a_batch_for_the_browser() -> None:
         "events": [{"type": "x"}, {}],
     }
     assert "at" not in json.loads(browser_batch("s", 7, 1, 1, 0, (), b"[{}]"))
+    filtered = json.loads(browser_batch("s", 7, 1, 4, 0, (3,), b"[{}]", 3))
+    assert (filtered["filtered"], filtered["at"]) == (3, [3])
 
 
 def test_the_fields_a_browser_reads() -> None:
@@ -44,6 +46,29 @@ def test_the_fields_a_browser_reads() -> None:
         "reason": "draining",
         "reconnect": True,
         "retry_ms": 500,
+    }
+
+
+def test_what_is_answered_to_a_browsers_wishes() -> None:
+    told = wire.BrowserFilter(scan_id="s", epoch=8, from_=4, wanted={"types": ["portFound"]})
+    assert json.loads(encode(told)) == {
+        "type": "filter",
+        "scan_id": "s",
+        "epoch": 8,
+        "from": 4,
+        "filter": {"types": ["portFound"]},
+    }
+    error = wire.BrowserError(code=4400, message="no", temporary=False)
+    assert json.loads(encode(error)) == {"type": "error", "code": 4400, "message": "no", "temporary": False}
+    error = wire.BrowserError(code=4404, message="no", temporary=False, scan_id="s")
+    assert json.loads(encode(error))["scan_id"] == "s"
+    over = wire.BrowserUnsubscribed(code=1000, reason="unsubscribed", reconnect=True, stats=True)
+    assert json.loads(encode(over)) == {
+        "type": "unsubscribed",
+        "code": 1000,
+        "reason": "unsubscribed",
+        "reconnect": True,
+        "stats": True,
     }
 
 
@@ -110,19 +135,3 @@ def test_a_client_is_fed_a_batch_cut_short_at_every_byte() -> None:
 
 def test_a_client_passes_over_what_a_later_edge_says() -> None:
     assert decode_browser_message(b'{"type":"later","anything":[1]}') is None
-
-
-@pytest.mark.parametrize(
-    ("message", "is_ping"),
-    [
-        (wire.PING, True),
-        (wire.PING.encode(), True),
-        ('{"action":"ack","seq":1}', False),
-        ('{"action":"ping"', False),
-        ("", False),
-        (b"\xff", False),
-        ('{"type":"ping"}', False),
-    ],
-)
-def test_a_ping_of_a_browser(message: str | bytes, is_ping: bool) -> None:
-    assert is_browser_ping(message) is is_ping

@@ -1,0 +1,75 @@
+/**
+ * The list of all scans, pushed by the edge, over a WebSocket that comes back by itself.
+ *
+ * Holds the list as the messages tell it: the whole, then what changed (docs/PROTOCOL.md, "Stream of statistics").
+ * Rests while the page is hidden: nobody looks, and the edge asks its workers only while somebody does.
+ */
+
+const SUBPROTOCOL = "scanstream.v1.json";
+const RETRY_MS = [200, 500, 1_000, 2_000];
+
+export class StatsFeed {
+  /**
+   * @param {object} options
+   * @param {string} options.url where
+   * @param {(complete: boolean) => void} options.onChange `scans` has changed; complete false: some worker did not answer
+   * @param {() => void} options.onLost the edge does not answer; it is tried again
+   */
+  constructor({ url, onChange, onLost }) {
+    this.url = url;
+    this.onChange = onChange;
+    this.onLost = onLost;
+    /** @type {Map<string, {entry: object, at: number}>} scan id -> its entry, and when it came (monotonic milliseconds) */
+    this.scans = new Map();
+    /** Whether the list was told at all. */
+    this.known = false;
+    this.socket = null;
+    this.timer = null;
+    this.attempt = 0;
+    this.onVisibility = () => (document.hidden ? this.#rest() : this.#open());
+    document.addEventListener("visibilitychange", this.onVisibility);
+    if (!document.hidden) this.#open();
+  }
+
+  /** Close for good; no callback comes after it. */
+  close() {
+    document.removeEventListener("visibilitychange", this.onVisibility);
+    this.#rest();
+  }
+
+  #open() {
+    clearTimeout(this.timer);
+    if (this.socket !== null) return;
+    const socket = new WebSocket(this.url, SUBPROTOCOL);
+    this.socket = socket;
+    socket.onmessage = ({ data }) => socket === this.socket && this.#received(JSON.parse(data));
+    socket.onclose = () => socket === this.socket && this.#lost();
+  }
+
+  #rest() {
+    clearTimeout(this.timer);
+    const socket = this.socket;
+    this.socket = null;
+    // A browser reports a socket that is closed while it opens as an error.
+    if (socket?.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close(1000);
+    else socket?.close(1000);
+  }
+
+  #lost() {
+    this.socket = null;
+    this.timer = setTimeout(() => this.#open(), RETRY_MS[Math.min(this.attempt, RETRY_MS.length - 1)]);
+    this.attempt += 1;
+    this.onLost();
+  }
+
+  #received({ type, whole, stats, scans, gone }) {
+    if (type !== "stats") return;
+    this.attempt = 0;
+    this.known = true;
+    const at = performance.now();
+    if (whole) this.scans.clear();
+    for (const entry of scans) this.scans.set(entry.scan_id, { entry, at });
+    for (const scanId of gone) this.scans.delete(scanId);
+    this.onChange(stats.complete);
+  }
+}

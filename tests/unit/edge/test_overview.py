@@ -1,0 +1,95 @@
+"""What the stream of statistics tells: applied change by change, it is the list as it stands."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.edge.overview import Overview
+from pipeline.edge.statistics import scan_entry, scan_statistics
+from pipeline.wire import ChannelSummary
+
+
+def summary(name: str, events: int = 1, elapsed_s: float = 1.0, status: str = "running") -> ChannelSummary:
+    return ChannelSummary(
+        channel=name,
+        epoch=1,
+        seq=events,
+        status=status,
+        phase=None,
+        progress=None,
+        started_ms=0,
+        elapsed_s=elapsed_s,
+        frames=events,
+        events=events,
+        merged=0,
+        counts={"other": events},
+        best_effort=False,
+    )
+
+
+def test_the_whole_is_the_document_and_the_list() -> None:
+    overview = Overview()
+    assert not overview.known
+    scans = [summary("scan/a"), summary("scan/b", status="failed")]
+    overview.take([*scans, summary("report/r")], complete=True)
+    assert overview.known
+    whole = overview.whole()
+    assert (whole.whole, whole.gone) == (True, [])
+    assert whole.stats == scan_statistics(scans, complete=True)
+    assert whole.scans == [scan_entry(scan) for scan in scans]
+
+
+def test_only_what_changed_is_told() -> None:
+    overview = Overview()
+    overview.take([summary("scan/a"), summary("scan/b")], complete=True)
+    assert overview.take([summary("scan/a", elapsed_s=2.0), summary("scan/b")], complete=True) is None
+    change = overview.take([summary("scan/a", elapsed_s=3.0), summary("scan/b", events=2)], complete=True)
+    assert change is not None
+    assert not change.whole
+    assert change.scans == [scan_entry(summary("scan/b", events=2))]
+    assert change.stats["total_events"] == 3
+    assert "scans" not in change.stats
+
+
+def test_an_empty_pipeline_is_told_once() -> None:
+    overview = Overview()
+    assert overview.take([], complete=True) is not None
+    assert overview.take([], complete=True) is None
+
+
+def test_a_shard_that_does_not_answer_takes_no_scan_away() -> None:
+    overview = Overview()
+    overview.take([summary("scan/a"), summary("scan/b")], complete=True)
+    change = overview.take([summary("scan/a")], complete=False)
+    assert change is not None
+    assert (change.gone, change.stats["complete"], change.stats["total_scans"]) == ([], False, 2)
+    assert [scan["scan_id"] for scan in overview.whole().scans] == ["a", "b"]
+    assert overview.take([summary("scan/a")], complete=False) is None
+    change = overview.take([summary("scan/a")], complete=True)
+    assert change is not None
+    assert (change.gone, change.stats["total_scans"]) == (["b"], 1)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.dictionaries(st.sampled_from(["scan/a", "scan/b", "scan/c"]), st.integers(1, 3)),
+            st.booleans(),
+        ),
+        min_size=1,
+    )
+)
+def test_changes_add_up_to_the_whole(answers: list[tuple[dict[str, int], bool]]) -> None:
+    overview = Overview()
+    shown: dict[object, dict[str, object]] = {}
+    for events, complete in answers:
+        change = overview.take([summary(name, count) for name, count in events.items()], complete=complete)
+        if change is not None:
+            told = msgspec.json.decode(msgspec.json.encode(change))
+            shown.update({scan["scan_id"]: scan for scan in told["scans"]})
+            for scan_id in told["gone"]:
+                del shown[scan_id]
+            assert told["stats"]["total_scans"] == len(shown)
+        assert shown == {scan["scan_id"]: scan for scan in overview.whole().scans}
