@@ -100,7 +100,7 @@ def test_a_new_edge_that_is_not_ready_leaves_the_old_one_where_it_is(place: Path
     config = place / "edge.toml"
     config.write_text("")
     (place / "up.toml").write_text(
-        f'[stages]\nedge_config = "{config}"\n[restart]\nstart_s = {3 * PATIENCE}\n'
+        f'[stages]\nedge_config = "{config}"\n[restart]\nstart_s = {12 * PATIENCE}\n'
     )
     up = Up(place, "-c", str(place / "up.toml"))
     try:
