@@ -125,7 +125,7 @@ class Ours(Server):
             raise
         self.pids = [process.popen.pid]
         self.port = self._pipeline.port
-        self.path = f"/ws/scans/{SCAN}"
+        self.path = f"/ws/scans/{SCAN}?since=start"
         self.protocol = "scanstream.v1.json"
 
     def publish_one(self, message: bytes) -> None:

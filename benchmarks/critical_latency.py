@@ -123,7 +123,7 @@ async def watch(pipeline: Pipeline, place: Path) -> None:
     hop = Hop(place)
     try:
         async with connect(
-            pipeline.ws(f"/ws/scans/{SCAN}"), compression=None, max_size=None, proxy=None
+            pipeline.ws(f"/ws/scans/{SCAN}?since=start"), compression=None, max_size=None, proxy=None
         ) as client:
             with Emitter(SCAN, run_dir=run_dir) as emitter:
                 emitter.emit({"type": "scanStarted", "number": 0})

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pipeline.errors import RejectReason
 from pipeline.event import Lost, encode_event
 from pipeline.outbox import Outbox
 from pipeline.spool import Spool
-from pipeline.wire import Ack, Feedback, Nack
+from pipeline.wire import Ack, EnvelopeHeader, Feedback, Nack
 
 MAX_REJECTED_KEPT = 1_000
 
@@ -121,6 +121,12 @@ class Outboxes:
         self.unacked += 1
         self.size_bytes += len(raw)
         return outbox.add(raw)
+
+    def signs(self, sign: Literal["alive", "bye"]) -> list[EnvelopeHeader]:
+        """Return what tells each channel that its producer lives, or has nothing more to say."""
+        return [
+            EnvelopeHeader(box.channel, self.pid, self.inc, box.last + 1, box.una, sign=sign) for box in self
+        ]
 
     def may_send(self, channel: str) -> bool:
         """Say whether a channel's window has room: if not, an ack has to come first."""

@@ -124,7 +124,7 @@ class Subscriber:
 
     def _connect(self) -> None:
         since = self._subscription.since
-        query = {**self._filters, **({"since": str(since)} if since is not None else {})}
+        query = {**self._filters, "since": str(since) if since is not None else "start"}
         request = HTTPRequest(f"{self._url}?{urlencode(query)}", connect_timeout=OPEN_WITHIN_S)
         self._subscription.connecting(time.monotonic())
         self._connecting = asyncio.ensure_future(

@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import zmq
 
@@ -25,6 +26,10 @@ HELLO_INTERVAL_S = 1.0
 """How often a producer says hello: an ingest that was restarted does not know it any more."""
 FAIL_OVER_S = 1.5
 """An ingest that has not answered for so long is left for the next one."""
+ALIVE_INTERVAL_S = 5.0
+"""How often each channel is told that its producer is alive."""
+BYE_LINGER_S = 0.5
+"""How long the last words may take to leave, if the ingest does not read."""
 
 
 class Uplink:
@@ -102,6 +107,7 @@ class Uplink:
         now = time.monotonic()
         heard_at = now
         next_hello = now
+        next_alive = now + ALIVE_INTERVAL_S
         with self._changed:
             self.welcomed = False
             for outbox in self._outboxes.busy():
@@ -111,6 +117,9 @@ class Uplink:
             if now >= next_hello:
                 self._say_hello(control)
                 next_hello = now + HELLO_INTERVAL_S
+            if now >= next_alive:
+                self._give_sign(data, "alive")
+                next_alive = now + ALIVE_INTERVAL_S
             if now - heard_at > FAIL_OVER_S:
                 return
             with self._changed:
@@ -129,6 +138,17 @@ class Uplink:
                 heard_at = time.monotonic()
                 for message in drain(control, 1_000):
                     self._hear(message, heard_at)
+        if not self._outboxes.unacked:  # else the scans' producer is gone indeed
+            self._give_sign(data, "bye")
+            data.close(linger=int(BYE_LINGER_S * 1000))
+
+    def _give_sign(self, data: zmq.Socket[bytes], sign: Literal["alive", "bye"]) -> None:
+        """Tell each channel that its producer lives, or has nothing more to say; nothing depends on it."""
+        with self._changed:
+            headers = [] if self._outboxes.fenced or not self.welcomed else self._outboxes.signs(sign)
+        with contextlib.suppress(zmq.Again):  # an ingest that takes nothing passes no sign on
+            for header in headers:
+                data.send(encode_envelope(header, []), zmq.NOBLOCK)
 
     def _say_hello(self, control: zmq.Socket[bytes]) -> None:
         with contextlib.suppress(zmq.Again):  # the ingest is not there; FAIL_OVER_S decides

@@ -30,4 +30,11 @@ class Fetch:
     first: int
 
 
-Action: TypeAlias = Deliver | Say | Fetch
+@dataclass(frozen=True, slots=True)
+class FetchState:
+    """Ask the worker for the state of `epoch`; the answer goes to `on_state`."""
+
+    epoch: int
+
+
+Action: TypeAlias = Deliver | Say | Fetch | FetchState

@@ -16,6 +16,7 @@ from pipeline.wire import (
     BrowserLag,
     BrowserReset,
     HeadReply,
+    browser_snapshot,
     encode,
     heroforge_lag,
     heroforge_not_found,
@@ -30,7 +31,7 @@ class Greeting:
     ping_interval_s: float
     client_timeout_s: float
     server_version: str
-    features: tuple[str, ...] = ("since", "lag", "reset", "ping", "filter")
+    features: tuple[str, ...] = ("since", "snapshot", "lag", "reset", "ping", "filter")
 
 
 def hello(
@@ -57,6 +58,11 @@ def hello(
         features=greeting.features,
     )
     return Say(encode(message))
+
+
+def snapshot(channel: str, epoch: int, seq: int, state: bytes) -> Say:
+    """Return a scan's state at an event, as its worker composed it."""
+    return Say(browser_snapshot(_id_of(channel), epoch, seq, state))
 
 
 def not_found(channel: str) -> Say:

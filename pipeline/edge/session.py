@@ -12,6 +12,7 @@ in step: its cohort gives what comes  nothing
 what was written waits for the kernel nothing; if something is due, the pace learns of it
 critical events of a lag are left     the next frame of them
 the channel does not exist            nothing; it starts with the first event of what comes
+no position is held                   the scan's state at some event; the cursor is behind that then
 behind the channel's life             a page of the old life; when that is through, `reset`
 past the head                         nothing
 past what its pace has due            nothing
@@ -34,19 +35,19 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pipeline.edge.action import Action, Deliver, Fetch, Say
+from pipeline.edge.action import Action, Deliver, Fetch, FetchState, Say
 from pipeline.edge.close_codes import REPORT_COMPLETED, SCAN_COMPLETED, CloseCode
 from pipeline.edge.cohort import Seat
 from pipeline.edge.delivery import Delivery
 from pipeline.edge.feed import Feed
 from pipeline.edge.filter import DEFAULT_CRITICAL, Filter
 from pipeline.edge.pace import ACK_BEHIND_S, Pace
-from pipeline.edge.sayings import Greeting, degraded, hello, lag, not_found, refiltered, reset
+from pipeline.edge.sayings import Greeting, degraded, hello, lag, not_found, refiltered, reset, snapshot
 from pipeline.edge.sieve import Sieve
 from pipeline.edge.since import Since, resume_at
 from pipeline.edge.variant import Variant
 from pipeline.frame import Position
-from pipeline.wire import HeadReply, Page, split_channel
+from pipeline.wire import Document, HeadReply, Page, split_channel
 
 
 class Session:
@@ -54,7 +55,7 @@ class Session:
     channel: `kind/id`.
     variant: what the browser speaks. To change it, let it stand up first (`Feed.stand`).
     connection_id: names the connection in `hello` and in logs.
-    since: where to go on from: a position, `start` or None, which both give all that is held.
+    since: where to go on from: a position; `start` gives all that is held; None gives the state.
     greeting: what `hello` says beside.
 
     Attributes:
@@ -80,6 +81,7 @@ class Session:
         "_next",
         "_owed",
         "_position_due",
+        "_wants_state",
         "bytes_in_step",
         "channel",
         "connection_id",
@@ -120,6 +122,7 @@ class Session:
         self._critical: Iterable[str] = DEFAULT_CRITICAL
         self._asked: tuple[Filter | None] | None = None
         self._position_due = False
+        self._wants_state = False
 
     @property
     def waiting(self) -> bool:
@@ -135,6 +138,7 @@ class Session:
         return (
             self._joined
             and not self._fetching
+            and not self._wants_state
             and self._epoch is not None
             and self._epoch == feed.epoch
             and self._next == feed.head + 1
@@ -201,12 +205,14 @@ class Session:
             self._epoch, self._next = start
         elif head.epoch is not None:
             self._epoch, self._next = head.epoch, head.held
+            self._wants_state = self.since != "start"
         return [hello(self.channel, self.connection_id, self._greeting, head, resumed=resumed)]
 
     def step(self, feed: Feed, now: float, *, idle: bool) -> Action | None:
         """Return what to do next, or None until something changes.
 
-        The caller does it at once: the cursor has moved. After a `Fetch` call `on_page`.
+        The caller does it at once: the cursor has moved. After a `Fetch` call `on_page`, after a
+        `FetchState` `on_state`.
 
         Args:
             feed: the channel's feed.
@@ -229,6 +235,10 @@ class Session:
             return None
         if self._epoch is None:
             self._epoch, self._next = feed.epoch, 1
+        if self._wants_state:
+            self._wants_state = False
+            self._fetching = True
+            return FetchState(self._epoch)
         if self._epoch > feed.epoch:
             return None
         if self._epoch == feed.epoch:
@@ -285,6 +295,19 @@ class Session:
         self._owed.extend(criticals)
         self.lagged += count
         return self._skip(upto, count, "too_slow")
+
+    def on_state(self, document: Document) -> list[Action]:
+        """Take in the scan's state: the browser is given it, and then what follows it.
+
+        That may be in the midst of a frame yet to come; its rest is then fetched, as after any gap. When the
+        life is known no more, what is held of it is told by the page that is fetched next.
+        """
+        self._fetching = False
+        header = document.header
+        if header.epoch is None:
+            return []
+        self._epoch, self._next = header.epoch, header.seq + 1
+        return [snapshot(self.channel, header.epoch, header.seq, document.body)]
 
     def on_page(self, page: Page, delivery: Delivery | None, feed: Feed, now: float) -> list[Action]:
         """Take in a page of history.

@@ -10,8 +10,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from pipeline.event import SEVERITIES
 from pipeline.frame import Position
-from pipeline.wire import ChannelSummary, Page, split_channel, split_events
+from pipeline.wire import ChannelSummary, Document, Page, StateHeader, split_channel, split_events
+
+ENDED = ("completed", "failed")
 
 
 def scan_statistics(summaries: list[ChannelSummary], *, complete: bool) -> dict[str, object]:
@@ -23,7 +26,8 @@ def scan_statistics(summaries: list[ChannelSummary], *, complete: bool) -> dict[
 
     Returns:
         HeroForge's fields: `message_count` counts published frames, times are seconds. Ours beside them:
-        events accepted and merged, and `complete`.
+        events accepted, merged and delivered (each once, however many readers there were), their bytes, what
+        was found, and `complete`.
     """
     scans = channel_scans(summaries)
     totals = scan_totals(scans, complete=complete)
@@ -34,7 +38,7 @@ def scan_statistics(summaries: list[ChannelSummary], *, complete: bool) -> dict[
                 "scan_id": split_channel(scan.channel)[1],
                 "message_count": scan.frames,
                 "elapsed_time": scan.elapsed_s,
-                "is_completed": scan.status != "running",
+                "is_completed": scan.status in ENDED,
             }
             for scan in scans
         ],
@@ -53,7 +57,7 @@ _HEROFORGE_TOTALS = (
 
 def scan_totals(scans: list[ChannelSummary], *, complete: bool) -> dict[str, object]:
     """Return what `scan_statistics` tells beside the single scans."""
-    ended = sum(scan.status != "running" for scan in scans)
+    ended = sum(scan.status in ENDED for scan in scans)
     elapsed = [scan.elapsed_s for scan in scans]
     return {
         "total_scans": len(scans),
@@ -63,6 +67,15 @@ def scan_totals(scans: list[ChannelSummary], *, complete: bool) -> dict[str, obj
         "average_elapsed_time": sum(elapsed) / len(elapsed) if elapsed else 0.0,
         "total_events": sum(scan.events for scan in scans),
         "total_merged": sum(scan.merged for scan in scans),
+        "total_delivered": sum(scan.delivered for scan in scans),
+        "total_bytes": sum(scan.event_bytes for scan in scans),
+        "total_hosts": sum(scan.totals.hosts for scan in scans),
+        "total_open_ports": sum(scan.totals.open_ports for scan in scans),
+        "total_services": sum(scan.totals.services for scan in scans),
+        "total_vulnerabilities": {
+            severity: sum(scan.totals.vulnerabilities.get(severity, 0) for scan in scans)
+            for severity in SEVERITIES
+        },
         "complete": complete,
     }
 
@@ -76,14 +89,13 @@ def scan_list(summaries: list[ChannelSummary], *, complete: bool) -> dict[str, o
 def scan_entry(scan: ChannelSummary) -> dict[str, object]:
     """Return one scan as lists show it."""
     kind, scan_id = split_channel(scan.channel)
-    started = datetime.fromtimestamp(scan.started_ms / 1000, UTC)
     return {
         "scan_id": scan_id,
         "kind": kind,
         "status": scan.status,
         "phase": scan.phase,
         "progress": scan.progress,
-        "started_at": started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "started_at": _iso(scan.started_ms),
         "elapsed_time": scan.elapsed_s,
         "message_count": scan.frames,
         "event_count": scan.events,
@@ -92,23 +104,47 @@ def scan_entry(scan: ChannelSummary) -> dict[str, object]:
         "seq": scan.seq,
         "counts": scan.counts,
         "best_effort": scan.best_effort,
+        "finalising": scan.finalising,
+        "time_left": msgspec.to_builtins(scan.time_left),
+        "events_per_s": scan.events_per_s,
+        "event_bytes": scan.event_bytes,
+        "delivered_count": scan.delivered,
+        "totals": msgspec.to_builtins(scan.totals),
+        "name": scan.name,
+        "targets": list(scan.targets),
+        "labels": scan.labels,
+        "owner": scan.owner,
+        "error": scan.error,
+        "last_event_at": _iso(scan.last_event_ms),
     }
 
 
 MAX_EVENTS = 10_000
+MAX_AFTER = 999_999_999
 
 
-def read_limit(text: str | None) -> int:
-    """Read the `limit` of a question for events; 1,000 when none is given.
+def read_number(name: str, text: str | None, default: int, least: int, most: int) -> int:
+    """Read a whole number of a question; the default when it is not there.
 
     Raises:
-        ValueError: it is no whole number from 1 to `MAX_EVENTS`.
+        ValueError: it is no whole number from `least` to `most`.
     """
     if text is None:
-        return 1_000
-    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_EVENTS):
-        raise ValueError(f"limit={text[:40]!r}: a whole number from 1 to {MAX_EVENTS} is needed")
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
+        raise ValueError(f"{name}={text[:40]!r}: a whole number from {least} to {most} is needed")
     return int(text)
+
+
+def rest_document(scan_id: str, document: Document) -> bytes:
+    """Compose the answer of `GET /api/scans/ID` and of `GET /api/scans/ID/hosts` from a worker's answer."""
+    header = document.header
+    about: dict[str, object] = {"scan_id": scan_id, "epoch": header.epoch, "seq": header.seq}
+    if isinstance(header, StateHeader):
+        about |= {"kind": "scan", "cleaned_up": header.cleaned_up}
+        return msgspec.json.encode(about)[:-1] + b"," + document.body[1:]
+    about |= {"total": header.total, "left_out": header.left_out, "next": header.next}
+    return msgspec.json.encode(about)[:-1] + b',"hosts":' + document.body + b"}"
 
 
 def rest_events(scan_id: str, page: Page, resumed: bool | None, limit: int) -> bytes:
@@ -147,3 +183,7 @@ def rest_events(scan_id: str, page: Page, resumed: bool | None, limit: int) -> b
 def channel_scans(summaries: list[ChannelSummary]) -> list[ChannelSummary]:
     """Return those of scans: reports are in no list."""
     return [summary for summary in summaries if summary.channel.startswith("scan/")]
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

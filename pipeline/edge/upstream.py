@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import zmq
+from msgspec.structs import replace
 
 from pipeline.edge.config import EdgeConfig
 from pipeline.edge.delivery import Delivery
@@ -26,12 +27,15 @@ from pipeline.wire import (
     Beacon,
     ChannelsReply,
     ChannelsRequest,
+    Document,
     FrameMessage,
     HeadReply,
     HeadRequest,
     HistoryReply,
+    HostsRequest,
     Page,
     PageRequest,
+    StateRequest,
     decode_beacon,
     decode_frame,
     decode_history_reply,
@@ -39,7 +43,7 @@ from pipeline.wire import (
     frame_topic,
 )
 
-Question = HeadRequest | PageRequest | ChannelsRequest
+Question = HeadRequest | PageRequest | ChannelsRequest | StateRequest | HostsRequest
 
 
 class Upstream:
@@ -71,6 +75,7 @@ class Upstream:
         self._ids = itertools.count(1)
         self._asked: dict[int, asyncio.Future[HistoryReply]] = {}
         self._pages: dict[tuple[str, int, int], asyncio.Task[tuple[Page, Delivery | None]]] = {}
+        self._documents: dict[StateRequest | HostsRequest, asyncio.Task[Document]] = {}
         self._beacon_at: dict[int, float] = {}
         self._unwritable: set[int] = set()
         self.counters: Counter[str] = Counter()
@@ -198,6 +203,35 @@ class Upstream:
         self.counters["pages"] += 1
         return reply, Delivery.of_page(reply) if reply.header.last >= reply.header.first else None
 
+    async def state(self, channel: str, epoch: int | None) -> Document:
+        """Ask for a scan's state, until the worker answers; all who want the same share one question.
+
+        Args:
+            channel: `kind/id`.
+            epoch: which life; None for the present one.
+        """
+        return await self._document(StateRequest(0, channel, epoch))
+
+    async def hosts(self, channel: str, after: int, limit: int) -> Document:
+        """Ask for hosts of a scan's present life, as `state` does."""
+        return await self._document(HostsRequest(0, channel, None, after, limit))
+
+    async def _document(self, wanted: StateRequest | HostsRequest) -> Document:
+        task = self._documents.get(wanted)
+        if task is None:
+            task = self._loop.create_task(self._fetch_document(wanted))
+            self._documents[wanted] = task
+            task.add_done_callback(lambda _: self._documents.pop(wanted, None))
+        return await asyncio.shield(task)
+
+    async def _fetch_document(self, wanted: StateRequest | HostsRequest) -> Document:
+        reply = await self._ask(
+            shard_of(wanted.channel, self._shards), lambda number: replace(wanted, id=number)
+        )
+        assert isinstance(reply, Document)
+        self.counters["states"] += 1
+        return reply
+
     async def channels(self, timeout_s: float) -> tuple[list[ChannelsReply], bool]:
         """Ask every shard for its channels.
 
@@ -244,7 +278,7 @@ class Upstream:
                 self.counters["malformed{socket=history}"] += 1
                 self._limited_log.warning("malformed answer from a worker", time.monotonic(), problem=error)
                 continue
-            number = reply.header.id if isinstance(reply, Page) else reply.id
+            number = reply.id
             future = self._asked.get(number)
             if future is not None and not future.done():
                 future.set_result(reply)

@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.edge.action import Action, Deliver, Fetch
+from pipeline.edge.action import Action, Deliver, Fetch, FetchState
 from pipeline.edge.close_codes import LIMIT, NOT_FOUND, TOO_SLOW, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.filter import Filter
@@ -210,6 +210,8 @@ class Watcher:
             return  # an answer that came after the close: nothing may follow that
         if isinstance(action, Fetch):
             self._start(self._fetch(action))
+        elif isinstance(action, FetchState):
+            self._start(self._fetch_state(action))
         elif isinstance(action, Deliver):
             self._transmitter.write(*action.delivery.encoded(self._session.variant))
         else:
@@ -222,6 +224,12 @@ class Watcher:
             )
             for action in self._session.on_page(page, delivery, self._feed, time.monotonic()):
                 self._do(action)
+        self.drive()
+
+    async def _fetch_state(self, wanted: FetchState) -> None:
+        document = await self._service.upstream.state(self._session.channel, wanted.epoch)
+        for action in self._session.on_state(document):
+            self._do(action)
         self.drive()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -132,7 +132,7 @@ def _admit_envelope(message: bytes) -> Admission:
             ),
             good,
         )
-    if good or (header.pid and rejected):
+    if good or header.sign or (header.pid and rejected):
         admission.routed.append((header.channel, message, len(good)))
     return admission
 

@@ -7,13 +7,14 @@ Sits between the stage's sockets and the channels. One wake-up of the stage is::
     uncommitted()            -> Commit            everything taken, for one transaction
     committed(now)           -> Release           after it is durable: acks, and the frames due now
 
-What is taken, `intake` says; which life of a channel it goes to, `lives`; when frames leave, `channel`.
+What is taken, `intake` says; which life of a channel it goes to, `lives`; when frames leave, `channel`; what
+is added because a scan does not go on, `watch`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.event import Catalogue
 from pipeline.frame import Frame
@@ -24,13 +25,14 @@ from pipeline.throttle_batch.history import Chunk
 from pipeline.throttle_batch.intake import Intake
 from pipeline.throttle_batch.lives import Lives
 from pipeline.throttle_batch.records import Checkpoint, LifeRecord, Recovered
+from pipeline.throttle_batch.watch import Watch
 from pipeline.wire import Ack, Envelope, Feedback
 
 _CLEANUP_GRAIN_S = 0.01
 """Something that is pending when cleanup is due is waited for in steps of this."""
 
 CHECKPOINT_EVENTS = 256
-"""A channel's state is kept again after so many events; a restart folds at most about as many."""
+"""A channel's state is kept again after so many events, a large one after more: see `Channel.checkpoint`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Batcher:
         self.counters: Counter[str] = Counter()
         self._lives = Lives(config, catalogue, boot_ms, now, self.counters)
         self._intake = Intake(config.limits, catalogue, self._lives, self.counters)
+        self._watch = Watch(now)
         self._checkpoints: dict[tuple[str, int], Checkpoint] = {}
 
     def restore(self, recovered: Recovered, now: float) -> None:
@@ -101,10 +104,8 @@ class Batcher:
         """Return everything taken that is not durable yet; call `committed` once it is."""
         self._intake.tell_lost()
         chunks = []
-        for life, channel in self._intake.gathered.channels.items():
-            checkpoint = channel.checkpoint(CHECKPOINT_EVENTS)
-            if checkpoint is not None:
-                self._checkpoints[life] = checkpoint
+        for channel in self._intake.gathered.channels.values():
+            self._keep(channel.checkpoint(CHECKPOINT_EVENTS))
             chunk = channel.uncommitted()
             if chunk is not None:
                 chunks.append(chunk)
@@ -114,6 +115,16 @@ class Batcher:
             if producer.committed < producer.taken
         ]
         return Commit(chunks, acks, list(self._checkpoints.values()))
+
+    def _keep(self, checkpoint: Checkpoint | None) -> None:
+        """Have a checkpoint written with the next commit, in place of one that waits since that failed."""
+        if checkpoint is None:
+            return
+        place = (checkpoint.channel, checkpoint.epoch)
+        waiting = self._checkpoints.get(place)
+        if waiting is not None and checkpoint.detail is None:
+            checkpoint = replace(checkpoint, detail=waiting.detail)
+        self._checkpoints[place] = checkpoint
 
     def last_commit(self) -> Commit:
         """Return the states that are not kept yet: for the journal, when the worker stops."""
@@ -143,7 +154,7 @@ class Batcher:
 
     def next_deadline(self) -> float | None:
         """Return when to call `handle_timeout`, or None when there is nothing to wait for."""
-        deadlines = [self._frame_deadlines.first(), self._cleanup_deadlines.first()]
+        deadlines = [self._frame_deadlines.first(), self._cleanup_deadlines.first(), self._watch.first()]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timeout(self, now: float) -> list[Frame]:
@@ -160,6 +171,8 @@ class Batcher:
                 self._free(channel)
             else:
                 self._schedule(channel, now)
+        while (said := self._watch.next_said(now)) is not None:
+            self._intake.say(*said, now)
         return frames
 
     def _schedule(self, channel: Channel, now: float) -> None:
@@ -168,20 +181,32 @@ class Batcher:
             self._frame_deadlines.set(deadline, channel)
         # Renewed when it comes up, not at every event; moved forward only when the channel has ended.
         self._cleanup_deadlines.set(max(channel.cleanup_at(), now + _CLEANUP_GRAIN_S), channel)
+        self._watch.see_to(channel)
 
     def _free(self, channel: Channel) -> None:
-        checkpoint = channel.checkpoint(1)
-        if checkpoint is not None:
-            self._checkpoints[channel.name, channel.epoch] = checkpoint
+        self._keep(channel.checkpoint(1))
         self._lives.retire(channel)
         self._intake.forget(channel)
         self._frame_deadlines.drop(channel)
+        self._watch.drop(channel)
         self._gone.append((channel.name, channel.epoch))
         self.counters["channels_cleaned_up"] += 1
 
     def forget(self, name: str, epoch: int) -> None:
         """Take notice that a life whose memory was freed is nowhere any more."""
         self._lives.forget(name, epoch)
+
+    def deaf(self, now: float) -> None:
+        """Take notice that nothing could be heard until now: no scan has been silent."""
+        self._watch.deaf(now)
+
+    def wanted(self) -> list[Channel]:
+        """Return the channels to `supply` with what the journal keeps of them, before the next commit."""
+        return self._lives.take_wanted()
+
+    def revive(self, record: LifeRecord, now: float) -> Channel:
+        """Return a life as it was, to look at; it takes no part in anything."""
+        return self._lives.revive(record, now)
 
     def take_gone(self) -> list[tuple[str, int]]:
         """Return (channel, epoch) of the lives freed since the last call."""

@@ -20,16 +20,24 @@ from __future__ import annotations
 
 from itertools import chain
 
+import msgspec
+
 from pipeline.errors import EventRejected
 from pipeline.event import Catalogue, EventClass, read_event
 from pipeline.frame import Frame
 from pipeline.throttle_batch.config import BatchSection
+from pipeline.throttle_batch.event_rate import EventRate
 from pipeline.throttle_batch.history import Chunk
 from pipeline.throttle_batch.pending import PendingBatch
 from pipeline.throttle_batch.records import Checkpoint, LifeRecord, LifeState
 from pipeline.throttle_batch.runs import Run
 from pipeline.throttle_batch.scan_state import ScanState
 from pipeline.throttle_batch.token_bucket import TokenBucket
+from pipeline.throttle_batch.watchdog import Watchdog
+
+CHECKPOINT_SHARE = 16
+"""A large state is kept again after as many events as this part of its entries: so writing it costs an event
+about as much whatever its size, and a restart folds no more than that."""
 
 
 class Channel:
@@ -41,16 +49,20 @@ class Channel:
     idle_cleanup_s: how long after its last event a channel without one is kept.
     now: monotonic seconds.
     created_ms: the wall clock at `now`, epoch milliseconds; for showing.
+    state: what is known of the channel; a fresh one.
+    watchdog: says when it stalls; None for one that is not watched.
 
     Attributes:
         owner: the pid of the producer that has this life for itself; empty for none.
         opened_by: the pid of the producer whose event brought it into memory; empty for a foreign one's, or
             a journal.
+        wants_detail: its state is not whole until `supply` gives what the journal keeps of it.
+        rate: how fast events come.
+        event_bytes: of all events committed.
     """
 
     __slots__ = (
         "_batch",
-        "_checkpointed",
         "_cleanup_after_s",
         "_critical_bucket",
         "_critical_due",
@@ -67,6 +79,7 @@ class Channel:
         "created_ms",
         "cut",
         "epoch",
+        "event_bytes",
         "frames",
         "last_event_at",
         "lost",
@@ -75,9 +88,12 @@ class Channel:
         "opened_by",
         "owner",
         "published_seq",
+        "rate",
         "state",
         "terminal_accepted",
         "terminal_at",
+        "wants_detail",
+        "watchdog",
     )
 
     def __init__(
@@ -89,6 +105,8 @@ class Channel:
         idle_cleanup_s: float,
         now: float,
         created_ms: int = 0,
+        state: ScanState | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.name = name
         self.epoch = epoch
@@ -105,10 +123,13 @@ class Channel:
         self.last_event_at = now
         self.created_at = now
         self.created_ms = created_ms
-        self._checkpointed = 0
-        self._kept = (False, "")
+        self._kept = LifeState(folded=0, created_ms=created_ms)
         self._kept_from = float("-inf")
-        self.state = ScanState()
+        self.state = state or ScanState()
+        self.watchdog = watchdog
+        self.wants_detail = False
+        self.rate = EventRate()
+        self.event_bytes = 0
         self.published_seq = 0
         self.frames = 0
         self.merged = 0
@@ -140,18 +161,37 @@ class Channel:
         self.merged = state.merged
         self.best_effort = state.best_effort
         self.owner = state.owner
-        self._kept = (self.best_effort, self.owner)
-        self.state.restore(state)
-        self._checkpointed = state.folded
-        for raw in record.tail:
+        self.event_bytes = state.event_bytes + sum(map(len, record.tail))
+        self._kept = state
+        self.wants_detail = record.detail is None
+        self.state.restore(state, record.detail or b"")
+        at_s = max(0, record.updated_ms - state.created_ms) / 1000  # when each came is not known
+        for seq, raw in enumerate(record.tail, record.head - len(record.tail) + 1):
             try:
                 event = read_event(raw)
             except EventRejected:
                 continue  # a version whose catalogue takes it did; readers are still given it
-            self.state.fold(event, catalogue.treatment(event, raw))
+            self.state.fold(event, catalogue.treatment(event, raw), seq, at_s)
+        if len(record.tail) < record.head - state.folded:
+            self.state.hosts.exact = False  # some of it is damaged, or was too old
+        self.state.progress.observe_anew()
+        if self.watchdog is not None:
+            self.watchdog.restore(self.state.status, state.present, foreign=self.best_effort)
         if record.ended_ms is not None:
             self.terminal_accepted = True
             self.terminal_at = now - max(0, now_ms - record.ended_ms) / 1000
+
+    def supply(self, detail: bytes) -> None:
+        """Make the state whole with what the journal keeps beside its last checkpoint.
+
+        Args:
+            detail: empty when it is lost: the totals are then the least there were.
+        """
+        self.wants_detail = False
+        try:
+            self.state.restore(self._kept, detail)
+        except ValueError:
+            self.state.restore(self._kept, b"")
 
     def keep_from(self, now: float) -> None:
         """Count the time until cleanup from `now`: an event has come for a life that had been freed."""
@@ -163,7 +203,10 @@ class Channel:
         return self._uncommitted[0].first - 1 if self._uncommitted else self._next_seq - 1
 
     def snapshot(self) -> LifeState:
-        """Return the state as it is now: folded up to the last event committed."""
+        """Return the state as it is now, the part of bounded size: folded up to the last event committed."""
+        if self.wants_detail:
+            return self._kept  # nothing is folded before it is whole
+        state = self.state
         return LifeState(
             folded=self.committed_seq,
             created_ms=self.created_ms,
@@ -171,23 +214,46 @@ class Channel:
             merged=self.merged,
             best_effort=self.best_effort,
             owner=self.owner,
-            status=self.state.status,
-            phase=self.state.phase,
-            progress=self.state.progress,
-            counts=dict(self.state.counts),
+            status=state.status,
+            phase=state.phase,
+            progress=state.progress.percent,
+            counts=state.counts,
+            totals=state.totals(),
+            about=state.about,
+            error=state.error,
+            lost=state.lost,
+            event_bytes=self.event_bytes,
+            present=self._present,
         )
 
-    def checkpoint(self, least_events: int) -> Checkpoint | None:
-        """Return the state for the journal; None while less than `least_events` came since the last one.
+    @property
+    def _present(self) -> tuple[str, ...]:
+        return tuple(self.watchdog.present) if self.watchdog is not None else ()
 
-        What no event tells, whose it is and that some of it came at best effort, is kept at once.
+    def checkpoint(self, least_events: int) -> Checkpoint | None:
+        """Return the state for the journal; None while there is no need to write it.
+
+        Args:
+            least_events: it is needed when so many came since the last one; of a large state more than that,
+                by `CHECKPOINT_SHARE`. 1: when anything came.
+
+        What no event tells is kept at once: whose it is, who is there, and that some of it came at best
+        effort; then only that changes of what is kept.
         """
-        untold = (self.best_effort, self.owner)
-        if untold == self._kept and self.committed_seq - self._checkpointed < least_events:
+        if self.wants_detail:
             return None
-        self._checkpointed = self.committed_seq
-        self._kept = untold
-        return Checkpoint(self.name, self.epoch, self.snapshot())
+        if least_events > 1:
+            least_events = max(least_events, self.state.weight // CHECKPOINT_SHARE)
+        if self.committed_seq - self._kept.folded >= least_events:
+            self._kept = self.snapshot()
+            return Checkpoint(self.name, self.epoch, self._kept, self.state.record())
+        told = msgspec.structs.replace(
+            self._kept, best_effort=self.best_effort, owner=self.owner, present=self._present
+        )
+        if told == self._kept:
+            return None
+        self._kept = told
+        return Checkpoint(self.name, self.epoch, told)
 
     @property
     def waiting_bytes(self) -> int:
@@ -236,10 +302,13 @@ class Channel:
         Returns:
             The frames that are due now, in order; they must be published in this order.
         """
+        at_s = self.last_event_at - self.created_at
         for run in self._uncommitted:
             self._pending.add(run)
-            for event in run.events:
-                self.state.fold(event, run.treatment)
+            self.event_bytes += run.size_bytes
+            self.rate.add(len(run), now)
+            for seq, event in enumerate(run.events, run.first):
+                self.state.fold(event, run.treatment, seq, at_s)
             run.events = []
             if run.treatment.terminal:
                 self.terminal_at = now

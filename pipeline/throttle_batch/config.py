@@ -8,6 +8,7 @@ import msgspec
 
 from pipeline.event import CatalogueEntry, EventClass
 from pipeline.sections import LogSection, PlaceSection
+from pipeline.throttle_batch.sections import StateSection, WatchdogSection
 
 
 class WorkerPlaceSection(PlaceSection, frozen=True, kw_only=True):
@@ -278,6 +279,8 @@ class ThrottleBatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalSection = JournalSection()
     publish: PublishSection = PublishSection()
     limits: LimitsSection = LimitsSection()
+    state: StateSection = StateSection()
+    watchdog: WatchdogSection = WatchdogSection()
     log: LogSection = LogSection()
     events: Annotated[
         dict[str, EventRule],

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import EventRejected, RejectReason
-from pipeline.event import Catalogue, EventClass, Lost, encode_event
+from pipeline.event import Catalogue, Event, EventClass, Lost, encode_event, event_type
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import LimitsSection
 from pipeline.throttle_batch.lives import Lives
@@ -92,6 +92,9 @@ class Intake:
         if not header.pid:
             self._receive_foreign(envelope, now)
             return
+        if header.sign:
+            self._receive_sign(header, now)
+            return
         count = len(envelope.events) + len(header.rejected)
         producer, verdict = self._producers.judge(header, count)
         if verdict is Verdict.FENCED:
@@ -108,6 +111,37 @@ class Intake:
             self.gathered.nacks += producer.nacks_of(header.una, header.pseq, header.pseq + count - 1)
         if verdict in (Verdict.NEW, Verdict.AGAIN):
             self.gathered.acks[header.pid, header.channel] = producer
+
+    def _receive_sign(self, header: EnvelopeHeader, now: float) -> None:
+        """Take notice that a producer is alive, or has nothing more to say."""
+        channel = self._lives.current(header.channel)
+        _, verdict = self._producers.judge(header, 0)
+        if channel is None or channel.watchdog is None or verdict is Verdict.FENCED:
+            return
+        self._counters[f"signs{{sign={header.sign}}}"] += 1
+        if header.sign == "bye":
+            changed = channel.watchdog.bye(header.pid, now)
+        else:
+            changed = channel.watchdog.heard(header.pid, now)
+            self.say(channel, channel.watchdog.resumed(now, by_event=False), now)
+        if changed:
+            self.gathered.channels[channel.name, channel.epoch] = channel  # who is there is kept at once
+
+    def _note_events(self, channel: Channel, pid: str, now: float) -> None:
+        """Have the watchdog hear of events that are about to be taken."""
+        dog = channel.watchdog
+        if dog is not None and not channel.terminal_accepted:
+            dog.heard(pid, now)
+            self.say(channel, dog.resumed(now, by_event=True), now)
+            dog.event(now)
+
+    def say(self, channel: Channel, event: Event | None, now: float) -> None:
+        """Add an event of our own to a channel's log; None is not said, and nothing after the end."""
+        if event is None or channel.terminal_accepted:
+            return
+        [run] = self._read([encode_event(event)])
+        self._counters[f"added{{type={event_type(run.events[0])}}}"] += 1
+        self._accept(channel, run, now)
 
     def _take(self, envelope: Envelope, producer: Producer, now: float) -> None:
         header, before = envelope.header, producer.taken
@@ -139,6 +173,7 @@ class Intake:
                 forced = channel
             fitting = len(run) if channel is forced else run.fitting(channel.room_bytes)
             if fitting:
+                self._note_events(channel, header.pid, now)
                 self._accept(channel, run if fitting == len(run) else run.part(0, fitting), now)
                 producer.taken += fitting
             if fitting < len(run):
@@ -157,6 +192,7 @@ class Intake:
                 self._counters["dropped{reason=max_channels}"] += len(run)
                 continue
             channel.best_effort = True
+            self._note_events(channel, "", now)
             if run.treatment.event_class is EventClass.CRITICAL or run.size_bytes <= channel.room_bytes:
                 self._accept(channel, run, now)
                 continue

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pipeline.throttle_batch.batcher import Commit
 from pipeline.throttle_batch.history import History
-from pipeline.throttle_batch.records import Recovered
+from pipeline.throttle_batch.records import LifeRecord, Recovered
 
 MEMORY_CHANNEL_BYTES = 16_777_216
 MEMORY_TOTAL_BYTES = 268_435_456
@@ -68,6 +68,13 @@ class Journal(Protocol):
     def head(self, channel: str, epoch: int) -> int | None:
         """Return the last seq committed of a life; None when it is unknown."""
 
+    def record(self, channel: str, epoch: int) -> LifeRecord | None:
+        """Return everything that is kept of a life but its old events; None when it is unknown.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+
     def free(self, channel: str, epoch: int) -> bool:
         """Take notice that a life's memory was freed.
 
@@ -118,6 +125,9 @@ class MemoryJournal:
 
     def is_cut(self, channel: str, epoch: int) -> bool:  # noqa: ARG002  # what is gone is gone altogether
         return False
+
+    def record(self, channel: str, epoch: int) -> LifeRecord | None:  # noqa: ARG002  # what is freed is gone
+        return None
 
     def free(self, channel: str, epoch: int) -> bool:
         self._history.drop(channel, epoch)

@@ -7,6 +7,8 @@ table                   a row is
 ======================= ===========================================================================
 life                    one life of a channel: where its log begins and ends, and its last checkpoint
 chunk                   consecutive events of a life, one a line
+detail                  what of a life's checkpoint grows with what was found: apart from `life`, because
+                        that row is written at every commit
 producer                how far a (producer, channel) is: written with the events, so that an event is
                         in the log and its number marked as taken, or neither
 meta                    `open_since_boot`: the run of the operating system that a worker opened the file
@@ -93,6 +95,14 @@ _MIGRATIONS = (
         folded, crc32(state), cut);
     ALTER TABLE producer ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
     UPDATE producer SET checksum = row_checksum(pid, channel, inc, committed, updated_ms);
+    """,
+    """
+    CREATE TABLE detail (
+        life INTEGER PRIMARY KEY,
+        folded INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
+        body BLOB NOT NULL
+    );
     """,
 )
 """Each brings a journal from the version of its place to the next; the first makes a new one."""

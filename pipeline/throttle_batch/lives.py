@@ -14,7 +14,7 @@ nothing is known of              a new life
 
 Of a channel whose memory was freed only the end is kept in mind, as long as the journal has it, of
 `max_past_channels` at most: beyond it the one freed longest ago is forgotten, and a later event begins a
-new life.
+new life. What was found is then in the journal only, and `take_wanted` tells which lives need it again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from collections.abc import Iterator
 from pipeline.event import Catalogue
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
+from pipeline.throttle_batch.hosts import Budget
 from pipeline.throttle_batch.records import LifeRecord
+from pipeline.throttle_batch.scan_state import UNBOUNDED, ScanState
+from pipeline.throttle_batch.watchdog import Watchdog
 
 
 class Lives:
@@ -55,6 +58,8 @@ class Lives:
         self._lives: dict[tuple[str, int], Channel] = {}
         self._past: OrderedDict[str, LifeRecord] = OrderedDict()
         self._opened: Counter[str] = Counter()
+        self._budget = Budget(config.state.max_total_entries)
+        self._wanted: list[Channel] = []
 
     def __iter__(self) -> Iterator[Channel]:
         """Yield every life in memory."""
@@ -63,7 +68,7 @@ class Lives:
     def restore(self, record: LifeRecord, now: float) -> Channel:
         """Return a life a journal knows, in memory again and its channel's present one."""
         channel = self._open(record.channel, record.epoch, "", now)
-        channel.restore(record, self._catalogue, now, self._wall_ms(now))
+        self._recall(channel, record, now)
         return channel
 
     def taking(self, name: str, *, starts: bool) -> Channel | None:
@@ -98,7 +103,7 @@ class Lives:
         epoch = self._wall_ms(now)
         if isinstance(before, LifeRecord) and not (before.cut or (starts and before.ended)):
             channel = self._open(name, before.epoch, pid, now)
-            channel.restore(before, self._catalogue, now, self._wall_ms(now))
+            self._recall(channel, before, now)
             channel.keep_from(now)
             return channel
         if before is not None:
@@ -108,8 +113,17 @@ class Lives:
     def _open(self, name: str, epoch: int, pid: str, now: float) -> Channel:
         cleanup = self._config.cleanup
         after_s = cleanup.report_cleanup_after_s if name.startswith("report/") else cleanup.cleanup_after_s
+        config = self._config
         channel = Channel(
-            name, epoch, self._config.batch, after_s, cleanup.idle_cleanup_s, now, self._wall_ms(now)
+            name,
+            epoch,
+            config.batch,
+            after_s,
+            cleanup.idle_cleanup_s,
+            now,
+            self._wall_ms(now),
+            ScanState(config.state.max_hosts, config.state.max_entries, self._budget),
+            Watchdog(config.watchdog, now) if name.startswith("scan/") else None,
         )
         if pid:
             channel.opened_by = pid
@@ -119,9 +133,37 @@ class Lives:
         self._lives[name, epoch] = channel
         return channel
 
+    def _recall(self, channel: Channel, record: LifeRecord, now: float) -> None:
+        channel.restore(record, self._catalogue, now, self._wall_ms(now))
+        if channel.wants_detail:
+            self._wanted.append(channel)
+
+    def take_wanted(self) -> list[Channel]:
+        """Return the channels in memory to be given, by `Channel.supply`, what the journal keeps of them.
+
+        To be done before anything of them is committed.
+        """
+        wanted, self._wanted = self._wanted, []
+        return [channel for channel in wanted if self.holds(channel)]
+
+    def revive(self, record: LifeRecord, now: float) -> Channel:
+        """Return a life as a journal has it, to look at; it takes no part in anything."""
+        channel = Channel(
+            record.channel,
+            record.epoch,
+            self._config.batch,
+            0.0,
+            0.0,
+            now,
+            state=ScanState(UNBOUNDED, UNBOUNDED),
+        )
+        channel.restore(record, self._catalogue, now, self._wall_ms(now))
+        return channel
+
     def retire(self, channel: Channel) -> None:
         """Take a life out of memory; of the present one its end is kept in mind."""
         del self._lives[channel.name, channel.epoch]
+        channel.state.hosts.release()
         if channel.opened_by:
             self._opened[channel.opened_by] -= 1
             if not self._opened[channel.opened_by]:
@@ -137,6 +179,7 @@ class Lives:
             self._wall_ms(channel.last_event_at),
             channel.snapshot(),
             cut=channel.cut,
+            detail=None,
         )
         if len(self._past) > self._config.limits.max_past_channels:
             self._past.popitem(last=False)

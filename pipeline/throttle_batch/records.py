@@ -12,6 +12,42 @@ from dataclasses import dataclass, field
 import msgspec
 
 
+class ScanAbout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a scan's `scanStarted` says of it; texts are cut, lists are bounded, see `scan_state`.
+
+    Attributes:
+        name: what it is called; empty when it is not told, as are the others.
+        targets: what is scanned.
+        targets_left_out: how many more.
+        labels: name -> value.
+        owner: whose it is.
+    """
+
+    name: str = ""
+    targets: tuple[str, ...] = ()
+    targets_left_out: int = 0
+    labels: dict[str, str] = {}
+    owner: str = ""
+
+
+class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How much was found: things, each once.
+
+    Attributes:
+        hosts: hosts.
+        open_ports: open ports of all hosts.
+        services: services of all hosts.
+        vulnerabilities: severity -> vulnerabilities of all hosts.
+        exact: False: there may have been more.
+    """
+
+    hosts: int = 0
+    open_ports: int = 0
+    services: int = 0
+    vulnerabilities: dict[str, int] = {}
+    exact: bool = True
+
+
 class LifeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The state of one life of a channel, folded up to `folded`.
 
@@ -22,10 +58,16 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         merged: state events that were left out of them.
         best_effort: some of it came from producers that do not number their events.
         owner: the pid of the producer that has this life for itself; empty for none.
-        status: `running`, `completed` or `failed`.
+        status: `running`, `stalled`, `orphaned`, `completed` or `failed`.
         phase: the phase last named.
         progress: percent.
         counts: type -> events.
+        totals: how much was found.
+        about: what `scanStarted` says.
+        error: the message of the terminal `error`.
+        lost: events known to be missing.
+        event_bytes: of all events.
+        present: the producers that sent something and have not said `bye`, see `watchdog`.
     """
 
     folded: int
@@ -38,15 +80,27 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     phase: str | None = None
     progress: float | None = None
     counts: dict[str, int] = {}
+    totals: Totals = Totals()
+    about: ScanAbout = ScanAbout()
+    error: str = ""
+    lost: int = 0
+    event_bytes: int = 0
+    present: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A life's state, to be kept."""
+    """A life's state, to be kept.
+
+    Attributes:
+        detail: what of it grows with what was found, up to the same event; None leaves what is kept: then
+            `state.folded` is as it was.
+    """
 
     channel: str
     epoch: int
     state: LifeState
+    detail: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +117,8 @@ class LifeRecord:
         tail: the JSON of the events after the checkpoint, `state.folded + 1` to `head`; those that are
             damaged are left out.
         cut: its numbers may have been given to events that are gone: it takes no more events.
+        detail: what was kept beside the state; empty when nothing was; None when it was not read: then there
+            is no tail, and `Channel.wants_detail` asks for it.
     """
 
     channel: str
@@ -73,6 +129,7 @@ class LifeRecord:
     state: LifeState
     tail: list[bytes] = field(default_factory=list)
     cut: bool = False
+    detail: bytes | None = b""
 
     @property
     def ended(self) -> bool:

@@ -152,7 +152,9 @@ class Retention:
             rows -= 1 + self._shorten(db, place, life.head, rows, (life.size_bytes, life.head))
             life = self.lives[place]
             if life.held > life.head:
-                db.execute("DELETE FROM life WHERE id = ?", (life.number,))
+                with transaction(db):
+                    db.execute("DELETE FROM detail WHERE life = ?", (life.number,))
+                    db.execute("DELETE FROM life WHERE id = ?", (life.number,))
                 self.size_bytes -= self.lives.pop(place).size_bytes
                 self._beyond.discard(place)
                 self._gone.append(place)

@@ -1,70 +1,371 @@
-"""What is known of a channel as a whole: folded from its events, for lists and statistics. Pure.
+"""What is known of a channel as a whole: folded from its events, for lists and late joiners. Pure.
 
 Folded when events are committed, never before, so that what is shown is never ahead of what is durable.
+`progress` makes percentages honest, `hosts` has what was found; this has the rest. Times are seconds since
+the channel's first event.
+
+=================== ==================================================================================
+status              from
+=================== ==================================================================================
+`running`           the first event; after `stalled` or `orphaned` the next event of another kind
+`stalled`           `scanStalled`, of the watchdog
+`orphaned`          `scanOrphaned`, of the watchdog
+`completed`         a terminal event, for good
+`failed`            a terminal `error` or `reportFailed`, for good
+=================== ==================================================================================
 """
 
 from __future__ import annotations
 
+import typing
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
 from pipeline.event import (
-    DEFAULT_CATALOGUE,
+    SEVERITIES,
     AnyEvent,
+    DnsRecordFound,
+    EnumerationCompleted,
+    EnumerationFinding,
+    EnumerationStarted,
     Error,
+    HostDiscovered,
+    KnownEvent,
+    Lost,
     PhaseStarted,
+    PortFound,
     ReportFailed,
     ReportPhase,
+    ScanOrphaned,
     ScanProgress,
+    ScanStalled,
+    ScanStarted,
+    ServiceDetected,
+    SubdomainFound,
     Treatment,
-    event_type,
+    UnknownEvent,
+    VulnerabilityFound,
 )
-from pipeline.throttle_batch.records import LifeState
+from pipeline.throttle_batch.hosts import Budget, HostsRecord, HostTable
+from pipeline.throttle_batch.progress import Progress, ProgressRecord
+from pipeline.throttle_batch.records import LifeState, ScanAbout, Totals
+
+MAX_VULNERABILITIES_SHOWN = 200
+MAX_OTHER_FINDINGS_SHOWN = 100
+MAX_TARGETS = 32
+MAX_LABELS = 32
+_MAX_TEXT_LENGTH = 300
+_ENDED = ("completed", "failed")
+_PAUSED = ("stalled", "orphaned")
+_FINDING_WEIGHT = 4
+"""A finding is about so many times as large as an entry of the table, where it is kept."""
+
+UNBOUNDED = 1 << 62
+
+
+class Finding(msgspec.Struct, array_like=True, gc=False):
+    """One of the latest findings.
+
+    Attributes:
+        seq: of its event.
+        type: of its event.
+        severity: of a vulnerability; else empty.
+        ip: the host; empty for names.
+        port: None where its event has none.
+        title: the vulnerability's title, what an enumeration found, or the name.
+        detail: the CVE, what kind of finding, or what the DNS record says.
+    """
+
+    seq: int
+    type: str
+    severity: str
+    ip: str
+    port: int | None
+    title: str
+    detail: str
+
+
+class Detail(msgspec.Struct, array_like=True):
+    """The part of a state that grows with what was found; kept beside `LifeState`."""
+
+    progress: ProgressRecord
+    hosts: HostsRecord
+    vulnerabilities: list[Finding]
+    others: list[Finding]
+
+
+_encode_detail = msgspec.msgpack.Encoder().encode
+_decode_detail = msgspec.msgpack.Decoder(Detail).decode
 
 
 class ScanState:
     """The state of one life of a channel.
 
+    Args:
+        max_hosts: hosts in the table.
+        max_entries: what is held of one scan.
+        budget: what all scans of a shard may hold together.
+
     Attributes:
-        status: `running`, then `completed` or `failed` for good.
-        phase: the phase last named.
-        progress: percent, 0 to 100: never back within a phase, 100 only once completed.
-        counts: type -> events; types the catalogue does not know count as `other`, so that it stays bounded.
+        status: see the table above.
+        progress: phases, percentage, time left.
+        hosts: what was found.
+        about: what `scanStarted` says of the scan.
+        error: the message of the terminal `error`; empty without one.
+        lost: events that are known to be missing, as `lost` events tell.
     """
 
-    __slots__ = ("counts", "phase", "progress", "status")
+    __slots__ = (
+        "_counts",
+        "_others",
+        "_vulnerabilities",
+        "about",
+        "error",
+        "hosts",
+        "lost",
+        "progress",
+        "status",
+    )
 
-    def __init__(self) -> None:
+    def __init__(
+        self, max_hosts: int = 65_536, max_entries: int = 1_000_000, budget: Budget | None = None
+    ) -> None:
         self.status = "running"
-        self.phase: str | None = None
-        self.progress: float | None = None
-        self.counts: dict[str, int] = {}
+        self.progress = Progress()
+        self.hosts = HostTable(max_hosts, max_entries, budget or Budget(UNBOUNDED))
+        self.about = ScanAbout()
+        self.error = ""
+        self.lost = 0
+        self._counts: dict[type, int] = {}
+        self._vulnerabilities: deque[Finding] = deque(maxlen=MAX_VULNERABILITIES_SHOWN)
+        self._others: deque[Finding] = deque(maxlen=MAX_OTHER_FINDINGS_SHOWN)
 
-    def restore(self, state: LifeState) -> None:
-        """Go on from a checkpoint."""
-        self.status = state.status
-        self.phase = state.phase
-        self.progress = state.progress
-        self.counts = dict(state.counts)
+    def fold(self, event: AnyEvent, treatment: Treatment, seq: int = 0, at_s: float = 0.0) -> None:
+        """Take in the next event.
 
-    def fold(self, event: AnyEvent, treatment: Treatment) -> None:
-        """Take in the next event."""
-        name = event_type(event)
-        if name not in DEFAULT_CATALOGUE:
-            name = "other"
-        self.counts[name] = self.counts.get(name, 0) + 1
-        if isinstance(event, ScanProgress | PhaseStarted):
-            self._advance(event.phase, event.progress)
-        elif isinstance(event, ReportPhase):
-            self._advance(event.phase, event.progress * 100)
+        Args:
+            event: as it was checked.
+            treatment: what the catalogue says of it.
+            seq: its number.
+            at_s: when it came, seconds since the first event.
+        """
+        kind = type(event)
+        counts = self._counts
+        counts[kind] = counts.get(kind, 0) + 1
+        if self.status != "running":
+            self._go_on(kind)
+        fold = _FOLDS.get(kind)
+        if fold is not None:
+            fold(self, event, seq, at_s)
         if treatment.terminal:
-            failed = isinstance(event, Error | ReportFailed)
-            self.status = "failed" if failed else "completed"
-            if not failed:
-                self.progress = 100.0
+            self._end(event, at_s)
 
-    def _advance(self, phase: str, progress: float | None) -> None:
-        phase = phase[:200]
-        known = self.progress if phase == self.phase else None
-        self.phase = phase
-        if self.status == "completed" or progress is None or not 0 <= progress <= 100:
-            return  # what makes no sense leaves what was shown before
-        shown = min(progress, 99.9)
-        self.progress = shown if known is None else max(known, shown)
+    @property
+    def counts(self) -> dict[str, int]:
+        """Type -> events; types the catalogue does not know count as `other`, so that it stays bounded."""
+        return {_NAME_OF[kind]: count for kind, count in self._counts.items()}
+
+    @property
+    def phase(self) -> str | None:
+        """The phase last named."""
+        return self.progress.phase
+
+    @property
+    def severities(self) -> dict[str, int]:
+        """Severity -> vulnerabilities; all of them, from 0."""
+        return dict(zip(SEVERITIES, self.hosts.severities, strict=True))
+
+    @property
+    def weight(self) -> int:
+        """How much a checkpoint has to write, in entries of the table."""
+        return self.hosts.entries + _FINDING_WEIGHT * (len(self._vulnerabilities) + len(self._others))
+
+    def findings(self) -> list[Finding]:
+        """Return the latest findings, oldest first."""
+        return sorted((*self._vulnerabilities, *self._others), key=lambda finding: finding.seq)
+
+    def _go_on(self, kind: type) -> None:
+        if self.status in _PAUSED and kind is not ScanStalled and kind is not ScanOrphaned:
+            self.status = "running"
+            self.progress.observe_anew()
+
+    def _end(self, event: AnyEvent, at_s: float) -> None:
+        if isinstance(event, Error | ReportFailed):
+            self.status = "failed"
+            self.error = (event.message if isinstance(event, Error) else event.error)[:_MAX_TEXT_LENGTH]
+            self.progress.fail(at_s)
+        else:
+            self.status = "completed"
+            self.progress.complete(at_s)
+
+    # --- what each type does; the signature is that of `_FOLDS` -----------------------------------
+
+    def _scan_started(self, event: ScanStarted, _seq: int, _at_s: float) -> None:
+        self.about = ScanAbout(
+            name=_cut(event.name),
+            targets=tuple(map(_cut, _listed(event.targets)[:MAX_TARGETS])),
+            targets_left_out=max(0, len(_listed(event.targets)) - MAX_TARGETS),
+            labels=_labels(event.labels),
+            owner=_cut(event.owner),
+        )
+
+    def _phase_started(self, event: PhaseStarted, _seq: int, at_s: float) -> None:
+        self.progress.report(event.phase, event.progress, at_s)
+
+    def _report_phase(self, event: ReportPhase, _seq: int, at_s: float) -> None:
+        self.progress.report(event.phase, event.progress * 100, at_s)
+
+    def _host(self, event: HostDiscovered, _seq: int, _at_s: float) -> None:
+        self.hosts.host(event.ip, event.hostname)
+
+    def _port(self, event: PortFound, _seq: int, _at_s: float) -> None:
+        self.hosts.port(event.ip, event.port, event.protocol, event.state)
+
+    def _service(self, event: ServiceDetected, _seq: int, _at_s: float) -> None:
+        self.hosts.service(event.ip, event.port, event.service_name, event.version)
+
+    def _vulnerability(self, event: VulnerabilityFound, seq: int, _at_s: float) -> None:
+        if self.hosts.vulnerability(event.ip, event.severity, event.title, event.cve_id):
+            self._vulnerabilities.append(
+                Finding(
+                    seq,
+                    "vulnerabilityFound",
+                    event.severity,
+                    _cut(event.ip),
+                    None,
+                    _cut(event.title),
+                    _cut(event.cve_id),
+                )
+            )
+
+    def _enumeration(self, event: EnumerationStarted | EnumerationCompleted, _seq: int, _at_s: float) -> None:
+        self.hosts.host(event.ip)
+
+    def _enumeration_finding(self, event: EnumerationFinding, seq: int, _at_s: float) -> None:
+        self.hosts.host(event.ip)
+        self._others.append(
+            Finding(
+                seq,
+                "enumerationFinding",
+                "",
+                _cut(event.ip),
+                event.port,
+                _cut(event.value),
+                _cut(event.finding_type),
+            )
+        )
+
+    def _dns_record(self, event: DnsRecordFound, seq: int, _at_s: float) -> None:
+        detail = f"{event.record_type[:20]} {event.value}"
+        self._others.append(
+            Finding(seq, "dnsRecordFound", "", "", None, _cut(event.domain), detail[:_MAX_TEXT_LENGTH])
+        )
+
+    def _subdomain(self, event: SubdomainFound, seq: int, _at_s: float) -> None:
+        self._others.append(Finding(seq, "subdomainFound", "", "", None, _cut(event.subdomain), ""))
+
+    def _stalled(self, _event: ScanStalled, _seq: int, _at_s: float) -> None:
+        if self.status == "running":
+            self.status = "stalled"
+
+    def _orphaned(self, _event: ScanOrphaned, _seq: int, _at_s: float) -> None:
+        if self.status not in _ENDED:
+            self.status = "orphaned"
+
+    def _lost(self, event: Lost, _seq: int, _at_s: float) -> None:
+        self.lost += max(0, event.count)
+
+    # --- what outlives a restart ------------------------------------------------------------------
+
+    def totals(self) -> Totals:
+        """Return how much was found: things, not events."""
+        return Totals(
+            len(self.hosts), self.hosts.open_ports, self.hosts.services, self.severities, self.hosts.exact
+        )
+
+    def record(self) -> bytes:
+        """Return what grows with what was found, as the journal keeps it beside a `LifeState`."""
+        return _encode_detail(
+            Detail(
+                self.progress.record(),
+                self.hosts.record(),
+                list(self._vulnerabilities),
+                list(self._others),
+            )
+        )
+
+    def restore(self, state: LifeState, detail: bytes) -> None:
+        """Go on from a checkpoint.
+
+        Args:
+            state: the small part.
+            detail: what `record` returned with it; empty when an earlier version wrote the checkpoint, or it
+                is lost: what was found before is then not known, and the totals say so.
+
+        Raises:
+            ValueError: `detail` is nothing of the kind.
+        """
+        self.status = state.status
+        self.about = state.about
+        self.error = state.error
+        self.lost = state.lost
+        self._counts = {_KIND_OF[name]: count for name, count in state.counts.items() if name in _KIND_OF}
+        if detail:
+            found = _decode_detail(detail)
+            self.progress.restore(found.progress, ended=self.status in _ENDED)
+            self.hosts.restore(found.hosts)
+            self._vulnerabilities.extend(found.vulnerabilities)
+            self._others.extend(found.others)
+            return
+        if state.phase is not None:
+            self.progress.report(state.phase, state.progress, 0.0)
+        self.progress.percent = state.progress
+        if self.status in _ENDED:
+            self.progress.fail(0.0)
+        if state.folded:
+            self.hosts.exact = False
+
+
+def _cut(text: str | None) -> str:
+    return text[:_MAX_TEXT_LENGTH] if text else ""
+
+
+def _listed(found: str | list[str] | None) -> list[str]:
+    return [found] if isinstance(found, str) else found or []
+
+
+def _labels(found: dict[str, str] | list[str] | None) -> dict[str, str]:
+    """Return labels as they are kept: those that are only a word have an empty value."""
+    pairs = list(found.items()) if isinstance(found, dict) else [(word, "") for word in found or ()]
+    return {_cut(name): _cut(value) for name, value in pairs[:MAX_LABELS]}
+
+
+_Fold = Callable[[ScanState, Any, int, float], None]
+
+_FOLDS: dict[type, _Fold] = {
+    ScanStarted: ScanState._scan_started,
+    PhaseStarted: ScanState._phase_started,
+    ScanProgress: ScanState._phase_started,
+    ReportPhase: ScanState._report_phase,
+    HostDiscovered: ScanState._host,
+    PortFound: ScanState._port,
+    ServiceDetected: ScanState._service,
+    VulnerabilityFound: ScanState._vulnerability,
+    EnumerationStarted: ScanState._enumeration,
+    EnumerationCompleted: ScanState._enumeration,
+    EnumerationFinding: ScanState._enumeration_finding,
+    DnsRecordFound: ScanState._dns_record,
+    SubdomainFound: ScanState._subdomain,
+    ScanStalled: ScanState._stalled,
+    ScanOrphaned: ScanState._orphaned,
+    Lost: ScanState._lost,
+}
+
+_NAME_OF: dict[type, str] = {
+    **{kind: str(kind.__struct_config__.tag) for kind in typing.get_args(KnownEvent)},
+    UnknownEvent: "other",
+}
+_KIND_OF = {name: kind for kind, name in _NAME_OF.items()}

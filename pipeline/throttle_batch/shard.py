@@ -22,18 +22,23 @@ from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.heads import REPEATS, HeadRotation
 from pipeline.throttle_batch.journal import DamagedRange, Journal
+from pipeline.throttle_batch.records import LifeRecord
+from pipeline.throttle_batch.shown import hosts_page, state_document, summary
 from pipeline.wire import (
     FRAME_TOPIC,
     MAX_PAGE_BYTES,
     Beacon,
     ChannelsReply,
     ChannelsRequest,
-    ChannelSummary,
     Head,
     HeadReply,
     HeadRequest,
+    HostsHeader,
+    HostsRequest,
     PageHeader,
     PageRequest,
+    StateHeader,
+    StateRequest,
     StatsReply,
     decode_envelope,
     decode_history_request,
@@ -41,11 +46,15 @@ from pipeline.wire import (
     encode_beacon,
     encode_feedback,
     encode_frame,
+    encode_hosts,
     encode_page,
+    encode_state,
 )
 
 _PAGES_A_WAKEUP = 2
 """A page is a quarter of a megabyte: more of them at once would delay what is live."""
+_LOOKED_AT_S = 10.0
+"""How long a state that was read from the journal is kept for the next question."""
 
 
 class Shard:
@@ -90,10 +99,13 @@ class Shard:
         self._batcher = Batcher(config, catalogue, boot_ms, now)
         self._journal = journal
         self._journal_failing = False
+        self._looked_at: Channel | None = None
+        self._looked_until = now
         self._damaged: set[DamagedRange] = set()
         for found in journal.damaged:
             self._tell_damage(found)
         self._batcher.restore(journal.load(), now)
+        self._supply(now)
         self._rotation = HeadRotation(config.publish.beacon_interval_s)
         self._gone: deque[list[tuple[str, int]]] = deque([[]], maxlen=REPEATS)
         self.inbox = binder.bind(zmq.PULL, shard_in(number), high_water_mark=1_000)
@@ -122,13 +134,19 @@ class Shard:
 
     def release(self, now: float) -> None:
         """Publish what is due; commit what was taken, and only then ack and publish it."""
+        if not self.taking:
+            self._batcher.deaf(now)
+        if now > self._looked_until:
+            self._looked_at = None
         for frame in self._batcher.handle_timeout(now):
             self._publish(frame)
         for channel, epoch in self._batcher.take_gone():
             if self._journal.free(channel, epoch):
                 self._batcher.forget(channel, epoch)
             self._gone[-1].append((channel, epoch))
+            self._looked_at = None
             self._log.info("channel cleaned up", channel=channel, epoch=epoch)
+        self._supply(now)
         commit = self._batcher.uncommitted()
         if commit and not self._commit(commit):
             return
@@ -138,6 +156,24 @@ class Shard:
             self.events.send(encode_feedback(feedback), zmq.NOBLOCK)
         for frame in released.frames:
             self._publish(frame)
+
+    def _supply(self, now: float) -> None:
+        """Read what the journal keeps of the states that are to be whole again."""
+        for channel in self._batcher.wanted():
+            record = self._recall(channel.name, channel.epoch, now)
+            channel.supply(record.detail or b"" if record is not None else b"")
+
+    def _recall(self, channel: str, epoch: int, now: float) -> LifeRecord | None:
+        try:
+            return self._journal.record(channel, epoch)
+        except JournalError as error:
+            self._counters["history_failed"] += 1
+            self._limited_log.warning("history cannot be read", now, problem=error)
+            return None
+
+    def deaf(self, now: float) -> None:
+        """Take notice that the worker itself did nothing until now."""
+        self._batcher.deaf(now)
 
     def _commit(self, commit: Commit) -> bool:
         try:
@@ -232,10 +268,13 @@ class Shard:
                     reply = self._page(request, now)
                     if not reply:
                         break  # the reader asks again
+                elif isinstance(request, StateRequest | HostsRequest):
+                    pages += 1
+                    reply = self._state(request, now)
                 elif isinstance(request, HeadRequest):
                     reply = encode(self._head(request))
                 elif isinstance(request, ChannelsRequest):
-                    summaries = [self._summary(channel, now) for channel in self._batcher.channels()]
+                    summaries = [summary(channel, now) for channel in self._batcher.channels()]
                     reply = encode(ChannelsReply(request.id, self.number, summaries))
                 else:
                     reply = encode(StatsReply(request.id, f"shard-{self.number}", self.counters()))
@@ -339,22 +378,31 @@ class Shard:
             last=found.last,
         )
 
-    def _summary(self, channel: Channel, now: float) -> ChannelSummary:
-        return ChannelSummary(
-            channel=channel.name,
-            epoch=channel.epoch,
-            seq=channel.published_seq,
-            status=channel.state.status,
-            phase=channel.state.phase,
-            progress=channel.state.progress,
-            started_ms=channel.created_ms,
-            elapsed_s=round(channel.elapsed_s(now), 3),
-            frames=channel.frames,
-            events=channel.head_seq,
-            merged=channel.merged,
-            counts=channel.state.counts,
-            best_effort=channel.best_effort,
-        )
+    def _state(self, request: StateRequest | HostsRequest, now: float) -> bytes:
+        """Answer with a life's state, or some of its hosts; from the journal when its memory is freed."""
+        name = request.channel
+        present = self._batcher.current(name) or self._batcher.past(name)
+        epoch = request.epoch if request.epoch is not None else present.epoch if present is not None else 0
+        live = self._batcher.life(name, epoch)
+        channel = live or self._revived(name, epoch, now)
+        self._counters["states"] += 1
+        if channel is None:
+            if isinstance(request, StateRequest):
+                return encode_state(StateHeader(request.id, name), None)
+            return encode_hosts(HostsHeader(request.id, name), [])
+        if isinstance(request, HostsRequest):
+            return hosts_page(channel, request)
+        header = StateHeader(request.id, name, epoch, channel.committed_seq, live is None)
+        return encode_state(header, state_document(channel, now))
+
+    def _revived(self, name: str, epoch: int, now: float) -> Channel | None:
+        """Return a life that is in the journal only; the one asked for last is kept for its next pages."""
+        if self._looked_at is not None and (self._looked_at.name, self._looked_at.epoch) == (name, epoch):
+            return self._looked_at
+        record = self._recall(name, epoch, now)
+        self._looked_until = now + _LOOKED_AT_S
+        self._looked_at = self._batcher.revive(record, now) if record is not None else None
+        return self._looked_at
 
     def counters(self) -> dict[str, float]:
         """Return everything this shard counts: name -> value."""

@@ -29,6 +29,7 @@ from pipeline.throttle_batch.journal import DamagedRange
 from pipeline.throttle_batch.journal_file import JournalFile, transaction
 from pipeline.throttle_batch.lineage import Lineage, Reason
 from pipeline.throttle_batch.records import (
+    Checkpoint,
     LifeRecord,
     LifeState,
     ProducerRecord,
@@ -157,8 +158,12 @@ class SqliteJournal:
             if self._file.checked:
                 _, damaged = read_around_damage(db, number, held, head, held, keep=False)
             self.damaged += [DamagedRange(channel, epoch, *found) for found in damaged]
+            # Of a life whose state needs no folding it is read when somebody asks.
+            detail = _detail(db, number, folded) if folded < head else None
             lives.append(
-                LifeRecord(channel, epoch, head, ended_ms, updated_ms, decode_state(state), tail, bool(cut))
+                LifeRecord(
+                    channel, epoch, head, ended_ms, updated_ms, decode_state(state), tail, bool(cut), detail
+                )
             )
         producers = []
         for row in db.execute(
@@ -195,7 +200,7 @@ class SqliteJournal:
                         found = changed.get(place) or self._retention.lives.get(place)
                         if found is None:
                             continue  # trimmed away since
-                        changed[place] = self._keep(place, found, checkpoint.state)
+                        changed[place] = self._keep(place, found, checkpoint)
                     acks = [(ack.pid, ack.channel, ack.inc, ack.committed, now_ms) for ack in commit.acks]
                     self._db.executemany(
                         "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?, ?)",
@@ -243,13 +248,19 @@ class SqliteJournal:
         # Not always from 1: a silent channel may be too old to be kept, and then go on.
         return Life(number, 0, chunk.first, 0, 0, zlib.crc32(state), now_ms)
 
-    def _keep(self, place: Place, known: Life, state: LifeState) -> Life:
+    def _keep(self, place: Place, known: Life, checkpoint: Checkpoint) -> Life:
+        state, detail = checkpoint.state, checkpoint.detail
         raw = encode_state(state)
         life = replace(known, folded=state.folded, state_checksum=zlib.crc32(raw))
         self._db.execute(
             "UPDATE life SET folded = ?, state = ?, checksum = ? WHERE id = ?",
             (state.folded, raw, life.checksum(place), life.number),
         )
+        if detail is not None:
+            self._db.execute(
+                "INSERT OR REPLACE INTO detail VALUES (?, ?, ?, ?)",
+                (life.number, state.folded, zlib.crc32(detail), detail),
+            )
         return life
 
     def _see_room(self) -> None:
@@ -277,6 +288,35 @@ class SqliteJournal:
         with self._file.errors():
             wanted = (first, min(upto, life.head))
             return first, read_chunks(self._db, life.number, life.held, life.head, wanted, max_bytes)
+
+    def record(self, channel: str, epoch: int) -> LifeRecord | None:
+        """Return everything that is kept of a life but its old events; None when it is unknown.
+
+        Raises:
+            JournalDamaged: it is not as it was written.
+            JournalError: the file cannot be read.
+        """
+        life = self._retention.lives.get((channel, epoch))
+        if life is None:
+            return None
+        with self._file.errors():
+            row = self._db.execute("SELECT state FROM life WHERE id = ?", (life.number,)).fetchone()
+            (state,) = msgspec.convert(row, tuple[bytes])
+            if zlib.crc32(state) != life.state_checksum:
+                raise ValueError(f"the state of {channel} is not what was written")
+            first = max(life.folded + 1, life.held)
+            tail, _ = read_around_damage(self._db, life.number, life.held, life.head, first, keep=True)
+            return LifeRecord(
+                channel,
+                epoch,
+                life.head,
+                life.ended_ms,
+                life.updated_ms,
+                decode_state(state),
+                tail,
+                life.cut,
+                _detail(self._db, life.number, life.folded),
+            )
 
     def held(self, channel: str, epoch: int) -> int | None:
         """Return the oldest seq held of a life; the next seq when none is; None when it is unknown."""
@@ -337,3 +377,12 @@ class SqliteJournal:
         self._db.close()
         self._lineage.close()
         self._file.close()
+
+
+def _detail(db: sqlite3.Connection, life: int, folded: int) -> bytes:
+    """Return what of a checkpoint grows; empty when none was written with it, or it is damaged."""
+    row = db.execute("SELECT folded, checksum, body FROM detail WHERE life = ?", (life,)).fetchone()
+    if row is None:
+        return b""
+    kept_folded, checksum, body = msgspec.convert(row, tuple[int, int, bytes])
+    return body if (kept_folded, zlib.crc32(body)) == (folded, checksum) else b""

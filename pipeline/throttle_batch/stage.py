@@ -29,6 +29,10 @@ from pipeline.throttle_batch.journal_file import os_boot_id
 from pipeline.throttle_batch.shard import Shard
 from pipeline.throttle_batch.sqlite_journal import SqliteJournal
 
+DEAF_AFTER_S = 1.0
+"""A wake-up that is so late means that the process was stopped, or the machine asleep: what came meanwhile is
+still in the sockets, and no scan was silent."""
+
 
 class ThrottleBatchStage:
     """Args:
@@ -115,6 +119,9 @@ class ThrottleBatchStage:
                 deadline = min([next_beacon, *(due for due in deadlines if due is not None)])
                 ready = dict(poller.poll(poll_ms(deadline, time.monotonic())))
                 now = time.monotonic()
+                if now - deadline > DEAF_AFTER_S:
+                    for shard in self._shards:
+                        shard.deaf(now)
                 for shard in self._shards:
                     if shard.inbox in ready:
                         shard.take_in(now)

@@ -8,6 +8,7 @@ decides nothing. Everybody imports from here.
 `reading`     worker -> readers: frame, beacon, history
 `browser`     edge -> browser, and the way back: our wire and HeroForge's
 `serving`     edge -> edge, and who looks after it: its connections
+`state`       a scan's state and its hosts, as a worker tells them
 `message`     what these share
 ============= =======================================================================================
 """
@@ -31,6 +32,7 @@ from pipeline.wire.browser import (
     BrowserStats,
     BrowserUnsubscribed,
     browser_batch,
+    browser_snapshot,
     decode_browser_message,
     heroforge_lag,
     heroforge_not_found,
@@ -107,6 +109,22 @@ from pipeline.wire.serving import (
     decode_edge_reply,
     decode_edge_request,
 )
+from pipeline.wire.state import (
+    MAX_HOSTS_A_PAGE,
+    MAX_HOSTS_BYTES,
+    Document,
+    FindingEntry,
+    HostsHeader,
+    HostsRequest,
+    PhaseEntry,
+    StateDocument,
+    StateHeader,
+    StateRequest,
+    TimeLeftEntry,
+    TotalsEntry,
+    encode_hosts,
+    encode_state,
+)
 
 __all__ = [
     "BEACON_TOPIC",
@@ -118,6 +136,8 @@ __all__ = [
     "MAX_CONTROL_BYTES",
     "MAX_ENVELOPE_EVENTS",
     "MAX_FOREIGN_EVENTS",
+    "MAX_HOSTS_A_PAGE",
+    "MAX_HOSTS_BYTES",
     "MAX_MESSAGE_BYTES",
     "MAX_PAGE_BYTES",
     "PING",
@@ -144,11 +164,13 @@ __all__ = [
     "ConnectionSummary",
     "ConnectionsReply",
     "ConnectionsRequest",
+    "Document",
     "EdgeReply",
     "EdgeRequest",
     "Envelope",
     "EnvelopeHeader",
     "Feedback",
+    "FindingEntry",
     "FrameHeader",
     "FrameMessage",
     "Head",
@@ -157,17 +179,26 @@ __all__ = [
     "Hello",
     "HistoryReply",
     "HistoryRequest",
+    "HostsHeader",
+    "HostsRequest",
     "IngestMessage",
     "Nack",
     "Page",
     "PageHeader",
     "PageRequest",
+    "PhaseEntry",
     "ProducerMessage",
     "Retry",
+    "StateDocument",
+    "StateHeader",
+    "StateRequest",
     "StatsReply",
     "StatsRequest",
+    "TimeLeftEntry",
+    "TotalsEntry",
     "Welcome",
     "browser_batch",
+    "browser_snapshot",
     "channel_name",
     "decode_beacon",
     "decode_browser_message",
@@ -185,7 +216,9 @@ __all__ = [
     "encode_envelope",
     "encode_feedback",
     "encode_frame",
+    "encode_hosts",
     "encode_page",
+    "encode_state",
     "frame_topic",
     "heroforge_lag",
     "heroforge_not_found",

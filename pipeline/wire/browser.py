@@ -60,6 +60,16 @@ def browser_batch(
     )
 
 
+def browser_snapshot(channel_id: str, epoch: int, seq: int, state: bytes) -> bytes:
+    """Compose the `snapshot` message; `state` is the JSON of a scan's state at `seq`."""
+    return b'{"type":"snapshot","scan_id":"%b","epoch":%d,"seq":%d,"state":%b}' % (
+        channel_id.encode(),
+        epoch,
+        seq,
+        state,
+    )
+
+
 class BrowserHello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """The first message to a browser: who it is, where the scan is, whether it was resumed."""
 

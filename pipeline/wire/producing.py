@@ -13,7 +13,7 @@ feedback `A|`     `A|` and JSON: acks, retries and nacks of one commit
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -47,6 +47,7 @@ class EnvelopeHeader(msgspec.Struct, frozen=True, omit_defaults=True):
         una: the oldest number the producer has no ack for; it holds nothing before it any more.
         rejected: (offset from `pseq`, reason) of numbers that carry no event: ingest took them out. Sorted.
         own: the producer claims the channel's life for itself.
+        sign: `alive` or `bye` in an envelope without events: the producer lives, or has no more to say here.
     """
 
     channel: str
@@ -56,6 +57,7 @@ class EnvelopeHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     una: int = 0
     rejected: tuple[tuple[int, str], ...] = ()
     own: bool = False
+    sign: Literal["", "alive", "bye"] = ""
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -89,7 +91,9 @@ def decode_envelope(message: bytes) -> Envelope:
     split_channel(header.channel)
     events = body.split(b"\n") if body else []
     count = len(events) + len(header.rejected)
-    if count == 0 or count > MAX_ENVELOPE_EVENTS:
+    if header.sign and (count or not header.pid):
+        raise MessageMalformed(f"sign {header.sign}: only a numbered producer's, and without events")
+    if (count == 0 and not header.sign) or count > MAX_ENVELOPE_EVENTS:
         raise MessageMalformed(f"envelope of {count} events; 1 to {MAX_ENVELOPE_EVENTS} are allowed")
     if header.pid:
         if len(header.pid) > 64:

@@ -20,6 +20,15 @@ import msgspec
 from pipeline.errors import MessageMalformed
 from pipeline.frame import Frame
 from pipeline.wire.message import MAX_CONTROL_BYTES, StatsReply, StatsRequest
+from pipeline.wire.state import (
+    Document,
+    HostsHeader,
+    HostsRequest,
+    StateHeader,
+    StateRequest,
+    TimeLeftEntry,
+    TotalsEntry,
+)
 
 MAX_PAGE_BYTES = 262_144
 """How many bytes of events a history page holds; at least one event, whatever its size."""
@@ -255,13 +264,18 @@ class Page(msgspec.Struct, frozen=True):
     header: PageHeader
     body: bytes
 
+    @property
+    def id(self) -> int:
+        """Which question it answers."""
+        return self.header.id
+
 
 class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What lists and statistics show of one channel.
 
     Attributes:
         channel: `kind/id`.
-        status: `running`, `completed` or `failed`.
+        status: `running`, `stalled`, `orphaned`, `completed` or `failed`.
         phase: the phase last named, if any.
         progress: percent, 0 to 100, if any is known.
         started_ms: wall clock at the first event, epoch milliseconds.
@@ -271,6 +285,15 @@ class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
         merged: state events that a later one replaced before it was sent.
         counts: type -> events accepted; types the catalogue does not know are counted as `other`.
         best_effort: some of it came from producers that do not number their events.
+        finalising: the work is done, the end has not come.
+        time_left: how long it will take; None when there is no telling.
+        events_per_s: as of now, smoothed.
+        event_bytes: of all events.
+        delivered: events that went out in frames: published, without those merged away.
+        totals: how much was found.
+        name, targets, labels, owner: what `scanStarted` says.
+        error: the message of the terminal `error`; None without one.
+        last_event_ms: wall clock at the last event, epoch milliseconds.
     """
 
     channel: str
@@ -286,6 +309,18 @@ class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
     merged: int
     counts: dict[str, int]
     best_effort: bool
+    finalising: bool = False
+    time_left: TimeLeftEntry | None = None
+    events_per_s: float = 0.0
+    event_bytes: int = 0
+    delivered: int = 0
+    totals: TotalsEntry = TotalsEntry()
+    name: str = ""
+    targets: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    owner: str = ""
+    error: str | None = None
+    last_event_ms: int = 0
 
 
 class ChannelsReply(msgspec.Struct, frozen=True, tag="channels"):
@@ -296,13 +331,15 @@ class ChannelsReply(msgspec.Struct, frozen=True, tag="channels"):
     channels: list[ChannelSummary]
 
 
-HistoryRequest: TypeAlias = HeadRequest | PageRequest | ChannelsRequest | StatsRequest
-HistoryReply: TypeAlias = HeadReply | ChannelsReply | StatsReply | Page
+HistoryRequest: TypeAlias = (
+    HeadRequest | PageRequest | ChannelsRequest | StateRequest | HostsRequest | StatsRequest
+)
+HistoryReply: TypeAlias = HeadReply | ChannelsReply | StatsReply | Page | Document
+
+_Header: TypeAlias = HeadReply | ChannelsReply | StatsReply | PageHeader | StateHeader | HostsHeader
 
 _decode_history_request: Callable[[bytes], HistoryRequest] = msgspec.json.Decoder(HistoryRequest).decode
-_decode_history_reply: Callable[[bytes], HeadReply | ChannelsReply | StatsReply | PageHeader] = (
-    msgspec.json.Decoder(HeadReply | ChannelsReply | StatsReply | PageHeader).decode
-)
+_decode_history_reply: Callable[[bytes], _Header] = msgspec.json.Decoder(_Header).decode
 
 
 def decode_history_request(message: bytes) -> HistoryRequest:
@@ -335,8 +372,8 @@ def decode_history_reply(message: bytes) -> HistoryReply:
         reply = _decode_history_reply(head)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MessageMalformed(f"history reply: {error}") from None
-    if isinstance(reply, PageHeader):
-        if not newline:
-            raise MessageMalformed("history reply: a page without its events")
-        return Page(reply, body)
-    return reply
+    if not isinstance(reply, PageHeader | StateHeader | HostsHeader):
+        return reply
+    if not newline:
+        raise MessageMalformed("history reply: a header without what it is the header of")
+    return Page(reply, body) if isinstance(reply, PageHeader) else Document(reply, body)

@@ -45,7 +45,7 @@ class Far:
         """Greet the client; it may ask after two intervals of 5 s, if nothing else is told."""
         told = {
             "connection_id": "c",
-            "resumed": True if "since=" in self.path else None,
+            "resumed": None if "since=start" in self.path else True,
             "ping_interval": 5.0,
             "client_timeout": 30.0,
             "server_version": "0",

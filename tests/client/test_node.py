@@ -170,7 +170,7 @@ def test_a_gap_is_told_and_asked_for_again() -> None:
     filter_ = {"types": ["a", "b"], "min_severity": "High", "cidr": None}
     with FakeEdge(gap, rest) as edge, reading(edge.url, filter=filter_) as reader:
         reader.wait_for(at(9))
-        assert edge.next().path == "/ws/scans/demo?types=a%2Cb&min_severity=High"
+        assert edge.next().path == "/ws/scans/demo?types=a%2Cb&min_severity=High&since=start"
         assert edge.next().path == "/ws/scans/demo?types=a%2Cb&min_severity=High&since=1%3A3"
         assert reader.numbers == list(range(1, 10))
         assert reader.of("gap") == [{"type": "gap", "expected": 4, "first": 5}]

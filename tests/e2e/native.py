@@ -88,9 +88,8 @@ class NativeReader(Connection):
         return [SUBPROTOCOL]
 
     def target(self) -> str:
-        if self.epoch is None:
-            return self.url
-        return f"{self.url}{'&' if '?' in self.url else '?'}since={self.epoch}:{self.seq}"
+        since = "start" if self.epoch is None else f"{self.epoch}:{self.seq}"
+        return f"{self.url}{'&' if '?' in self.url else '?'}since={since}"
 
     def take(self, data: bytes) -> None:
         message = _decode(data)

@@ -57,7 +57,7 @@ class Client(asyncio.Protocol):
         self.transport = transport
         self._buffer.clear()
         self._upgraded = False
-        since = "" if self.epoch is None else f"?since={self.epoch}:{self.seq}"
+        since = "?since=start" if self.epoch is None else f"?since={self.epoch}:{self.seq}"
         transport.write(
             f"GET {self._path}{since} HTTP/1.1\r\nHost: 127.0.0.1:{self._crowd.port}\r\n"
             f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"

@@ -101,7 +101,7 @@ class StayingSse(Staying, NativeReader):
     """By server-sent events; goes on with `Last-Event-ID`."""
 
     async def _once(self) -> None:
-        reader, writer, _ = await ask(self.url, self._headers())
+        reader, writer, _ = await ask(f"{self.url}?since=start", self._headers())
         try:
             self.opened += 1
             rest = b""

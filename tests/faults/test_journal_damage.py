@@ -96,7 +96,7 @@ def test_events_with_a_flipped_bit_are_given_to_nobody_and_told(stands: Callable
             for reader in late:
                 wait_end(reader, 60)
                 assert list(reader.events.values()) == [wanted]
-                assert [(lag.first, lag.to, lag.skipped, lag.reason) for lag in reader.lags] == [
+                assert [(lag.from_, lag.to, lag.skipped, lag.reason) for lag in reader.lags] == [
                     (first, last, last - first + 1, "damaged")
                 ]
                 assert reader.problems == []

@@ -188,7 +188,7 @@ def test_the_disk_cannot_be_read_for_a_while(failing_disk: Stand) -> None:
         late.wait_for(lambda reader: reader.seq == len(lives.sent), 60)
         lives.emitter.close()
         (got,) = late.events.values()
-        told = [seq for lag in late.lags for seq in range(lag.first, lag.to + 1)]
+        told = [seq for lag in late.lags for seq in range(lag.from_, lag.to + 1)]
         assert {lag.reason for lag in late.lags} == {"damaged"}
         assert sorted([*got, *told]) == list(range(1, len(lives.sent) + 1))
         assert all(lives.sent[seq - 1] == raw for seq, raw in got.items())

@@ -63,14 +63,14 @@ def test_each_connection_is_told_whichever_edge_is_asked(
     first, second, workers, _ = two
     model = Worker(page_events=100)
     model.publish(5)
-    with first.browser("/ws/scans/demo", subprotocols=[SUBPROTOCOL]) as native:
+    with first.browser("/ws/scans/demo?since=start", subprotocols=[SUBPROTOCOL]) as native:
         answer_one(workers, model)
         hello = told(native)
         answer_one(workers, model)
         assert batch(native) == (1, 1, 5)
         publish(workers, model, 2)
         assert batch(native) == (1, 6, 7)
-        with second.request("/sse/scans/demo") as stream:
+        with second.request("/sse/scans/demo?since=start") as stream:
             answer_one(workers, model)
             response = stream.getresponse()
             assert response.readline().startswith(b"data: ")

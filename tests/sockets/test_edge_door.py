@@ -82,14 +82,14 @@ def test_with_a_certificate_it_speaks_https_and_wss(start: Start, certificate: t
         assert client.getresponse().status == 200
     model = Worker(page_events=100)
     model.publish(5)
-    address = f"wss://localhost:{edge.port}/ws/scans/demo"
+    address = f"wss://localhost:{edge.port}/ws/scans/demo?since=start"
     with connect(address, ssl=context, origin=f"https://localhost:{edge.port}", compression=None) as browser:  # type: ignore[arg-type]
         answer_one(workers, model)
         assert told(browser)["type"] == "hello"
         answer_one(workers, model)
         assert told(browser)["seq"] == [1, 5]
     with closing(http.client.HTTPSConnection("localhost", edge.port, context=context)) as stream:
-        stream.request("GET", "/sse/scans/demo")
+        stream.request("GET", "/sse/scans/demo?since=start")
         answer_one(workers, model)
         response = stream.getresponse()
         assert response.readline().startswith(b"data: ")
@@ -148,7 +148,7 @@ def test_everything_is_below_its_path(start: Start) -> None:
     with edge.request("/tools/scans") as sent:
         response = sent.getresponse()
         assert (response.status, response.headers["Location"]) == (301, "/tools/scans/")
-    with edge.browser("/tools/scans/ws/scans/demo") as browser:
+    with edge.browser("/tools/scans/ws/scans/demo?since=start") as browser:
         answer_one(workers, Worker())
         assert told(browser)["type"] == "hello"
 

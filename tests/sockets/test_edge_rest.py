@@ -11,7 +11,18 @@ import msgspec
 import pytest
 
 from pipeline.shards import shard_of
-from pipeline.wire import ChannelsReply, ChannelsRequest, ChannelSummary, encode
+from pipeline.wire import (
+    ChannelsReply,
+    ChannelsRequest,
+    ChannelSummary,
+    HostsHeader,
+    HostsRequest,
+    StateHeader,
+    StateRequest,
+    TotalsEntry,
+    encode,
+    encode_hosts,
+)
 from tests.harness import Process, private_dir
 from tests.sockets.peers import Edge, Peers, PlayedWorkers, answer
 
@@ -31,6 +42,9 @@ SUMMARY = ChannelSummary(
     merged=0,
     counts={"portFound": 1},
     best_effort=False,
+    event_bytes=100,
+    delivered=3,
+    totals=TotalsEntry(1, 2, 3, {"High": 4}),
 )
 OTHERS = [
     msgspec.structs.replace(SUMMARY, channel="scan/b", status="running", elapsed_s=1.5, frames=7),
@@ -75,6 +89,16 @@ def test_statistics_in_heroforges_shape(start: Start) -> None:
     assert status == 200
     assert statistics.pop("complete") is True
     assert (statistics.pop("total_events"), statistics.pop("total_merged")) == (6, 0)
+    found = {name: statistics.pop(f"total_{name}") for name in ("hosts", "open_ports", "services")}
+    assert found == {"hosts": 2, "open_ports": 4, "services": 6}
+    assert statistics.pop("total_vulnerabilities") == {
+        "Critical": 0,
+        "High": 8,
+        "Medium": 0,
+        "Low": 0,
+        "Info": 0,
+    }
+    assert (statistics.pop("total_bytes"), statistics.pop("total_delivered")) == (200, 6)
     scans = {scan["scan_id"]: scan for scan in statistics.pop("scans")}
     assert statistics == {
         "total_scans": 2,
@@ -89,17 +113,66 @@ def test_statistics_in_heroforges_shape(start: Start) -> None:
     }
 
 
-def test_one_scan(start: Start) -> None:
+def answer_state(workers: PlayedWorkers, *, known: bool = True) -> StateRequest | HostsRequest:
+    """Answer the next question, for a state or for hosts, as a worker would."""
+    shard, peer, request = workers.question()
+    assert shard == shard_of(request.channel, 2)
+    if isinstance(request, StateRequest):
+        header = StateHeader(request.id, request.channel, *((7, 9) if known else ()))
+        reply = encode(header) + b"\n" + (b'{"status":"running"}' if known else b"{}")
+    else:
+        assert isinstance(request, HostsRequest)
+        known_header = HostsHeader(request.id, request.channel, 7, 9, 12, 20, 3)
+        header = known_header if known else HostsHeader(request.id, request.channel)
+        reply = encode_hosts(header, [b'{"ip":"10.0.0.5"}'] if known else [])
+    workers.answer(shard, peer, reply)
+    return request
+
+
+def test_one_scan_is_its_state(start: Start) -> None:
     edge, workers = start()
     with edge.request("/api/scans/a") as sent:
-        workers.answer_channels(ALL)
+        request = answer_state(workers)
+        assert request == StateRequest(request.id, "scan/a")
         status, scan = answer(sent)
-    assert (status, scan["scan_id"], scan["status"], scan["counts"]) == (
+    assert (status, scan) == (
         200,
-        "a",
-        "completed",
-        {"portFound": 1},
+        {"scan_id": "a", "epoch": 7, "seq": 9, "kind": "scan", "cleaned_up": False, "status": "running"},
     )
+
+
+def test_its_hosts_come_a_page_at_a_time(start: Start) -> None:
+    edge, workers = start()
+    with edge.request("/api/scans/a/hosts?after=11&limit=1") as sent:
+        request = answer_state(workers)
+        assert request == HostsRequest(request.id, "scan/a", None, 11, 1)
+        status, page = answer(sent)
+    assert (status, page) == (
+        200,
+        {
+            "scan_id": "a",
+            "epoch": 7,
+            "seq": 9,
+            "total": 20,
+            "left_out": 3,
+            "next": 12,
+            "hosts": [{"ip": "10.0.0.5"}],
+        },
+    )
+    with edge.request("/api/scans/a/hosts") as sent:
+        request = answer_state(workers)
+        assert (request.after, request.limit) == (0, 1_000)
+        assert answer(sent)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "query", ["after=-1", "after=x", "limit=0", "limit=1001", "after=1&limit=", "after="]
+)
+def test_a_bad_page_is_refused(standing: tuple[Edge, PlayedWorkers], query: str) -> None:
+    edge, _ = standing
+    status, body = edge.get(f"/api/scans/a/hosts?{query}")
+    assert status == 400
+    assert "a whole number from" in body["error"]
 
 
 def test_the_list(start: Start) -> None:
@@ -114,7 +187,7 @@ def test_the_list(start: Start) -> None:
 def test_pages_that_poll_together_cost_one_question(start: Start) -> None:
     edge, workers = start()
     with ExitStack() as stack:
-        paths = ("/api/scans", "/api/scans/stats", "/api/scans/b")
+        paths = ("/api/scans", "/api/scans/stats", "/api/scans")
         pages = [stack.enter_context(edge.request(path)) for path in paths]
         asked = [workers.question() for _ in range(workers.shards)]
         edge.get("/healthz")
@@ -128,9 +201,25 @@ def test_pages_that_poll_together_cost_one_question(start: Start) -> None:
 
 def test_a_scan_that_is_not_there(start: Start) -> None:
     edge, workers = start()
-    with edge.request("/api/scans/none") as sent:
-        workers.answer_channels(ALL)
-        assert answer(sent) == (404, {"error": "no such scan"})
+    for path in ("/api/scans/none", "/api/scans/none/hosts"):
+        with edge.request(path) as sent:
+            answer_state(workers, known=False)
+            assert answer(sent) == (404, {"error": "no such scan"})
+    for path in ("/api/scans/.x", "/api/scans/.x/hosts"):
+        assert edge.get(path)[0] == 404
+
+
+def test_pages_that_ask_for_the_same_state_together_cost_one_question(start: Start) -> None:
+    edge, workers = start()
+    with ExitStack() as stack:
+        pages = [stack.enter_context(edge.request("/api/scans/a")) for _ in range(5)]
+        shard, peer, request = workers.question()
+        edge.get("/healthz")
+        assert workers.unasked() == []
+        assert isinstance(request, StateRequest)
+        header = StateHeader(request.id, request.channel, 7, 9)
+        workers.answer(shard, peer, encode(header) + b'\n{"status":"running"}')
+        assert [answer(page)[0] for page in pages] == [200] * 5
 
 
 def test_a_worker_that_does_not_answer_makes_the_answer_incomplete_not_late(start: Start) -> None:
@@ -260,7 +349,9 @@ def test_a_request_without_a_host_is_refused(standing: tuple[Edge, PlayedWorkers
 def test_no_page_can_embed_or_misread_an_answer(start: Start, path: str) -> None:
     edge, workers = start()
     with edge.request(path) as sent:
-        if path.startswith("/api/"):
+        if path == "/api/scans/a":
+            answer_state(workers)
+        elif path.startswith("/api/"):
             workers.answer_channels(ALL)
         response = sent.getresponse()
         response.read()

@@ -71,7 +71,7 @@ def numbers(message: Any) -> list[int]:
 def test_a_stream_goes_on_from_the_last_event_id(pipeline: Pipeline) -> None:
     pipeline.start()
     emit(pipeline, 0, 10)
-    with stream(pipeline, "/sse/scans/demo") as reader:
+    with stream(pipeline, "/sse/scans/demo?since=start") as reader:
         assert reader.next()[1]["type"] == "hello"
         mark, batch = next(reader.messages("batch"))
         assert numbers(batch) == list(range(10))
@@ -90,7 +90,7 @@ def test_a_stream_goes_on_from_the_last_event_id(pipeline: Pipeline) -> None:
 
 def test_a_quiet_stream_gets_comments_and_its_end_is_told(pipeline: Pipeline) -> None:
     pipeline.start(config={"edge": "[heartbeat]\ninterval_s = 0.05\nclient_timeout_s = 30.0\n"})
-    with stream(pipeline, "/sse/scans/later") as reader:
+    with stream(pipeline, "/sse/scans/later?since=start") as reader:
         assert reader.next()[1]["epoch"] is None
         assert reader.next() == (None, None)
         pipeline.processes["edge-0"].popen.send_signal(signal.SIGTERM)
@@ -106,7 +106,9 @@ def test_an_old_proxy_gets_the_stream_unchunked(pipeline: Pipeline) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", pipeline.port, timeout=WAIT_S)
     connection._http_vsn, connection._http_vsn_str = 10, "HTTP/1.0"
     try:
-        connection.request("GET", "/sse/scans/demo", headers={"Host": f"127.0.0.1:{pipeline.port}"})
+        connection.request(
+            "GET", "/sse/scans/demo?since=start", headers={"Host": f"127.0.0.1:{pipeline.port}"}
+        )
         with connection.getresponse() as response:
             assert response.status == 200
             assert "Transfer-Encoding" not in response.headers
@@ -165,12 +167,15 @@ def test_readers_are_told_when_their_worker_is_silent(pipeline: Pipeline) -> Non
     )
     emit(pipeline, 0, 1)
     worker = pipeline.processes["throttle-batch-0"].popen
-    with connect(pipeline.ws("/ws/scans/demo")) as browser, stream(pipeline, "/sse/scans/demo") as reader:
+    with (
+        connect(pipeline.ws("/ws/scans/demo?since=start")) as browser,
+        stream(pipeline, "/sse/scans/demo?since=start") as reader,
+    ):
         worker.send_signal(signal.SIGSTOP)
         try:
             assert degraded(browser) is True
             assert next(reader.messages("degraded"))[1]["degraded"] is True
-            with connect(pipeline.ws("/ws/scans/demo")) as late:
+            with connect(pipeline.ws("/ws/scans/demo?since=start")) as late:
                 assert json.loads(late.recv(WAIT_S))["type"] == "degraded"
         finally:
             worker.send_signal(signal.SIGCONT)

@@ -100,7 +100,7 @@ def test_a_filter_in_the_address_holds_from_the_first_byte_on(start: Start) -> N
     edge, workers = start(SELDOM)
     model = Worker(page_events=100)
     model.publish(10)
-    with edge.browser("/ws/scans/demo?types=portFound,lost") as browser:
+    with edge.browser("/ws/scans/demo?types=portFound,lost&since=start") as browser:
         answer_one(workers, model)
         assert "filter" in told(browser)["features"]
         answer_one(workers, model)
@@ -113,7 +113,7 @@ def test_a_filter_in_the_address_holds_from_the_first_byte_on(start: Start) -> N
 def test_a_filter_that_lets_nothing_pass_is_told_how_far_the_scan_is(start: Start) -> None:
     edge, workers = start(PATIENT)
     model = Worker(page_events=100)
-    with edge.browser("/ws/scans/demo?types=custom") as browser:
+    with edge.browser("/ws/scans/demo?types=custom&since=start") as browser:
         answer_one(workers, model)
         told(browser)
         publish(workers, model, 3)
@@ -128,7 +128,7 @@ def test_a_filter_that_lets_nothing_pass_is_told_how_far_the_scan_is(start: Star
 def test_another_filter_holds_from_the_event_it_says(start: Start) -> None:
     edge, workers = start(SELDOM)
     model = Worker(page_events=100)
-    with edge.browser("/ws/scans/demo") as browser:
+    with edge.browser("/ws/scans/demo?since=start") as browser:
         answer_one(workers, model)
         told(browser)
         publish(workers, model, 3)
@@ -163,7 +163,7 @@ def test_a_filter_asked_for_before_the_worker_has_answered_comes_after_hello(sta
     edge, workers = start(SELDOM)
     model = Worker(page_events=100)
     model.publish(4)
-    with edge.browser("/ws/scans/demo") as browser:
+    with edge.browser("/ws/scans/demo?since=start") as browser:
         shard, peer, request = workers.question()
         ask(browser, action="filter", types=["portFound"])
         edge.get("/healthz")
@@ -178,7 +178,7 @@ def test_a_filter_asked_for_before_the_worker_has_answered_comes_after_hello(sta
 
 def test_which_types_are_critical_is_the_workers_to_say(start: Start) -> None:
     edge, workers = start(SELDOM)
-    with edge.browser("/ws/scans/demo?types=portFound") as browser:
+    with edge.browser("/ws/scans/demo?types=portFound&since=start") as browser:
         shard, peer, request = workers.question()
         workers.answer(shard, peer, encode(HeadReply(request.id, CHANNEL, 1, 0, 1, critical=("breach",))))
         told(browser)
@@ -190,7 +190,7 @@ def test_which_types_are_critical_is_the_workers_to_say(start: Start) -> None:
 def test_what_is_no_request_is_answered_counted_and_changes_nothing(start: Start) -> None:
     edge, workers = start(SELDOM)
     model = Worker(page_events=100)
-    with edge.browser("/ws/scans/demo?types=portFound") as browser:
+    with edge.browser("/ws/scans/demo?types=portFound&since=start") as browser:
         answer_one(workers, model)
         told(browser)
         for text in (
@@ -217,7 +217,7 @@ def test_what_is_no_request_is_answered_counted_and_changes_nothing(start: Start
 
 def test_who_asks_on_and_does_not_read_is_answered_so_many_times(start: Start) -> None:
     edge, workers = start(SELDOM + "[limits]\nkernel_buffer_bytes = 4096\nmax_inbound_per_s = 1000000\n")
-    with edge.raw("/ws/scans/demo", receive_buffer=4_096) as browser:
+    with edge.raw("/ws/scans/demo?since=start", receive_buffer=4_096) as browser:
         answer_one(workers, Worker())
         for _ in range(3_000):
             browser.send(0x1, b'{"action":"%b"}' % (b"x" * 1_000))
@@ -358,7 +358,7 @@ def test_a_scan_with_a_backlog_holds_up_no_other(start: Start) -> None:
         told(browser)
         questions = []
         for name in ("old", "older"):
-            ask(browser, action="subscribe", scan_id=name)
+            ask(browser, action="subscribe", scan_id=name, since="start")
             while not isinstance((question := workers.question())[2], HeadRequest):
                 questions.append(question)
             shard, peer, request = question

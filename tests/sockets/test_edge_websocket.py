@@ -21,6 +21,7 @@ from pipeline.wire import (
     HeadRequest,
     PageHeader,
     PageRequest,
+    StateRequest,
     encode,
     encode_frame,
     encode_page,
@@ -83,17 +84,20 @@ def closed(browser: ClientConnection) -> tuple[list[dict[str, Any]], int, str]:
     return messages, frame.code, frame.reason
 
 
-def answer_one(workers: PlayedWorkers, model: Worker) -> HeadRequest | PageRequest:
+def answer_one(workers: PlayedWorkers, model: Worker) -> HeadRequest | PageRequest | StateRequest:
     """Answer the edge's next question as a worker would."""
     shard, peer, request = workers.question()
     if isinstance(request, HeadRequest):
         workers.answer(shard, peer, encode(model.head(request)))
+    elif isinstance(request, StateRequest):
+        state = model.state(request)
+        workers.answer(shard, peer, encode(state.header) + b"\n" + state.body)
     else:
         assert isinstance(request, PageRequest)
         page = model.page(request)
         events = [event(request.epoch, seq) for seq in range(page.header.first, page.header.last + 1)]
         workers.answer(shard, peer, encode_page(page.header, events))
-    assert isinstance(request, HeadRequest | PageRequest)
+    assert isinstance(request, HeadRequest | PageRequest | StateRequest)
     return request
 
 
@@ -121,7 +125,7 @@ def test_a_late_browser_gets_hello_what_was_and_what_comes(start: Start) -> None
     edge, workers = start()
     model = Worker(page_events=100)
     model.publish(5)
-    with edge.browser("/ws/scans/demo", subprotocols=[SUBPROTOCOL]) as browser:
+    with edge.browser("/ws/scans/demo?since=start", subprotocols=[SUBPROTOCOL]) as browser:
         assert browser.subprotocol == SUBPROTOCOL
         workers.joined(CHANNEL)
         assert answer_one(workers, model) == HeadRequest(1, CHANNEL, None)
@@ -145,7 +149,7 @@ def test_a_gap_is_asked_for_once_for_all_browsers(start: Start) -> None:
     edge, workers = start()
     model = Worker(page_events=100)
     with ExitStack() as stack:
-        browsers = [stack.enter_context(edge.browser("/ws/scans/demo")) for _ in range(20)]
+        browsers = [stack.enter_context(edge.browser("/ws/scans/demo?since=start")) for _ in range(20)]
         for _ in browsers:
             assert isinstance(answer_one(workers, model), HeadRequest)
         assert [told(browser)["type"] for browser in browsers] == ["hello"] * 20
@@ -166,7 +170,7 @@ def test_a_gap_is_asked_for_once_for_all_browsers(start: Start) -> None:
 def test_a_lost_tail_is_found_by_a_beacon(start: Start) -> None:
     edge, workers = start()
     model = Worker(page_events=100)
-    with edge.browser("/ws/scans/demo") as browser:
+    with edge.browser("/ws/scans/demo?since=start") as browser:
         answer_one(workers, model)
         told(browser)
         publish(workers, model, 2, lost=True)
@@ -188,7 +192,41 @@ def test_a_returning_browser_goes_on_where_it_was(start: Start) -> None:
         answer_one(workers, model)
         assert told(browser)["resumed"] is False
         answer_one(workers, model)
-        assert batch(browser) == (1, 1, 10)
+        assert told(browser) == snapshot(1, 10)
+
+
+def snapshot(epoch: int, seq: int) -> dict[str, Any]:
+    """The model's state at an event, as a browser is told it."""
+    state = {"at": [epoch, seq]}
+    return {"type": "snapshot", "scan_id": "demo", "epoch": epoch, "seq": seq, "state": state}
+
+
+def test_late_browsers_get_the_state_asked_once_for_all_and_what_follows_it(start: Start) -> None:
+    edge, workers = start()
+    model = Worker(page_events=100)
+    model.publish(10)
+    model.commit(2)
+    with ExitStack() as stack:
+        browsers = [stack.enter_context(edge.browser("/ws/scans/demo")) for _ in range(20)]
+        for _ in browsers:
+            assert isinstance(answer_one(workers, model), HeadRequest)
+        shard, peer, request = workers.question()
+        assert request == StateRequest(request.id, CHANNEL, 1)
+        edge.get("/healthz")
+        assert workers.unasked() == []
+        state = model.state(request)
+        workers.answer(shard, peer, encode(state.header) + b"\n" + state.body)
+        for browser in browsers:
+            assert told(browser)["type"] == "hello"
+            assert told(browser) == snapshot(1, 12)
+        workers.joined(CHANNEL)
+        publish(workers, model, 5)
+        answer_one(workers, model)
+        for browser in browsers:
+            assert batch(browser) == (1, 13, 15)
+        publish(workers, model, 1)
+        for browser in browsers:
+            assert batch(browser) == (1, 16, 16)
 
 
 def test_what_is_not_held_any_more_is_told(start: Start) -> None:
@@ -214,7 +252,7 @@ def test_what_is_not_held_any_more_is_told(start: Start) -> None:
 def test_a_new_life_is_told_by_reset_behind_the_old_ones_end(start: Start) -> None:
     edge, workers = start()
     model = Worker(page_events=100)
-    with edge.browser("/ws/scans/demo") as browser:
+    with edge.browser("/ws/scans/demo?since=start") as browser:
         answer_one(workers, model)
         told(browser)
         publish(workers, model, 2)
@@ -232,7 +270,7 @@ def test_a_new_life_is_told_by_reset_behind_the_old_ones_end(start: Start) -> No
 def test_a_worker_that_forgot_everything_is_not_asked_without_end(start: Start) -> None:
     edge, workers = start()
     model = Worker(page_events=100)
-    with edge.browser("/ws/scans/demo") as browser:
+    with edge.browser("/ws/scans/demo?since=start") as browser:
         answer_one(workers, model)
         told(browser)
         publish(workers, model, 2)
@@ -253,7 +291,7 @@ def test_a_worker_that_forgot_everything_is_not_asked_without_end(start: Start) 
 def test_a_browser_may_come_before_the_scan(start: Start) -> None:
     edge, workers = start()
     model = Worker(page_events=100)
-    with edge.browser("/ws/scans/demo") as browser:
+    with edge.browser("/ws/scans/demo?since=start") as browser:
         answer_one(workers, model)
         hello = told(browser)
         assert (hello["epoch"], hello["seq"]) == (None, 0)
@@ -264,7 +302,7 @@ def test_a_browser_may_come_before_the_scan(start: Start) -> None:
 def test_a_worker_that_answers_late_is_asked_again_and_answers_once(start: Start) -> None:
     edge, workers = start("[upstream]\nanswer_timeout_s = 0.05\n")
     model = Worker()
-    with edge.browser("/ws/scans/demo") as browser:
+    with edge.browser("/ws/scans/demo?since=start") as browser:
         questions = [workers.question() for _ in range(3)]
         assert len({request.id for *_, request in questions}) == 1
         shard, peer, request = questions[0]
@@ -280,7 +318,7 @@ def test_a_worker_that_answers_late_is_asked_again_and_answers_once(start: Start
 def test_what_no_worker_sends_is_counted_and_disturbs_nobody(start: Start) -> None:
     edge, workers = start()
     model = Worker(page_events=100)
-    with edge.browser("/ws/scans/demo") as browser:
+    with edge.browser("/ws/scans/demo?since=start") as browser:
         shard, peer, request = workers.question()
         for rubbish in (
             b"",
@@ -350,7 +388,7 @@ def test_refusals_are_counted_by_their_code(start: Start) -> None:
     ):
         with edge.raw(path, headers) as browser:
             assert browser.until_close()[1] == code
-    with edge.raw("/ws/scans/demo", {"Host": "evil.com"}) as browser:
+    with edge.raw("/ws/scans/demo?since=start", {"Host": "evil.com"}) as browser:
         assert browser.status == 403
     line = edge.process.wait_for("refused", reason="4403")
     assert (line["path"], line["wire"]) == ("/ws/scans/demo", "native")
@@ -365,9 +403,9 @@ def test_refusals_are_counted_by_their_code(start: Start) -> None:
 
 def test_another_subprotocol_is_closed_4406(start: Start) -> None:
     edge, _ = start()
-    with edge.raw("/ws/scans/demo", {"Sec-WebSocket-Protocol": "graphql-ws, mqtt"}) as browser:
+    with edge.raw("/ws/scans/demo?since=start", {"Sec-WebSocket-Protocol": "graphql-ws, mqtt"}) as browser:
         assert browser.until_close() == ([], 4406, "unsupported protocol")
-    with edge.browser("/ws/scans/demo", subprotocols=["mqtt", SUBPROTOCOL]) as browser:
+    with edge.browser("/ws/scans/demo?since=start", subprotocols=["mqtt", SUBPROTOCOL]) as browser:
         assert browser.subprotocol == SUBPROTOCOL
 
 
@@ -386,14 +424,14 @@ def test_a_page_elsewhere_is_closed_4403_and_gets_no_other_byte(
 
 def test_an_origin_that_is_none_is_refused_before_the_upgrade(standing: tuple[Edge, PlayedWorkers]) -> None:
     edge, _ = standing
-    with edge.raw("/ws/scans/demo", {"Origin": "http://[::1"}) as browser:
+    with edge.raw("/ws/scans/demo?since=start", {"Origin": "http://[::1"}) as browser:
         assert browser.status >= 400
     assert edge.get("/healthz")[0] == 200
 
 
 def test_our_own_page_is_served(start: Start) -> None:
     edge, workers = start()
-    with edge.browser("/ws/scans/demo", origin=f"http://127.0.0.1:{edge.port}") as browser:
+    with edge.browser("/ws/scans/demo?since=start", origin=f"http://127.0.0.1:{edge.port}") as browser:
         answer_one(workers, Worker())
         assert told(browser)["type"] == "hello"
 
@@ -414,7 +452,7 @@ def test_a_foreign_host_or_a_proxy_is_refused_before_the_upgrade(
     standing: tuple[Edge, PlayedWorkers], headers: dict[str, str]
 ) -> None:
     edge, _ = standing
-    with edge.raw("/ws/scans/demo", headers) as browser:
+    with edge.raw("/ws/scans/demo?since=start", headers) as browser:
         assert browser.status in {400, 403}
     assert edge.get("/healthz")[0] == 200
 
@@ -422,14 +460,14 @@ def test_a_foreign_host_or_a_proxy_is_refused_before_the_upgrade(
 def test_past_the_connections_there_may_be_a_further_one_is_closed_4029(start: Start) -> None:
     edge, workers = start("[limits]\nmax_connections = 2\n")
     model = Worker()
-    with edge.browser("/ws/scans/a") as one, edge.browser("/ws/scans/b"):
-        with edge.browser("/ws/scans/c") as third:
+    with edge.browser("/ws/scans/a?since=start") as one, edge.browser("/ws/scans/b?since=start"):
+        with edge.browser("/ws/scans/c?since=start") as third:
             assert closed(third) == ([], 4029, "too many connections")
         answer_one(workers, model)
         answer_one(workers, model)
         one.close()
         edge.process.wait_for("disconnected", channel="scan/a")
-        with edge.browser("/ws/scans/c") as third:
+        with edge.browser("/ws/scans/c?since=start") as third:
             answer_one(workers, model)
             assert told(third)["type"] == "hello"
 
@@ -437,10 +475,10 @@ def test_past_the_connections_there_may_be_a_further_one_is_closed_4029(start: S
 def test_only_so_many_of_one_address_wait_and_not_for_ever(start: Start) -> None:
     edge, workers = start(PATIENT + "[limits]\nmax_waiting = 1\nwaiting_s = 0.3\n")
     model = Worker()
-    with edge.browser("/ws/scans/early") as first:
+    with edge.browser("/ws/scans/early?since=start") as first:
         answer_one(workers, model)
         assert told(first)["type"] == "hello"
-        with edge.browser("/ws/scans/earlier") as second:
+        with edge.browser("/ws/scans/earlier?since=start") as second:
             answer_one(workers, model)
             messages, code, reason = closed(second)
             assert [message["type"] for message in messages] == ["hello", "closing"]
@@ -451,7 +489,7 @@ def test_only_so_many_of_one_address_wait_and_not_for_ever(start: Start) -> None
             {"type": "closing", "code": 4404, "reason": "no such scan", "reconnect": False, "retry_ms": 0}
         ]
         assert (code, reason) == (4404, "no such scan")
-    with edge.browser("/ws/scans/late") as third:  # nobody waits any more
+    with edge.browser("/ws/scans/late?since=start") as third:  # nobody waits any more
         answer_one(workers, model)
         assert told(third)["type"] == "hello"
 
@@ -459,12 +497,12 @@ def test_only_so_many_of_one_address_wait_and_not_for_ever(start: Start) -> None
 def test_a_scan_that_begins_ends_the_waiting(start: Start) -> None:
     edge, workers = start(PATIENT + "[limits]\nmax_waiting = 1\nwaiting_s = 0.3\n")
     model = Worker()
-    with edge.browser("/ws/scans/demo") as first:
+    with edge.browser("/ws/scans/demo?since=start") as first:
         answer_one(workers, model)
         told(first)
         publish(workers, model, 1)
         assert batch(first) == (1, 1, 1)
-        with edge.browser("/ws/scans/other") as second:  # there is room to wait again
+        with edge.browser("/ws/scans/other?since=start") as second:  # there is room to wait again
             answer_one(workers, Worker())
             assert told(second)["type"] == "hello"
             assert closed(second)[1] == 4404
@@ -478,7 +516,7 @@ def test_a_scan_that_begins_ends_the_waiting(start: Start) -> None:
 def test_a_browser_that_never_pongs_is_closed_4009_and_one_that_does_is_not(start: Start) -> None:
     edge, workers = start("[heartbeat]\ninterval_s = 0.05\nclient_timeout_s = 1.5\n")
     model = Worker()
-    with edge.browser("/ws/scans/demo") as alive, edge.raw("/ws/scans/demo") as dead:
+    with edge.browser("/ws/scans/demo?since=start") as alive, edge.raw("/ws/scans/demo?since=start") as dead:
         answer_one(workers, model)
         answer_one(workers, model)
         told(alive)
@@ -497,7 +535,7 @@ def test_a_browser_that_never_pongs_is_closed_4009_and_one_that_does_is_not(star
 @pytest.mark.parametrize("opcode", [0x1, 0x9, 0xA])
 def test_any_frame_is_a_sign_of_life(start: Start, opcode: int) -> None:
     edge, workers = start("[heartbeat]\ninterval_s = 0.05\nclient_timeout_s = 1.0\n")
-    with edge.raw("/ws/scans/demo") as browser:
+    with edge.raw("/ws/scans/demo?since=start") as browser:
         answer_one(workers, Worker())
         pings = 0
         while pings < 40:  # a ping comes every 50 ms; a silent browser is closed after 1 s
@@ -537,7 +575,7 @@ def test_a_browser_that_does_not_answer_its_close_keeps_no_other_from_being_ping
         rude.frame()
         workers.beacon(0, gone=[(CHANNEL, 1)])
         assert rude.until_close()[1] == 1000
-        with edge.raw("/ws/scans/other") as dead:
+        with edge.raw("/ws/scans/other?since=start") as dead:
             answer_one(workers, Worker())
             assert dead.until_close()[1] == 4009
         assert rude.frame() is None, "something follows the close frame"
@@ -548,7 +586,10 @@ def test_one_that_never_reads_is_closed_4008_and_another_gets_everything(start: 
 
     body = b'{"type":"x","pad":"' + b"." * 30_000 + b'"}'
     model = Worker()
-    with edge.browser("/ws/scans/demo") as good, edge.raw("/ws/scans/demo", receive_buffer=4_096) as bad:
+    with (
+        edge.browser("/ws/scans/demo?since=start") as good,
+        edge.raw("/ws/scans/demo?since=start", receive_buffer=4_096) as bad,
+    ):
         answer_one(workers, model)
         answer_one(workers, model)
         told(good)
@@ -577,7 +618,10 @@ def test_one_that_pauses_is_given_what_it_missed(start: Start) -> None:
     pad = b"." * 30_000
     events = {seq: b'{"type":"x","n":%d,"pad":"%b"}' % (seq, pad) for seq in range(1, 101)}
     model = Worker()
-    with edge.browser("/ws/scans/demo") as good, edge.raw("/ws/scans/demo", receive_buffer=4_096) as slow:
+    with (
+        edge.browser("/ws/scans/demo?since=start") as good,
+        edge.raw("/ws/scans/demo?since=start", receive_buffer=4_096) as slow,
+    ):
         answer_one(workers, model)
         answer_one(workers, model)
         told(good)
@@ -611,7 +655,10 @@ def test_one_that_pauses_is_given_what_it_missed(start: Start) -> None:
 def test_an_inbound_message_over_the_limit_closes_only_its_sender(start: Start) -> None:
     edge, workers = start()
     model = Worker()
-    with edge.browser("/ws/scans/demo") as good, edge.browser("/ws/scans/demo") as large:
+    with (
+        edge.browser("/ws/scans/demo?since=start") as good,
+        edge.browser("/ws/scans/demo?since=start") as large,
+    ):
         answer_one(workers, model)
         answer_one(workers, model)
         told(good)
@@ -631,7 +678,7 @@ def test_an_inbound_message_over_the_limit_closes_only_its_sender(start: Start) 
 def test_what_is_no_websocket_frame_ends_only_its_connection(start: Start, rubbish: bytes) -> None:
     edge, workers = start()
     model = Worker()
-    with edge.browser("/ws/scans/demo") as good, edge.raw("/ws/scans/demo") as bad:
+    with edge.browser("/ws/scans/demo?since=start") as good, edge.raw("/ws/scans/demo?since=start") as bad:
         answer_one(workers, model)
         answer_one(workers, model)
         told(good)
@@ -690,7 +737,10 @@ def test_large_messages_are_compressed_for_those_who_offer_it(start: Start, path
 def test_what_inflates_past_the_limit_ends_its_connection_alone(start: Start) -> None:
     edge, workers = start()
     model = Worker()
-    with edge.browser("/ws/scans/demo") as good, edge.browser("/ws/scans/demo", compression="deflate") as bad:
+    with (
+        edge.browser("/ws/scans/demo?since=start") as good,
+        edge.browser("/ws/scans/demo?since=start", compression="deflate") as bad,
+    ):
         answer_one(workers, model)
         answer_one(workers, model)
         told(good)
@@ -704,7 +754,7 @@ def test_what_inflates_past_the_limit_ends_its_connection_alone(start: Start) ->
 
 def test_no_compression_when_it_is_off_or_the_offer_cannot_be_met(start: Start) -> None:
     edge, _ = start("[compression]\nenabled = false\n")
-    with edge.browser("/ws/scans/demo", compression="deflate") as browser:
+    with edge.browser("/ws/scans/demo?since=start", compression="deflate") as browser:
         assert browser.protocol.extensions == []
 
 
@@ -721,7 +771,7 @@ def test_an_offer_that_cannot_be_met_is_passed_over(standing: tuple[Edge, Played
 def test_each_connection_is_accounted_for_when_it_ends(start: Start) -> None:
     edge, workers = start()
     model = Worker()
-    with edge.raw("/ws/scans/demo") as browser:
+    with edge.raw("/ws/scans/demo?since=start") as browser:
         answer_one(workers, model)
         received = 0
         for _ in range(3):
@@ -742,7 +792,10 @@ def test_each_connection_is_accounted_for_when_it_ends(start: Start) -> None:
 
 def test_an_edge_that_stops_says_so_and_says_to_come_back(start: Start) -> None:
     edge, workers = start()
-    with edge.browser("/ws/scans/demo") as browser, edge.browser("/ws/scans/demo") as unanswered:
+    with (
+        edge.browser("/ws/scans/demo?since=start") as browser,
+        edge.browser("/ws/scans/demo?since=start") as unanswered,
+    ):
         answer_one(workers, Worker())
         told(browser)
         edge.process.popen.terminate()
@@ -757,7 +810,7 @@ def test_an_edge_that_stops_says_so_and_says_to_come_back(start: Start) -> None:
 
 def test_an_answer_that_comes_after_the_close_is_not_sent(start: Start) -> None:
     edge, workers = start()
-    with edge.raw("/ws/scans/demo") as browser:
+    with edge.raw("/ws/scans/demo?since=start") as browser:
         shard, peer, request = workers.question()
         assert isinstance(request, HeadRequest)
         edge.process.popen.terminate()
@@ -774,7 +827,7 @@ def test_an_answer_that_comes_after_the_close_is_not_sent(start: Start) -> None:
 def test_a_channel_that_is_cleaned_up_closes_its_browsers(start: Start) -> None:
     edge, workers = start()
     model = Worker()
-    with edge.browser("/ws/scans/demo") as browser:
+    with edge.browser("/ws/scans/demo?since=start") as browser:
         answer_one(workers, model)
         told(browser)
         publish(workers, model, 1)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,13 +27,17 @@ from pipeline.sockets import shard_history
 from pipeline.wire import (
     ChannelsReply,
     ChannelsRequest,
+    Document,
     HeadReply,
     HeadRequest,
     Page,
     PageRequest,
+    StateRequest,
+    StatsReply,
+    StatsRequest,
     split_events,
 )
-from tests.harness import PATIENCE, Pipeline
+from tests.harness import PATIENCE, Pipeline, deadline
 from tests.sockets.peers import WAIT_S, Peers, ask
 
 FLUSH_S = 30 * PATIENCE
@@ -48,6 +53,20 @@ class Logs:
 
     def __init__(self, peers: Peers, shards: int) -> None:
         self._dealers = [peers.connect(zmq.DEALER, shard_history(shard)) for shard in range(shards)]
+
+    def dealer(self, channel: str) -> zmq.Socket[bytes]:
+        """Return the socket to ask a channel's worker by."""
+        return self._dealers[shard_of(channel, len(self._dealers))]
+
+    def wait_for_counter(self, name: str, least: int) -> None:
+        """Wait until all shards together have counted so many."""
+        end = deadline(FLUSH_S)
+        while True:
+            replies = [ask(dealer, StatsRequest(5)) for dealer in self._dealers]
+            counted = sum(reply.counters.get(name, 0) for reply in replies if isinstance(reply, StatsReply))
+            if counted >= least:
+                return
+            assert time.monotonic() < end, f"{name} is {counted}"
 
     def accepted(self, channel: str) -> int:
         """Return how many events of a channel's present life are durable."""
@@ -510,3 +529,25 @@ def test_the_emitter_brings_neither_a_web_server_nor_a_command_line() -> None:
     probe = "import sys, pipeline; pipeline.Emitter; print({'tornado', 'click'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_signs_of_life_go_to_each_channel_and_a_last_word_when_all_is_acked(
+    pipeline: Pipeline, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.uplink.ALIVE_INTERVAL_S", 0.05)
+    with Emitter(run_dir=str(pipeline.run_dir)) as emitter:
+        for scan_id in ("a", "b"):
+            emitter.emit(event(1), scan_id=scan_id)
+        emitter.flush(FLUSH_S)
+        assert present(logs, "scan/a") == present(logs, "scan/b") == 1
+        logs.wait_for_counter("signs{sign=alive}", 20)
+    logs.wait_for_counter("signs{sign=bye}", 2)
+    assert present(logs, "scan/a") == present(logs, "scan/b") == 0
+    assert logs.accepted("scan/a") == 1, "a sign is no event"
+
+
+def present(logs: Logs, channel: str) -> int:
+    """Return how many producers a worker counts as there."""
+    reply = ask(logs.dealer(channel), StateRequest(4, channel))
+    assert isinstance(reply, Document)
+    return int(json.loads(reply.body)["producers"])

@@ -32,7 +32,13 @@ KNOWN = {kind.__struct_config__.tag: kind for kind in get_args(KnownEvent)}
 
 # One event of each type, with every field it knows, as HeroForge sends it.
 FULL: dict[str, dict[str, object]] = {
-    "scanStarted": {"timestamp": "2025-01-01T00:00:00Z"},
+    "scanStarted": {
+        "timestamp": "2025-01-01T00:00:00Z",
+        "name": "office",
+        "targets": ["10.0.0.0/24"],
+        "labels": {"site": "x"},
+        "owner": "o",
+    },
     "phaseStarted": {"phase": "discovery", "progress": 5},
     "scanCompleted": {"duration": 12.5, "total_hosts": 3},
     "error": {"message": "m", "fatal": False},

@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import OperatorError
 from pipeline.outboxes import MAX_REJECTED_KEPT, Outboxes, Rejected
 from pipeline.spool import acked_record, event_record, header_record, pack, read_spool
-from pipeline.wire import Ack, Feedback, Nack, Retry
+from pipeline.wire import Ack, EnvelopeHeader, Feedback, Nack, Retry, decode_envelope, encode_envelope
 
 A, B = "scan/a", "scan/b"
 
@@ -220,3 +220,16 @@ def test_what_holds_it_up_is_told_until_an_ack(reasons: list[str], told: str) ->
         box.sent(box.next_message(9.0)[1], 9.0)
         outboxes.hear(ack(box.channel, 1), 9.0)
     assert outboxes.held_up == ""
+
+
+def test_each_channel_is_told_that_its_producer_lives() -> None:
+    outboxes = filled()
+    outboxes.hear(ack(A, 2), 0.0)
+    signs = outboxes.signs("alive")
+    assert signs == [
+        EnvelopeHeader(A, "p", 7, 4, 3, sign="alive"),
+        EnvelopeHeader(B, "p", 7, 2, 1, sign="alive"),
+    ]
+    for header in signs:
+        assert decode_envelope(encode_envelope(header, [])).header == header
+    assert [header.sign for header in outboxes.signs("bye")] == ["bye", "bye"]

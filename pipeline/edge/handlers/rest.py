@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from tornado.web import RequestHandler, StaticFileHandler
@@ -12,10 +13,18 @@ from pipeline.edge import connections
 from pipeline.edge.handlers.guard import enter
 from pipeline.edge.service import Service
 from pipeline.edge.since import read_since, resume_at
-from pipeline.edge.statistics import read_limit, rest_events, scan_entry, scan_list, scan_statistics
+from pipeline.edge.statistics import (
+    MAX_AFTER,
+    MAX_EVENTS,
+    read_number,
+    rest_document,
+    rest_events,
+    scan_list,
+    scan_statistics,
+)
 from pipeline.event import is_scan_id
 from pipeline.frame import Position
-from pipeline.wire import channel_name
+from pipeline.wire import MAX_HOSTS_A_PAGE, Document, channel_name
 
 ANSWER_TIMEOUT_S = 5.0
 
@@ -77,19 +86,49 @@ class ScanList(Guarded):
 
 
 class Scan(Guarded):
-    """`GET /api/scans/ID`."""
+    """`GET /api/scans/ID`: its state, with the first of its hosts."""
 
     async def get(self, scan_id: str) -> None:
-        summaries, complete = await self.service.summaries()
-        wanted = channel_name("scan", scan_id)
-        for summary in summaries:
-            if summary.channel == wanted:
-                self.answer(scan_entry(summary))
-                return
-        if complete:
+        if not is_scan_id(scan_id):
             self.answer({"error": "no such scan"}, 404)
-        else:
-            self.answer({"error": "a worker does not answer; the scan may be there"}, 503)
+            return
+        await self.answer_document(
+            scan_id, lambda: self.service.upstream.state(channel_name("scan", scan_id), None)
+        )
+
+    async def answer_document(self, scan_id: str, ask: Callable[[], Awaitable[Document]]) -> None:
+        """Answer with what a worker says of a scan."""
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                document = await ask()
+        except TimeoutError:
+            self.answer({"error": "the scan's worker does not answer"}, 503)
+            return
+        if document.header.epoch is None:
+            self.answer({"error": "no such scan"}, 404)
+            return
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(rest_document(scan_id, document))
+
+
+class Hosts(Scan):
+    """`GET /api/scans/ID/hosts?after=N&limit=N`: its hosts, a page at a time."""
+
+    async def get(self, scan_id: str) -> None:
+        try:
+            after = read_number("after", self.get_query_argument("after", None), 0, 0, MAX_AFTER)
+            limit = read_number(
+                "limit", self.get_query_argument("limit", None), MAX_HOSTS_A_PAGE, 1, MAX_HOSTS_A_PAGE
+            )
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
+        if not is_scan_id(scan_id):
+            self.answer({"error": "no such scan"}, 404)
+            return
+        await self.answer_document(
+            scan_id, lambda: self.service.upstream.hosts(channel_name("scan", scan_id), after, limit)
+        )
 
 
 class Events(Guarded):
@@ -98,7 +137,7 @@ class Events(Guarded):
     async def get(self, scan_id: str) -> None:
         try:
             since = read_since(self.get_query_argument("since", None))
-            limit = read_limit(self.get_query_argument("limit", None))
+            limit = read_number("limit", self.get_query_argument("limit", None), 1_000, 1, MAX_EVENTS)
         except ValueError as error:
             self.answer({"error": str(error)}, 400)
             return

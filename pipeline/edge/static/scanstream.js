@@ -126,7 +126,7 @@ export class ScanStream {
     url.protocol = `${kind === "sse" ? "http" : "ws"}${secure ? "s" : ""}:`;
     for (const [name, value] of Object.entries(filter)) if (value != null) url.searchParams.set(name, String(value));
     const { since } = this.#position;
-    if (since !== null) url.searchParams.set("since", since);
+    url.searchParams.set("since", since ?? "start");
     return url.href;
   }
 

@@ -47,11 +47,8 @@ export class ScanView {
       this.ledger.element,
     );
 
-    this.stream = new ScanStream({
-      scanId,
-      onMessages: (messages) => this.#apply(messages),
-      onState: (state) => this.#connectionState(state),
-    });
+    this.scanId = scanId;
+    this.stream = this.#newStream();
     this.onVisibility = () => {
       if (!document.hidden) this.#draw();
     };
@@ -75,9 +72,26 @@ export class ScanView {
     this.table.close();
   }
 
+  #newStream() {
+    return new ScanStream({
+      scanId: this.scanId,
+      onMessages: (messages) => this.#apply(messages),
+      onState: (state) => this.#connectionState(state),
+    });
+  }
+
   #apply(messages) {
     const now = performance.now();
-    for (const message of messages) this.model.apply(message, now);
+    for (const message of messages) {
+      if (message.type === "snapshot") {
+        // The position was not held any more. This view is built from events alone: all of them, then.
+        this.stream.close();
+        this.stream = this.#newStream();
+        this.stream.open();
+        return;
+      }
+      this.model.apply(message, now);
+    }
     this.#askAge();
     this.#sayStatus();
     document.title = this.title;

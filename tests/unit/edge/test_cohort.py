@@ -40,7 +40,7 @@ def started(head: int = 0) -> Feed:
 
 
 def seated(feed: Feed, variant: Variant = NATIVE) -> tuple[Session, Socket]:
-    session, socket = Session(CHANNEL, variant, "c", None, GREETING), Socket()
+    session, socket = Session(CHANNEL, variant, "c", "start", GREETING), Socket()
     feed.join(session)
     session.on_head(HeadReply(1, CHANNEL, feed.epoch, feed.head, feed.head + 1))
     assert feed.sit(session, socket.offer)
@@ -202,7 +202,7 @@ def test_each_variant_has_its_own_bytes() -> None:
 
 def test_only_one_that_has_everything_sits_down() -> None:
     feed = started(3)
-    session = Session(CHANNEL, NATIVE, "c", None, GREETING)
+    session = Session(CHANNEL, NATIVE, "c", "start", GREETING)
     feed.join(session)
     socket = Socket()
     assert not feed.sit(session, socket.offer), "it has not joined"

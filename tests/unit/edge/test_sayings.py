@@ -29,7 +29,7 @@ GREETING = sayings.Greeting(5.0, 30.0, "1.2.3")
                 "ping_interval": 5.0,
                 "client_timeout": 30.0,
                 "server_version": "1.2.3",
-                "features": ["since", "lag", "reset", "ping", "filter"],
+                "features": ["since", "snapshot", "lag", "reset", "ping", "filter"],
             },
         ),
         (

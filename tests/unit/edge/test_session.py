@@ -16,7 +16,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from pipeline.edge.action import Action, Deliver, Fetch, Say
+from pipeline.edge.action import Action, Deliver, Fetch, FetchState, Say
 from pipeline.edge.close_codes import REPORT_COMPLETED, SCAN_COMPLETED
 from pipeline.edge.cohort import Cohort, Round
 from pipeline.edge.config import RingSection
@@ -28,7 +28,15 @@ from pipeline.edge.session import Greeting, Session
 from pipeline.edge.since import Since
 from pipeline.edge.variant import HEROFORGE, NATIVE, Variant
 from pipeline.frame import Position
-from pipeline.wire import FrameMessage, HeadReply, HeadRequest, Page, PageRequest
+from pipeline.wire import (
+    Document,
+    FrameMessage,
+    HeadReply,
+    HeadRequest,
+    Page,
+    PageRequest,
+    StateRequest,
+)
 from tests.unit.edge.worker_model import CHANNEL, MAX_LAG_S, Reader, Worker
 
 GREETING = Greeting(5.0, 30.0, "1.2.3")
@@ -57,8 +65,8 @@ class Browser:
     behind: bool = False
     in_step: tuple[int, int] = (0, 0)
     head_asked: bool = True
-    asked: Fetch | None = None
-    answers: deque[HeadReply | Page] = field(default_factory=deque)
+    asked: Fetch | FetchState | None = None
+    answers: deque[HeadReply | Page | Document] = field(default_factory=deque)
     pages: int = 0
 
     @property
@@ -108,6 +116,9 @@ class Browser:
             assert self.asked is None, "a second question before the first is answered"
             self.asked = action
             self.pages += 1
+        elif isinstance(action, FetchState):
+            assert self.asked is None
+            self.asked = action
         else:
             self.reader.take(action)
             self.behind = not self.reads
@@ -119,7 +130,9 @@ class Browser:
             since = self.session.since
             epoch = since.epoch if isinstance(since, Position) else None
             self.answers.append(worker.head(HeadRequest(1, CHANNEL, epoch)))
-        elif self.asked is not None and not self.answers:
+        elif isinstance(self.asked, FetchState) and not self.answers:
+            self.answers.append(worker.state(StateRequest(1, CHANNEL, self.asked.epoch)))
+        elif isinstance(self.asked, Fetch) and not self.answers:
             self.answers.append(worker.page(PageRequest(1, CHANNEL, self.asked.epoch, self.asked.first)))
 
     def answer(self) -> None:
@@ -132,6 +145,11 @@ class Browser:
             if reply.epoch is not None:
                 self.feed.learn(reply.epoch, reply.seq, self.now)
             actions = self.session.on_head(reply)
+        elif isinstance(reply, Document):
+            self.asked = None
+            if reply.header.epoch is None:
+                self.reader.snapshot_due = False
+            actions = self.session.on_state(reply)
         else:
             self.asked = None
             delivery = Delivery.of_page(reply) if reply.header.last >= reply.header.first else None
@@ -199,11 +217,13 @@ class Edge(RuleBasedStateMachine):
 
     @rule(
         variant=st.sampled_from([NATIVE, HEROFORGE, *FILTERED]),
-        back=st.integers(0, 2),
+        back=st.integers(0, 3),
         seq=st.integers(0, 30),
     )
     def join(self, variant: Variant, back: int, seq: int) -> None:
-        since: Since = None if back == 2 else Position(max(0, self.worker.last_epoch - back), seq)
+        since: Since = Position(max(0, self.worker.last_epoch - back), seq)
+        if back >= 2:
+            since = None if back == 2 else "start"
         session = Session(CHANNEL, variant, "c", since if variant.wire == "native" else None, GREETING)
         feed, _ = self.hub.join(session)
         self.browsers.append(Browser(Reader(self.worker, session), feed))
@@ -235,6 +255,10 @@ class Edge(RuleBasedStateMachine):
     def publish(self, count: int, merged: int, critical: bool, fate: str) -> None:
         frame = self.worker.publish(count, min(merged, count - 1), critical=critical)
         self.in_flight.extend([frame] * {"come": 1, "lost": 0, "twice": 2}[fate])
+
+    @rule(count=st.integers(1, 2))
+    def commit(self, count: int) -> None:
+        self.worker.commit(count)
 
     @rule(lost=st.booleans())
     def beacon(self, lost: bool) -> None:
@@ -410,7 +434,7 @@ TestWhateverHappensOnTheWay.settings = settings(
 
 
 def joined(
-    worker: Worker, variant: Variant = NATIVE, since: Since = None, feed: Feed | None = None
+    worker: Worker, variant: Variant = NATIVE, since: Since = "start", feed: Feed | None = None
 ) -> Browser:
     """A browser that has joined and been given all there is."""
     session = Session(CHANNEL, variant, "c1", since, GREETING)
@@ -444,7 +468,7 @@ def test_hello_says_where_the_scan_is_and_who_the_browser_is() -> None:
         "ping_interval": 5.0,
         "client_timeout": 30.0,
         "server_version": "1.2.3",
-        "features": ["since", "lag", "reset", "ping", "filter"],
+        "features": ["since", "snapshot", "lag", "reset", "ping", "filter"],
     }
 
 
@@ -461,20 +485,20 @@ def test_a_browser_that_is_early_waits_and_then_gets_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "resumed", "first"),
+    ("since", "resumed", "asks"),
     [
-        (None, None, 3),
-        ("start", None, 3),
-        (Position(1, 6), True, 7),
-        (Position(1, 2), True, 3),
-        (Position(1, 1), False, 3),  # event 2 is not held any more
-        (Position(1, 10), True, 11),
-        (Position(1, 11), False, 3),  # a position that never was
-        (Position(0, 4), False, 3),  # another life
-        (Position(7, 4), False, 3),
+        (None, None, FetchState(1)),
+        ("start", None, Fetch(1, 3)),
+        (Position(1, 6), True, Fetch(1, 7)),
+        (Position(1, 2), True, Fetch(1, 3)),
+        (Position(1, 1), False, FetchState(1)),  # event 2 is not held any more
+        (Position(1, 10), True, None),
+        (Position(1, 11), False, FetchState(1)),  # a position that never was
+        (Position(0, 4), False, FetchState(1)),  # another life
+        (Position(7, 4), False, FetchState(1)),
     ],
 )
-def test_since(since: Since, resumed: bool | None, first: int) -> None:
+def test_since(since: Since, resumed: bool | None, asks: Fetch | FetchState | None) -> None:
     worker = Worker(page_events=100)
     worker.publish(10)
     worker.trim(2)
@@ -486,7 +510,48 @@ def test_since(since: Since, resumed: bool | None, first: int) -> None:
     assert isinstance(hello, Say)
     assert json.loads(hello.message)["resumed"] is resumed
     feed.learn(1, 10, 0.0)
-    assert session.step(feed, 0.0, idle=True) == (Fetch(1, first) if first <= 10 else None)
+    assert session.step(feed, 0.0, idle=True) == asks
+    assert session.step(feed, 0.0, idle=True) is None, "one question at a time"
+
+
+def test_a_snapshot_may_be_ahead_of_the_frames_and_the_rest_of_one_is_fetched() -> None:
+    worker = Worker(page_events=100)
+    worker.publish(5)
+    worker.commit(2)
+    browser = joined(worker, since=None)
+    assert (browser.reader.epoch, browser.reader.next, browser.pages) == (1, 8, 0)
+    assert not browser.feed.sit(browser.session, browser.offer)
+    browser.feed.add(Delivery.of_frame(worker.publish(4)), 0.0)
+    browser.drive()
+    assert browser.asked == Fetch(1, 8)
+    browser.ask(worker)
+    browser.answer()
+    assert browser.reader.next == 10
+    assert browser.session.seat is not None
+
+
+def test_a_snapshot_of_a_life_that_is_forgotten_is_not_waited_for() -> None:
+    worker = Worker()
+    worker.publish(5)
+    browser = Browser(
+        Reader(worker, session := Session(CHANNEL, NATIVE, "c", None, GREETING)),
+        Feed(CHANNEL, RingSection(), MAX_LAG_S),
+    )
+    browser.ask(worker)
+    browser.answer()
+    assert browser.asked == FetchState(1)
+    worker.forget(1)
+    worker.begin()
+    worker.publish(2)
+    for _ in range(5):
+        browser.ask(worker)
+        browser.answer()
+    assert not session.waiting
+    browser.feed.learn(2, 2, 0.0)
+    browser.drive()
+    browser.ask(worker)
+    browser.answer()
+    assert (browser.reader.epoch, browser.reader.next) == (2, 3)
 
 
 def test_a_returning_browser_gets_the_end_of_the_old_life_and_then_the_new_one() -> None:

@@ -16,14 +16,18 @@ from pipeline.edge.session import Session
 from pipeline.edge.variant import HEROFORGE
 from pipeline.frame import Frame
 from pipeline.wire import (
+    Document,
     FrameMessage,
     HeadReply,
     HeadRequest,
     Page,
     PageHeader,
     PageRequest,
+    StateHeader,
+    StateRequest,
     decode_frame,
     decode_history_reply,
+    encode,
     encode_frame,
     encode_page,
 )
@@ -54,6 +58,7 @@ class Life:
         held: the oldest one that can still be given.
         damaged: those that cannot be given, although held.
         cut: it takes no more events, for it went back.
+        committed: the last event committed; a frame with those after `head` is yet to come.
     """
 
     epoch: int
@@ -61,6 +66,7 @@ class Life:
     held: int = 1
     damaged: set[int] = field(default_factory=set)
     cut: bool = False
+    committed: int = 0
 
 
 @dataclass
@@ -97,7 +103,13 @@ class Worker:
         return event(epoch, seq).replace(kind(seq), self.kind(epoch, seq).encode(), 1)
 
     def begin(self) -> None:
-        """A new life; the one before stays readable."""
+        """A new life; the one before stays readable, and its last frame is lost on the way."""
+        if self.current is not None:
+            ended = self.lives[self.current]
+            if not ended.cut:
+                for seq in range(ended.head + 1, ended.committed + 1):
+                    self.published_at[ended.epoch, seq] = self.now
+                ended.head = self.ends[ended.epoch] = ended.committed
         self.last_epoch += 1
         self.current = self.last_epoch
         self.lives[self.current] = Life(self.current)
@@ -111,8 +123,8 @@ class Worker:
             self.begin()
         assert self.current is not None
         life = self.lives[self.current]
-        first, last = life.head + 1, life.head + count
-        life.head = self.ends[life.epoch] = last
+        first, last = life.head + 1, max(life.head + count, life.committed)
+        life.head = life.committed = self.ends[life.epoch] = last
         if critical:
             self.criticals.append((life.epoch, first, last))
             self.critical.add((life.epoch, last))
@@ -136,6 +148,11 @@ class Worker:
         )
         return decode_frame(encode_frame(frame))
 
+    def commit(self, count: int) -> None:
+        """Commit events that no frame brings yet."""
+        if self.current is not None:
+            self.lives[self.current].committed += count
+
     def trim(self, count: int) -> None:
         """Let go of the oldest events of the present life."""
         if self.current is not None:
@@ -153,6 +170,7 @@ class Worker:
         if self.current is not None:
             life = self.lives[self.current]
             life.head = max(life.head - count, life.held - 1)
+            life.committed = life.head
             life.cut = True
 
     def forget(self, epoch: int) -> None:
@@ -181,6 +199,19 @@ class Worker:
             asked.head if asked else 0,
             asked.held if asked else None,
         )
+
+    def state(self, request: StateRequest) -> Document:
+        life = self.lives.get(request.epoch or 0)
+        header = StateHeader(
+            request.id,
+            request.channel,
+            life.epoch if life else None,
+            life.committed if life else 0,
+        )
+        body = b'{"at":[%d,%d]}' % (life.epoch, life.committed) if life else b"{}"
+        reply = decode_history_reply(encode(header) + b"\n" + body)
+        assert isinstance(reply, Document)
+        return reply
 
     def page(self, request: PageRequest) -> Page:
         life = self.lives.get(request.epoch)
@@ -227,6 +258,7 @@ class Reader:
         told_since: how many of these since it was last given some.
         owed: (epoch, first, last) of the critical frames of a lag, which come before anything else.
         wanted: the filter that holds, as far as it was told.
+        snapshot_due: a snapshot comes before anything else; not when the worker knows the life no more.
     """
 
     worker: Worker
@@ -241,6 +273,7 @@ class Reader:
     hello: dict[str, object] | None = None
     wanted: Filter | None = None
     not_found: bool = False
+    snapshot_due: bool = False
 
     def on_head(self, head: HeadReply) -> None:
         """Note from where on this reader is to get everything."""
@@ -249,6 +282,8 @@ class Reader:
         self.next = 1 if head.epoch is None else head.held
         if self.session.variant == HEROFORGE:
             self.next = head.seq + 1 if head.epoch is not None else 1
+        else:
+            self.snapshot_due = head.epoch is not None and self.session.since != "start"
 
     def take(self, action: Deliver | Say) -> None:
         if isinstance(action, Deliver):
@@ -262,6 +297,7 @@ class Reader:
 
     def take_bytes(self, data: bytes, first: int, last: int) -> int:
         """Take what is sent of the events `first` to `last`; return how many messages it is."""
+        assert not self.snapshot_due
         payloads = text_payloads(data)
         filtered = 0
         if self.session.variant == HEROFORGE:
@@ -317,6 +353,15 @@ class Reader:
                 since = self.session.since
                 assert isinstance(since, tuple)
                 self.epoch, self.next = since.epoch, since.seq + 1
+                self.snapshot_due = False
+        elif message["type"] == "snapshot":
+            assert self.snapshot_due
+            self.snapshot_due = False
+            epoch, seq = message["epoch"], message["seq"]
+            assert isinstance(epoch, int)
+            assert isinstance(seq, int)
+            assert message["state"] == {"at": [epoch, seq]}
+            self.epoch, self.next = epoch, seq + 1
         elif message["type"] == "lag":
             skipped = message["skippedMessages"]
             assert isinstance(skipped, int)

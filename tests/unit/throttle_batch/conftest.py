@@ -13,6 +13,7 @@ import sys
 import types
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,7 @@ from pipeline.event import Catalogue, read_event
 from pipeline.frame import Frame
 from pipeline.throttle_batch.config import BatchSection, CleanupSection, LimitsSection, ThrottleBatchConfig
 from pipeline.throttle_batch.records import LifeRecord, LifeState, ProducerRecord, Recovered
+from pipeline.throttle_batch.sections import StateSection, WatchdogSection
 from pipeline.wire import Ack, Envelope, EnvelopeHeader, Nack, Retry
 
 PACKAGE = "pipeline.throttle_batch"
@@ -28,7 +30,11 @@ MODULES = (
     "runs",
     "pending",
     "history",
+    "progress",
+    "hosts",
     "scan_state",
+    "event_rate",
+    "watchdog",
     "channel",
     "deadlines",
     "producers",
@@ -37,6 +43,8 @@ MODULES = (
     "batcher",
 )
 CATALOGUE = Catalogue()
+UNWATCHED = WatchdogSection(stalled_after_s=0, orphaned_after_s=0)
+"""Nothing is added to what the tests send."""
 
 TERMINAL = b'{"type":"scanCompleted"}'
 START = b'{"type":"scanStarted"}'
@@ -112,11 +120,15 @@ class Core:
         max_channels_per_producer: int = 1000,
         max_past_channels: int = 1000,
         cleanup: CleanupSection | None = None,
+        state: StateSection | None = None,
+        watchdog: WatchdogSection = UNWATCHED,
         **batch: float,
     ) -> BatcherRig:
         config = ThrottleBatchConfig(
             batch=BatchSection(**batch),  # the bounds of a file do not hold here: small ones test faster
             cleanup=cleanup or CleanupSection(),
+            state=state or StateSection(),
+            watchdog=watchdog,
             limits=LimitsSection(
                 max_channels=max_channels,
                 max_producers=max_producers,
@@ -213,6 +225,7 @@ class BatcherRig:
         self.log: dict[tuple[str, int], list[bytes]] = defaultdict(list)
         self.durable: dict[tuple[str, str], tuple[int, int]] = {}
         self.kept: dict[tuple[str, int], LifeState] = {}
+        self.details: dict[tuple[str, int], bytes] = {}
         self._last_at: dict[tuple[str, int], float] = {}
         self._ended_at: dict[tuple[str, int], float] = {}
         self.acks: list[Ack] = []
@@ -231,6 +244,8 @@ class BatcherRig:
         for envelope in envelopes:
             self.batcher.receive(envelope, now)
         frames = list(self.batcher.handle_timeout(now))
+        for channel in self.batcher.wanted():
+            channel.supply(self.details.get((channel.name, channel.epoch), b""))
         commit = self.batcher.uncommitted()
         for chunk in commit.chunks:
             log = self.log[chunk.channel, chunk.epoch]
@@ -243,6 +258,8 @@ class BatcherRig:
                 self._ended_at[place] = now
         for checkpoint in commit.checkpoints:
             self.kept[checkpoint.channel, checkpoint.epoch] = checkpoint.state
+            if checkpoint.detail is not None:
+                self.details[checkpoint.channel, checkpoint.epoch] = checkpoint.detail
         for ack in commit.acks:
             before = self.durable.get((ack.pid, ack.channel), (0, -1))
             assert (ack.inc, ack.committed) > before, "only what got further is written"
@@ -274,20 +291,24 @@ class BatcherRig:
     def restart(self, now: float, *, cut: bool = False) -> None:
         """End as a kill does, and begin anew at `now` with what was committed; `cut`: and no more of it."""
         lives = [
-            LifeRecord(
-                *place,
-                head=len(log),
-                ended_ms=clock_ms(self._ended_at[place]) if place in self._ended_at else None,
-                updated_ms=clock_ms(self._last_at[place]),
-                state=self.kept[place],
-                tail=log[self.kept[place].folded :],
-                cut=cut,
-            )
-            for place, log in sorted(self.log.items(), key=lambda item: item[0][1])
+            replace(self.record(place), cut=cut) for place in sorted(self.log, key=lambda place: place[1])
         ]
         producers = [ProducerRecord(*key, *known) for key, known in self.durable.items()]
         self.batcher = self._module.Batcher(self._config, CATALOGUE, clock_ms(now), now)
         self.batcher.restore(Recovered(lives, producers), now)
+
+    def record(self, place: tuple[str, int]) -> LifeRecord:
+        """What a journal has of a life."""
+        log, kept = self.log[place], self.kept[place]
+        return LifeRecord(
+            *place,
+            head=len(log),
+            ended_ms=clock_ms(self._ended_at[place]) if place in self._ended_at else None,
+            updated_ms=clock_ms(self._last_at[place]),
+            state=kept,
+            tail=log[kept.folded :],
+            detail=self.details.get(place, b"") if kept.folded < len(log) else None,
+        )
 
     def acked(self, pid: str = "p", channel: str = "scan/a") -> int:
         """The highest number acked."""

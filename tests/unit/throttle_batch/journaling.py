@@ -103,6 +103,13 @@ class Worker:
         self.journal = SqliteJournal(self.path, self._config.journal, boot)
         self.batcher = Batcher(self._config, CATALOGUE, clock_ms(now), now)
         self.batcher.restore(self.journal.load(), now)
+        self._supply()
+
+    def _supply(self) -> None:
+        for channel in self.batcher.wanted():
+            record = self.journal.record(channel.name, channel.epoch)
+            assert record is not None
+            channel.supply(record.detail or b"")
 
     def kill(self, boot: str, now: float) -> None:
         """End as a crash does, and start again."""
@@ -132,6 +139,7 @@ class Worker:
         for channel, epoch in self.batcher.take_gone():
             if self.journal.free(channel, epoch):
                 self.batcher.forget(channel, epoch)
+        self._supply()
         commit = self.batcher.uncommitted()
         if commit:
             try:

@@ -177,7 +177,7 @@ def check_a_restart_goes_on_where_it_was(core: Core) -> None:
     channel = rig.batcher.current("scan/a")
     assert (channel.epoch, channel.head_seq, channel.published_seq) == (EPOCH, 5, 5)
     assert channel.snapshot().counts == before.counts
-    assert (channel.state.phase, channel.state.progress) == ("p", 30.0)
+    assert (channel.state.phase, channel.state.progress.percent) == ("p", 30.0)
     assert channel.elapsed_s(5.0) == 5.0
     assert channel.next_deadline(5.0) is None, "what was committed is fetched by readers, not sent again"
     rig.frames.clear()

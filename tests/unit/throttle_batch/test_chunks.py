@@ -133,6 +133,7 @@ def test_pages_that_sqlite_finds_damaged(tmp_path: Path) -> None:
         number
         for number in range(100, len(raw) // 4096)
         if raw[number * 4096 + 4 : (number + 1) * 4096].startswith(b"....")
+        and any(raw[number * 4096 : number * 4096 + 4])  # not the last of its chain
     )
     raw[page * 4096 : page * 4096 + 4] = b"\xff\xff\xff\x7f"  # the next page of that chain
     path.write_bytes(raw)

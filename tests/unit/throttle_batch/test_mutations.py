@@ -334,8 +334,8 @@ MUTATIONS = {
     ),
     "a restart forgets what came after the checkpoint": (
         "channel",
-        "        for raw in record.tail:\n",
-        "        for raw in record.tail[:0]:\n",
+        "enumerate(record.tail, record.head",
+        "enumerate(record.tail[:0], record.head",
         batcher.check_a_restart_goes_on_where_it_was,
     ),
     "a restart gives every channel its time again": (
@@ -418,8 +418,8 @@ MUTATIONS = {
     ),
     "a claim is kept too late": (
         "channel",
-        "        untold = (self.best_effort, self.owner)\n",
-        "        untold = (self.best_effort, self._kept[1])\n",
+        "best_effort=self.best_effort, owner=self.owner, present",
+        "best_effort=self.best_effort, owner=self._kept.owner, present",
         intake.check_a_claim_outlives_a_restart,
     ),
     "no quota": (
@@ -513,12 +513,29 @@ MUTATIONS = {
         history.check_a_channel_lets_go_of_its_oldest,
     ),
     "progress goes back": (
-        "scan_state",
-        "max(known, shown)",
-        "shown",
+        "progress",
+        "elif percent < known:",
+        "elif False:",
         scan_state.check_states,
     ),
-    "100 before the end": ("scan_state", "min(progress, 99.9)", "progress", scan_state.check_states),
+    "100 before the end": (
+        "progress",
+        "self.percent = percent = min(percent, HIGHEST_UNFINISHED)",
+        "self.percent = percent",
+        scan_state.check_states,
+    ),
+    "a restart forgets the hosts": (
+        "scan_state",
+        "            self.hosts.restore(found.hosts)\n",
+        "",
+        scan_state.check_restart_in_the_midst,
+    ),
+    "a restart forgets the phases": (
+        "scan_state",
+        "            self.progress.restore(found.progress, ended=self.status in _ENDED)\n",
+        "",
+        scan_state.check_restart_in_the_midst,
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import MessageMalformed
 from pipeline.event import encode_event
-from pipeline.wire import Page
+from pipeline.wire import Document, Page
 
 Decoder = Callable[[bytes], object]
 
@@ -45,6 +45,8 @@ def strategy_of(kind: object) -> st.SearchStrategy[object]:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*map(strategy_of, args))
+    if origin is typing.Literal:
+        return st.sampled_from(args)
     if origin is list:
         return st.lists(strategy_of(args[0]), max_size=4)
     if origin is dict:
@@ -71,7 +73,7 @@ def any_struct(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
 
 
 def members(union: object) -> list[type[msgspec.Struct]]:
-    return [kind for kind in typing.get_args(union) if kind is not Page]
+    return [kind for kind in typing.get_args(union) if kind not in (Page, Document)]
 
 
 def check_truncated(decode: Decoder, message: bytes) -> None:

@@ -198,7 +198,7 @@ def test_another_topic_is_not_taken_for_a_frame_or_beacon() -> None:
 
 def test_a_page_without_its_events() -> None:
     header = PageHeader(1, "scan/a", 7, 1, 2, 2, True, 7)
-    with pytest.raises(MessageMalformed, match="a page without its events"):
+    with pytest.raises(MessageMalformed, match="a header without what it is the header of"):
         decode_history_reply(encode(header))
 
 
