@@ -6,10 +6,10 @@ The testsuite runs under Python 2.7 only and is no dependency of this project. W
     .venv/bin/python -m tests.autobahn --python python2.7 --site SITE
 
 The edge does not echo, and Autobahn needs an echo. So this serves one that is made of the edge's WebSocket:
-frames are read by `ws_reading` through `ws_protocol`, text goes out as the edge composes it, compressed as
-it agrees to. Bounds are raised so that the large cases of section 9 can run; the edge itself refuses what is
-above `max_inbound_bytes`. Prints each case that is not passed, and a count by section; exit code 1 if one
-failed.
+the request is upgraded by its handler, frames are read and answered by `ws_connection`, text goes out as the
+edge composes it, compressed as it agrees to. Bounds are raised so that the large cases of section 9 can run;
+the edge itself refuses what is above `max_inbound_bytes`. Prints each case that is not passed, and a count by
+section; exit code 1 if one failed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import subprocess
 import tempfile
 from collections import Counter
@@ -24,13 +25,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from msgspec.structs import replace
 from tornado.web import Application
 
-from pipeline.edge.config import EdgeConfig
-from pipeline.edge.handlers.websocket import ScanSocket
-from pipeline.edge.transmit import websocket_stream
+from pipeline.edge.access import Visit
+from pipeline.edge.config import EdgeConfig, LimitsSection
+from pipeline.edge.handlers.websocket import BrowserSocket
 from pipeline.edge.visitors import Rate
+from pipeline.edge.ws_connection import WebSocketConnection
 from pipeline.edge.ws_frame import text_frame
+from pipeline.log import Log
 
 MAX_BYTES = 64 * 1024 * 1024
 PASSED = {"OK", "INFORMATIONAL", "NON-STRICT"}
@@ -38,43 +42,40 @@ PASSED = {"OK", "INFORMATIONAL", "NON-STRICT"}
 STARTER = "import site; site.addsitedir({site!r}); from autobahntestsuite.wstest import run; run()"
 
 
-class Echo(ScanSocket):
+class Echo(BrowserSocket):
     """The edge's WebSocket, which gives back what it gets."""
 
     def initialize(self, service: Any) -> None:
-        super().initialize(service, "heroforge", "scan")
+        super().initialize(service, "heroforge")
 
     def prepare(self) -> None:
-        self._agree_on_compression()
+        self._visit = Visit(address="127.0.0.1", scheme="http", refused=None, foreign=None)
 
-    def open(self) -> None:
-        pass
+    def _check(self, channel_id: str) -> None:
+        """Take whatever comes."""
 
-    def on_message(self, message: str | bytes) -> None:
-        if isinstance(message, bytes):
-            self.write_message(message, binary=True)
-        else:
-            data = message.encode()
-            framed = self._variant.message(data) if self._variant.deflate is not None else text_frame(data)
-            websocket_stream(self).write(framed)
+    def _read(self, connection: WebSocketConnection, channel_id: str) -> None:
+        def give_back(message: str | bytes) -> None:
+            if isinstance(message, bytes):
+                connection.transmitter.write(b"\x82" + text_frame(message)[1:])
+            else:
+                connection.transmitter.write(self._variant.message(message.encode()))
 
-    def on_close(self) -> None:
-        pass
+        connection.hear = give_back
 
 
 async def serve(python: str, site: str, cases: list[str], place: Path) -> dict[str, Any]:
     """Run the cases; return what Autobahn says of each."""
     service = SimpleNamespace(
-        config=EdgeConfig(),
+        config=replace(EdgeConfig(), limits=replace(LimitsSection(), max_inbound_bytes=MAX_BYTES)),
+        counters=Counter(),
         inbound_rate=Rate(1e9, 1e9),
+        admit=lambda *_: None,
+        release=lambda *_: None,
         refuse=lambda *_a, **_f: None,
-        log=SimpleNamespace(bind=lambda **_: None),
+        log=Log(logging.getLogger("autobahn")),
     )
-    application = Application(
-        [(r"/", Echo, {"service": service})],
-        websocket_max_message_size=MAX_BYTES,
-        websocket_ping_interval=None,
-    )
+    application = Application([(r"/", Echo, {"service": service})])
     server = application.listen(0, "127.0.0.1", max_buffer_size=2 * MAX_BYTES)
     (listening,) = server._sockets.values()
     spec = {

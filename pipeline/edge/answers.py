@@ -9,10 +9,19 @@ from collections import Counter, deque
 
 import msgspec
 
-from pipeline.edge.browser_actions import Action, BadAction, PingAction, read_action
+from pipeline.edge.browser_actions import (
+    ACTIONS_OF_ONE,
+    AckAction,
+    Action,
+    BadAction,
+    FilterAction,
+    PingAction,
+    read_action,
+)
 from pipeline.edge.close_codes import BAD_REQUEST, CloseCode
 from pipeline.edge.transmit import Transmitter
 from pipeline.edge.variant import Variant
+from pipeline.edge.watcher import Watcher
 from pipeline.wire import BrowserError, BrowserPong, encode
 
 MAX_ANSWERS = 100
@@ -87,3 +96,41 @@ class Answers:
         """Send nothing more."""
         self._waiting.clear()
         self._transmitter.on_idle.remove(self.drive)
+
+
+class ScanAnswers:
+    """What a browser may ask on the stream of one scan.
+
+    Args:
+        watcher: gives it the scan.
+        transmitter: the browser's socket.
+        variant: what it speaks.
+        counters: where what is refused is counted.
+    """
+
+    __slots__ = ("_answers", "_counters", "_transmitter", "_variant", "_watcher")
+
+    def __init__(
+        self, watcher: Watcher, transmitter: Transmitter, variant: Variant, counters: Counter[str]
+    ) -> None:
+        self._watcher = watcher
+        self._transmitter = transmitter
+        self._variant = variant
+        self._counters = counters
+        self._answers: Answers | None = None  # most browsers never ask
+
+    def hear(self, message: str | bytes) -> None:
+        """Do what a message asks, or answer why not; HeroForge's browsers have nothing to ask."""
+        if self._variant.wire != "native":
+            self._counters["inbound_messages"] += 1
+            return
+        if self._answers is None:
+            self._answers = Answers(self._transmitter, self._variant, self._counters)
+        action = self._answers.hear(message, ACTIONS_OF_ONE)
+        if isinstance(action, AckAction):
+            self._watcher.ack(action.seq)
+        elif isinstance(action, FilterAction):
+            try:
+                self._watcher.refilter(action.read())
+            except ValueError as error:
+                self._answers.refuse(str(error))

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pipeline.edge.session import Session
 
 Offer = Callable[[bytes], int]
-"""Gives bytes to a reader's socket; returns how many it took, which is none while others wait for it."""
+"""Gives bytes to a reader's socket, and returns how many it took; OSError: none. Nobody for whom others wait
+is seated, so nothing is asked before."""
 
 MAX_QUEUED = 64
 """Frames that wait for their round; more mean that the process does not keep up."""
@@ -219,7 +220,10 @@ def _offer(turn: Round, seats: list[Seat]) -> list[tuple[Session, int]]:
     late = []
     for seat in seats:
         if seat.next == first:
-            taken = seat.offer(data)
+            try:
+                taken = seat.offer(data)
+            except OSError:  # it would block, or it is closed, which its owner finds out
+                taken = 0
             if taken == size:
                 seat.next = after
             else:

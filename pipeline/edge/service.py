@@ -70,6 +70,9 @@ class Connection(Protocol):
     def end(self, code: CloseCode) -> None:
         """Close it; does nothing when it is closing."""
 
+    def drop(self) -> None:
+        """End it now, whether or not the browser has taken leave."""
+
     def told(self, edge: int, address: str, now: float, wall_ms: int) -> list[ConnectionSummary]:
         """Return what there is to tell of it; nothing before it is open."""
 

@@ -87,8 +87,6 @@ def application(service: Service) -> Application:
         default_handler_class=NotFound,
         default_handler_args=shared,
         log_function=lambda handler: _log_request(service.log, handler),
-        websocket_ping_interval=None,  # the heartbeat is our own
-        websocket_max_message_size=service.config.limits.max_inbound_bytes,
     )
 
 
@@ -192,6 +190,8 @@ async def _drain(service: Service, server: EdgeServer, stops: asyncio.Queue[None
     for connection in service.members():
         connection.end(SHUTDOWN)  # nothing to those that were told
     await asyncio.sleep(0)
+    for connection in service.members():
+        connection.drop()
 
 
 async def _told_again(stops: asyncio.Queue[None], seconds: float) -> bool:

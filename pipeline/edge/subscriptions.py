@@ -26,13 +26,14 @@ from pipeline.edge.browser_actions import (
 from pipeline.edge.close_codes import LIMIT, TOO_SLOW, CloseCode
 from pipeline.edge.filter import Filter
 from pipeline.edge.pace import PACES
+from pipeline.edge.reader import Figures, tell_end
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session
 from pipeline.edge.since import read_since
 from pipeline.edge.stats_stream import StatsReader
 from pipeline.edge.transmit import Transmitter
 from pipeline.edge.variant import Variant
-from pipeline.edge.watcher import Figures, Watcher, tell_end
+from pipeline.edge.watcher import Watcher
 from pipeline.log import Log
 from pipeline.wire import BrowserUnsubscribed, channel_name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.edge.watcher import Figures
+from pipeline.edge.reader import Figures
 from pipeline.wire import ConnectionSummary
 
 

@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.edge.action import Action, Deliver, Fetch, FetchState
@@ -20,6 +19,7 @@ from pipeline.edge.close_codes import LIMIT, NOT_FOUND, TOO_SLOW, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.filter import Filter
 from pipeline.edge.pace import PACES
+from pipeline.edge.reader import Figures, tell_end
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session
 from pipeline.edge.stats_stream import StatsReader
@@ -41,47 +41,6 @@ def closing(code: CloseCode) -> bytes:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What one reader has cost and been given so far.
-
-    Attributes:
-        channel: what it watches, `kind/id`; empty for the statistics, and for several together.
-        wire: what it speaks.
-        messages: messages sent to it.
-        bytes_sent: their bytes, framing included.
-        duration_s: for how long it has been connected.
-        skipped: events it was not given, and told so.
-        lag: events published that are not given to it yet.
-        pace: frames a second it is given at most.
-    """
-
-    channel: str
-    wire: str
-    messages: int
-    bytes_sent: int
-    duration_s: float
-    skipped: int
-    lag: int
-    pace: int
-
-
-def tell_end(service: Service, log: Log, code: int, figures: Figures) -> None:
-    """Count and log a connection that has ended."""
-    service.counters[f"closed{{code={code}}}"] += 1
-    service.counters["messages_sent"] += figures.messages
-    service.counters["bytes_sent"] += figures.bytes_sent
-    log.info(
-        "disconnected",
-        code=code,
-        messages=figures.messages,
-        bytes=figures.bytes_sent,
-        duration_s=figures.duration_s,
-        skipped=figures.skipped,
-        pace=figures.pace,
-    )
-
-
 _AT_ONCE: AbstractAsyncContextManager[object] = contextlib.nullcontext()
 
 
@@ -97,6 +56,11 @@ class Watcher:
     opened_at: when the connection was opened, monotonic seconds.
     turn: held while a page is asked for and given; of watchers that share a transmitter one at a time.
     """
+
+    __slots__ = (
+        "_address", "_end", "_failed", "_feed", "_log", "_opened_at", "_over", "_pace", "_service",
+        "_session", "_tasks", "_transmitter", "_turn", "_waits",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -124,6 +88,7 @@ class Watcher:
         self._waits = False
         self._over = False
         transmitter.on_idle.append(self.drive)
+        transmitter.on_wait.append(self._stand)
         self._feed, fresh = service.hub.join(session)
         service.drive_with(session, self)
         if fresh:
@@ -150,6 +115,12 @@ class Watcher:
 
     def drive(self) -> None:
         """Send what is due, as long as the reader takes it; when it has everything, it is in step."""
+        try:
+            self._drive()
+        except Exception as error:  # noqa: BLE001  # of this reader alone
+            self._failed(error)
+
+    def _drive(self) -> None:
         now = time.monotonic()
         while not self._over:
             idle = self._transmitter.idle
@@ -171,12 +142,16 @@ class Watcher:
         """Go on by cursor: the socket took only part of a frame that came in step, or nothing of it."""
         if self._over:
             return
+        try:
+            self._feed.stand(self._session)
+            self._session.late(turn.after - 1, time.monotonic())
+            self._transmitter.write_rest(turn.data, taken, turn.messages)
+        except Exception as error:  # noqa: BLE001  # of this reader alone
+            self._failed(error)
+
+    def _stand(self) -> None:
+        """Be given what comes by cursor, while others' messages wait, or a pong."""
         self._feed.stand(self._session)
-        if not taken and not self._transmitter.idle:
-            self.drive()  # others' messages wait, or a pong: it is given this by cursor
-            return
-        self._session.late(turn.after - 1, time.monotonic())
-        self._transmitter.write_rest(turn.data, taken, turn.messages)
 
     def ack(self, seq: int) -> None:
         """Take notice that the reader has done with all events up to this one."""
@@ -312,6 +287,7 @@ class Watcher:
             self._waits = False
             self._service.waits_no_more(self._address)
         self._transmitter.on_idle.remove(self.drive)
+        self._transmitter.on_wait.remove(self._stand)
         self._service.drive_with(self._session, None)
         if self._service.hub.leave(self._session):
             self._service.upstream.unsubscribe(self._session.channel)

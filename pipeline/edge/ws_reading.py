@@ -1,6 +1,6 @@
 """What a browser sends, as RFC 6455 wants it: bytes in, messages and control frames out. Pure.
 
-Sits between the connection, which `ws_protocol` reads, and the handler. Bytes may come cut anywhere; a frame
+Sits between the bytes of a connection and `ws_connection`. Bytes may come cut anywhere; a frame
 is judged as soon as its header is there. It knows neither what messages mean nor how a connection is closed.
 
 ========================================================= =========== ================================
@@ -105,6 +105,11 @@ class WebSocketReader:
         self._text: codecs.IncrementalDecoder | None = None
         self.frames = 0
         self.over = False
+
+    @property
+    def within(self) -> bool:
+        """Whether a frame or a message has begun that is not whole; else another reader may go on."""
+        return bool(self._rest) or self._whole is not None
 
     def receive(self, data: bytes) -> list[Inbound]:
         """Take in what has come.

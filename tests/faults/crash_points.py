@@ -226,33 +226,43 @@ def arm_ingest(fuses: Sequence[Fuse]) -> None:
 def arm_edge(fuses: Sequence[Fuse]) -> None:
     """Wrap the methods of an edge."""
     from pipeline.edge.session import Session
-    from pipeline.edge.transmit import Transmitter
+    from pipeline.edge.transmit_socket import SocketTransmitter
+    from pipeline.edge.transmit_stream import StreamTransmitter
 
-    def begin(self: Any, stream: Any, *args: Any) -> None:
-        begin_of_transmitter(self, stream, *args)
-        offer_of_transmitter = self.offer
+    def begin_at_socket(self: Any, connection: Any, *args: Any) -> None:
+        begin_of_socket(self, connection, *args)
+        self.offer = offering(self.offer, connection.send)
+
+    def begin_at_stream(self: Any, stream: Any, *args: Any) -> None:
+        begin_of_stream(self, stream, *args)
+        self.offer = offering(self.offer, stream.socket.send)
+
+    def offering(offer_of_transmitter: Any, send: Any) -> Callable[[bytes], int]:
 
         def offer(frames: bytes) -> int:
             for fuse in fuses:
                 fuse.body = frames
                 fuse("before_write")
                 if fuse.due("torn_write"):
-                    stream.socket.send(frames[: len(frames) // 2])
+                    send(frames[: len(frames) // 2])
                     fuse.blow()
             taken: int = offer_of_transmitter(frames)
             for fuse in fuses:
                 fuse("after_write")
             return taken
 
-        self.offer = offer
+        return offer
 
     def on_page(self: Any, *args: Any) -> Any:
         for fuse in fuses:
             fuse("before_page")
         return page_of_session(self, *args)
 
-    begin_of_transmitter, page_of_session = Transmitter.__init__, Session.on_page
-    Transmitter.__init__, Session.on_page = begin, on_page  # type: ignore[method-assign]
+    begin_of_socket, begin_of_stream = SocketTransmitter.__init__, StreamTransmitter.__init__
+    page_of_session = Session.on_page
+    SocketTransmitter.__init__ = begin_at_socket  # type: ignore[method-assign]
+    StreamTransmitter.__init__ = begin_at_stream  # type: ignore[method-assign]
+    Session.on_page = on_page  # type: ignore[method-assign]
 
 
 ARM: dict[str, Callable[[Sequence[Fuse]], None]] = {

@@ -13,11 +13,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from tests.harness import PATIENCE, Process, private_dir
 from tests.sockets.peers import WAIT_S, Edge, Peers, PlayedWorkers, RawBrowser
-from tests.sockets.test_edge_websocket import answer_one, told
+from tests.sockets.test_edge_websocket import answer_one, publish, told
 from tests.unit.edge.worker_model import Worker
 
 Start = Callable[..., tuple[Edge, PlayedWorkers]]
@@ -101,6 +102,36 @@ def test_with_a_certificate_it_speaks_https_and_wss(start: Start, certificate: t
 
 
 @pytest.mark.system
+def test_a_connection_with_tls_is_heard_given_what_comes_and_closed_as_any(
+    start: Start, certificate: tuple[Path, Path]
+) -> None:
+    edge, workers = start(f'[http]\ncertificate = "{certificate[0]}"\nkey = "{certificate[1]}"\n')
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    model = Worker(page_events=100)
+    model.publish(5)
+    address = f"wss://localhost:{edge.port}/ws/scans/demo?since=start"
+    with connect(address, ssl=context, compression=None) as browser:
+        answer_one(workers, model)
+        assert told(browser)["type"] == "hello"
+        answer_one(workers, model)
+        assert told(browser)["seq"] == [1, 5]
+        assert browser.ping().wait(WAIT_S * PATIENCE)
+        publish(workers, model, 1)
+        assert told(browser)["seq"] == [6, 6]
+        browser.send(b"binary")
+        assert told(browser)["type"] == "closing"
+        with pytest.raises(ConnectionClosedError) as ended_by:
+            browser.recv(WAIT_S * PATIENCE)
+        assert ended_by.value.rcvd is not None
+        assert (ended_by.value.rcvd.code, ended_by.value.rcvd.reason) == (1003, "text messages only")
+    assert edge.process.wait_for("disconnected")["code"] == 1003
+    with connect(address, ssl=context, compression=None) as browser:
+        answer_one(workers, model)
+        assert told(browser)["type"] == "hello"
+        browser.close(1001)
+    assert edge.process.wait_for("disconnected")["code"] == 1001
+
+
 @pytest.mark.parametrize("wrong", ["missing", "no certificate", "another key", "unreadable", "pass phrase"])
 def test_files_that_are_no_use_are_told_in_one_line(
     run_dir: Path, certificate: tuple[Path, Path], wrong: str

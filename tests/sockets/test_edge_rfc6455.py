@@ -1,7 +1,7 @@
 """The WebSocket of a running edge against RFC 6455, with raw frames: what a browser gets back.
 
-What each frame means is tested with `unit/edge/test_ws_reading.py`. Here it is seen that the installed
-Tornado lets our reading in, that a failure is told with a close frame, and that nothing follows that.
+What each frame means is tested with `unit/edge/test_ws_reading.py`. Here it is seen that a failure is told
+with a close frame, that nothing follows that, and how connections begin and end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import private_dir
+from tests.harness import PATIENCE, private_dir
 from tests.sockets.peers import Edge, Peers, PlayedWorkers, RawBrowser
 from tests.unit.edge.test_ws_reading import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, close, frame
 
@@ -116,9 +116,62 @@ def test_pings_are_answered_whole_fragmented_in_time_and_byte_by_byte(edge: Edge
 @pytest.mark.parametrize("version", ["", "7", "8", "14", "x"])
 def test_another_version_is_told_which_one_there_is(edge: Edge, version: str) -> None:
     with edge.raw("/ws/scans/rfc6455", {"Sec-WebSocket-Version": version}) as browser:
-        assert browser.status in (400, 426)
-        if browser.status == 426:
-            assert "Sec-Websocket-Version: 13" in browser.head
+        assert browser.status == 426
+        assert "Sec-Websocket-Version: 13" in browser.head
+
+
+@pytest.mark.parametrize("path", ["/ws/scans/rfc6455", "/ws/scans", "/ws/stats", "/api/ws/scans/rfc6455"])
+@pytest.mark.parametrize(
+    "header",
+    [{"Upgrade": ""}, {"Connection": "close"}, {"Sec-WebSocket-Key": ""}, {"Sec-WebSocket-Key": "x"}],
+)
+def test_what_is_no_opening_handshake_is_answered_with_400(
+    edge: Edge, path: str, header: dict[str, str]
+) -> None:
+    with edge.raw(path, header) as browser:
+        assert browser.status == 400
+
+
+def test_what_a_browser_sends_with_its_request_is_heard(edge: Edge) -> None:
+    request = (
+        f"GET /ws/scans/rfc6455 HTTP/1.1\r\nHost: 127.0.0.1:{edge.port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+    early = frame(FIN | PING, b"early") + frame(TEXT, b"begun") + frame(FIN | CONTINUATION, b"ended")[:3]
+    with edge.raw("/healthz") as browser:
+        browser.socket.close()
+        browser.socket = socket.create_connection(("127.0.0.1", edge.port), timeout=20 * PATIENCE)
+        browser._data = b""
+        browser.socket.sendall(request + early)
+        while b"\r\n\r\n" not in browser._data:
+            browser._data += browser.socket.recv(65_536)
+        browser._data = browser._data.partition(b"\r\n\r\n")[2]
+        browser.socket.sendall(frame(FIN | CONTINUATION, b"ended")[3:] + frame(FIN | PING, b"late"))
+        answers = []
+        while len(answers) < 2:
+            got = browser.frame()
+            assert got is not None
+            if got[0] == PONG:
+                answers.append(got[1])
+        assert answers == [b"early", b"late"]
+
+
+def test_one_that_does_not_answer_the_close_frame_is_let_go(edge: Edge) -> None:
+    with edge.raw("/ws/scans/a%20b") as browser:
+        assert browser.until_close()[1] == 4400
+        browser.send(PING, b"nothing follows a close frame")
+        browser.socket.settimeout(20 * PATIENCE)  # it waits for 5 s
+        assert rest(browser) == b""
+
+
+def test_one_that_leaves_in_the_middle_of_a_frame_is_over_at_once(edge: Edge) -> None:
+    with edge.raw("/ws/scans/left") as browser:
+        browser.socket.sendall(frame(FIN | TEXT, b"x" * 500)[:100])
+        browser.socket.close()
+    while (line := edge.process.wait_for("disconnected"))["channel"] != "scan/left":
+        pass
+    assert line["code"] == 1006
 
 
 def test_a_flood_of_frames_is_closed_with_4029(run_dir: Path) -> None:

@@ -217,7 +217,7 @@ def test_what_is_no_request_is_answered_counted_and_changes_nothing(start: Start
 
 def test_who_asks_on_and_does_not_read_is_answered_so_many_times(start: Start) -> None:
     edge, workers = start(SELDOM + "[limits]\nkernel_buffer_bytes = 4096\nmax_inbound_per_s = 1000000\n")
-    with edge.raw("/ws/scans/demo?since=start", receive_buffer=4_096) as browser:
+    with edge.raw("/ws/scans/demo?since=start", receive_buffer=65_536) as browser:
         answer_one(workers, Worker())
         for _ in range(3_000):
             browser.send(0x1, b'{"action":"%b"}' % (b"x" * 1_000))

@@ -2,57 +2,44 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pipeline.edge.answers import Answers
 from pipeline.edge.browser_actions import ACTIONS_OF_STATS
-from pipeline.edge.handlers.websocket import BrowserSocket, Reader
-from pipeline.edge.service import Service
+from pipeline.edge.handlers.websocket import BrowserSocket
 from pipeline.edge.subscriptions import Subscriptions
-from pipeline.edge.transmit import Transmitter
-from pipeline.edge.variant import Wire
 from pipeline.edge.watcher import StatsWatcher
+from pipeline.edge.ws_connection import WebSocketConnection
 
 
 class SeveralSocket(BrowserSocket):
     """Whatever scans the browser subscribes to."""
 
-    def initialize(self, service: Service, wire: Wire = "native") -> None:
-        super().initialize(service, wire)
-        self._subscriptions: Subscriptions | None = None
-
     def _check(self, channel_id: str) -> None:
         """Take whatever comes: the path is all there is."""
 
-    def _read(self, transmitter: Transmitter, channel_id: str) -> Reader:  # noqa: ARG002  # the route has none
-        self._subscriptions = Subscriptions(
+    def _read(self, connection: WebSocketConnection, channel_id: str) -> None:  # noqa: ARG002  # the route has none
+        subscriptions = Subscriptions(
             self._service,
-            self._facts,
-            transmitter,
+            connection.log,
+            connection.transmitter,
             self._variant,
-            self.request.remote_ip or "",
-            self.connection_id,
-            self._fail,
+            self._visit.address,
+            connection.connection_id,
+            connection.fail,
         )
-        return self._subscriptions
-
-    def _hear(self, message: str | bytes) -> None:
-        assert self._subscriptions is not None
-        self._subscriptions.hear(message)
+        connection.open(subscriptions, subscriptions.hear)
 
 
 class StatsSocket(BrowserSocket):
     """The statistics of all scans."""
 
-    def initialize(self, service: Service, wire: Wire = "native") -> None:
-        super().initialize(service, wire)
-        self._answers: Answers | None = None
-
     def _check(self, channel_id: str) -> None:
         """Take whatever comes: the path is all there is."""
 
-    def _read(self, transmitter: Transmitter, channel_id: str) -> Reader:  # noqa: ARG002  # the route has none
-        self._answers = Answers(transmitter, self._variant, self._service.counters)
-        return StatsWatcher(self._service, self._facts, transmitter, self._variant, self._opened_at)
-
-    def _hear(self, message: str | bytes) -> None:
-        assert self._answers is not None
-        self._answers.hear(message, ACTIONS_OF_STATS)
+    def _read(self, connection: WebSocketConnection, channel_id: str) -> None:  # noqa: ARG002  # the route has none
+        answers = Answers(connection.transmitter, self._variant, self._service.counters)
+        watcher = StatsWatcher(
+            self._service, connection.log, connection.transmitter, self._variant, connection.opened_at
+        )
+        connection.open(watcher, partial(answers.hear, allowed=ACTIONS_OF_STATS))

@@ -18,13 +18,14 @@ from pipeline.edge.close_codes import CloseCode
 from pipeline.edge.handlers.asked import asked_filter, asked_since
 from pipeline.edge.handlers.guard import flooded
 from pipeline.edge.handlers.rest import Guarded
-from pipeline.edge.handlers.websocket import Reader
+from pipeline.edge.reader import Reader
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session
 from pipeline.edge.since import read_since
 from pipeline.edge.sse_event import HEARTBEAT, chunk
 from pipeline.edge.told import summary
-from pipeline.edge.transmit import Transmitter, http_stream
+from pipeline.edge.transmit import Transmitter
+from pipeline.edge.transmit_stream import StreamTransmitter, http_stream
 from pipeline.edge.variant import Variant
 from pipeline.edge.watcher import StatsWatcher, Watcher, closing
 from pipeline.event import is_scan_id
@@ -80,7 +81,8 @@ class EventStream(Guarded):
         await self.flush()
         self.service.counters["connections{wire=sse}"] += 1
         limits = self.service.config.limits
-        self._transmitter = Transmitter(http_stream(self), limits.kernel_buffer_bytes)
+        self._transmitter = StreamTransmitter(http_stream(self), limits.kernel_buffer_bytes)
+        self._transmitter.on_error = self._fail
         self._reader = read(self._transmitter)
         try:
             await self._over.wait()
@@ -111,6 +113,10 @@ class EventStream(Guarded):
             if self._transmitter is not None and self._transmitter.idle:
                 self._transmitter.write(self._variant.message(closing(code)))
             self._over.set()
+
+    def drop(self) -> None:
+        """End the stream now."""
+        self._over.set()
 
     def on_connection_close(self) -> None:
         self._over.set()

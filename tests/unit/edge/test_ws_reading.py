@@ -263,6 +263,40 @@ def test_frames_are_counted_whatever_they_are() -> None:
     assert reader.frames == 5
 
 
+@given(
+    st.lists(st.sampled_from([TEXT, CONTINUATION, FIN | CONTINUATION, FIN | PING, FIN | TEXT]), max_size=8)
+)
+def test_a_reader_may_be_let_go_between_messages_and_frames(firsts: list[int]) -> None:
+    """Read as one does that begins a new reader whenever the last one is not within anything."""
+    data = b"".join(frame(first, b"some") for first in firsts)
+    whole = WebSocketReader(LIMIT).receive(data)
+    found: list[Inbound] = []
+    reader = WebSocketReader(LIMIT)
+    for byte in data:
+        found += reader.receive(bytes((byte,)))
+        if reader.over:
+            assert not reader.within or isinstance(found[-1], Failed)
+            break
+        if not reader.within:
+            reader = WebSocketReader(LIMIT)
+    assert found == whole
+
+
+def test_a_reader_is_within_what_has_begun() -> None:
+    reader = WebSocketReader(LIMIT)
+    assert not reader.within
+    reader.receive(frame(FIN | PONG)[:5])
+    assert reader.within
+    reader.receive(frame(FIN | PONG)[5:])
+    assert not reader.within
+    reader.receive(frame(TEXT, b"begun"))
+    assert reader.within
+    reader.receive(frame(FIN | PING))
+    assert reader.within
+    reader.receive(frame(FIN | CONTINUATION))
+    assert not reader.within
+
+
 @given(st.binary(max_size=300), st.booleans())
 def test_rubbish_ends_in_a_failure_or_waits_for_more(data: bytes, deflate: bool) -> None:
     found = read(data, deflate=deflate)

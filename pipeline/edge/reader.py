@@ -1,0 +1,70 @@
+"""What gives one browser what is due to it, as its connection sees it, and what that has cost. Shell.
+
+Between connections of whatever transport and `watcher`, `subscriptions` and the like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.edge.close_codes import CloseCode
+from pipeline.edge.service import Service
+from pipeline.log import Log
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one reader has cost and been given so far.
+
+    Attributes:
+        channel: what it watches, `kind/id`; empty for the statistics, and for several together.
+        wire: what it speaks.
+        messages: messages sent to it.
+        bytes_sent: their bytes, framing included.
+        duration_s: for how long it has been connected.
+        skipped: events it was not given, and told so.
+        lag: events published that are not given to it yet.
+        pace: frames a second it is given at most.
+    """
+
+    channel: str
+    wire: str
+    messages: int
+    bytes_sent: int
+    duration_s: float
+    skipped: int
+    lag: int
+    pace: int
+
+
+class Reader(Protocol):
+    """One scan, several, or the statistics."""
+
+    def told(self, now: float) -> list[Figures]:
+        """Return what it has cost and been given, for each channel it reads; they share the socket's sums."""
+
+    def overdue(self, now: float) -> CloseCode | None:
+        """Return the code to close with when it takes nothing, or has waited too long; else None."""
+
+    def stop(self) -> None:
+        """Send nothing more."""
+
+    def leave(self, code: int) -> None:
+        """Let go of everything; count and log the end."""
+
+
+def tell_end(service: Service, log: Log, code: int, figures: Figures) -> None:
+    """Count and log a connection that has ended."""
+    service.counters[f"closed{{code={code}}}"] += 1
+    service.counters["messages_sent"] += figures.messages
+    service.counters["bytes_sent"] += figures.bytes_sent
+    log.info(
+        "disconnected",
+        code=code,
+        messages=figures.messages,
+        bytes=figures.bytes_sent,
+        duration_s=figures.duration_s,
+        skipped=figures.skipped,
+        pace=figures.pace,
+    )
