@@ -5,8 +5,8 @@ what becomes of it:
 
 ==================================== =================================================================
 nmaprun                              scanStarted; every watcher sees it: scripts' arguments are masked
-taskbegin, or taskprogress           phaseStarted, when the phase is another one than before
-taskprogress, taskend                scanProgress: percent of that task
+taskbegin, or taskprogress           phaseStarted, when the phase is another one than before: 0 percent
+taskprogress, taskend                scanProgress: percent of that task; nmap knows none of the whole
 hosthint, host that is up            hostDiscovered, once a host
 port, listed with its state          portFound; extraports are a count, not a list, and are left out
 service of an open port              serviceDetected
@@ -42,9 +42,6 @@ MAX_DEPTH = 64
 _HEAD_BYTES = 64
 _MOST_HOSTS = 2**53  # past it JSON readers lose count
 _ADVICE = "run nmap with -oX -"
-# Where a task stands in nmap's own order, in percent of the whole: a place, not a measurement.
-_PLACES = (("pre_scan", 0), ("ping", 0), ("dns", 10), ("service", 50), ("traceroute", 75), ("script", 85))
-_PORT_SCAN_PLACE = 20
 
 _DNS_COUNT = re.compile(r" of \d+ hosts?\b.*", re.DOTALL)
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
@@ -71,7 +68,6 @@ class NmapAdapter:
         self._started = self._ended = self._stopped = False
         self._open_tags: list[str] = []
         self._phase = ""
-        self._overall = 0
         self._hosts = HostReader()
         self._finished: dict[str, str] | None = None
         self._hosts_up: int | None = None
@@ -246,9 +242,7 @@ class NmapAdapter:
         phase = self._phase_of(task, begins=kind == "taskbegin")
         if phase != self._phase:
             self._phase = phase
-            place = next((at for word, at in _PLACES if word in phase), _PORT_SCAN_PLACE)
-            self._overall = max(self._overall, place)  # tasks come again with every host group
-            self._send("phaseStarted", phase=phase, progress=self._overall)
+            self._send("phaseStarted", phase=phase, progress=0)
         if kind == "taskend":
             extra = text_of(attrs.get("extrainfo"))
             self._send(
