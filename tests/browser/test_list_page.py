@@ -45,9 +45,13 @@ def test_several_scans_with_their_status_and_progress(pipeline: Pipeline, open_p
         emitter.emit({"type": "scanCompleted"}, scan_id="running")
         _expect_row(dashboard, "running", status="completed", progress=100)
 
+        found = _row(dashboard, "done").get_by_test_id("found")
+        expect(found).to_have_text("256 hosts · 3,600 open ports · 1,022 vulnerabilities")
         _row(dashboard, "done").get_by_role("link").click()
         dashboard.expect_status("completed")
         dashboard.expect_seq(15_000)
+        for testid, number in [("hosts-count", 256), ("ports-count", 3_600), ("vulns-count", 1_022)]:
+            assert dashboard.number(testid) == number
         dashboard.page.go_back()
         expect(dashboard.get("scan-row")).to_have_count(3)
 

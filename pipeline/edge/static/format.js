@@ -53,7 +53,7 @@ export function phaseName(phase) {
   return plain(phase, 60).replaceAll("_", " ");
 }
 
-/** 1, "host" -> "1 host"; 2, "host" -> "2 hosts". */
-export function plural(number, noun) {
-  return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+/** 1, "host" -> "1 host"; 2, "host" -> "2 hosts"; a noun whose plural is another one gives it. */
+export function plural(number, noun, nouns = `${noun}s`) {
+  return `${count(number)} ${number === 1 ? noun : nouns}`;
 }

@@ -117,7 +117,7 @@ class ScanRow {
     this.events = h("span", { class: "number" });
     this.rate = h("span", { class: "number scan-rate" });
     this.elapsed = h("span", { class: "number scan-elapsed" });
-    this.found = h("span", { class: "scan-found" });
+    this.found = h("span", { class: "scan-found", testid: "found" });
     this.effort = h("span", { class: "tag", hidden: true, title: "Came over plain PUSH: what is lost on the way is not noticed" }, "best effort");
     this.element = h(
       "li",
@@ -138,7 +138,7 @@ class ScanRow {
     setText(this.percent, percent(scan.progress));
     setText(this.events, plural(scan.event_count, "event"));
     setText(this.elapsed, duration(scan.elapsed_time));
-    setText(this.found, found(scan.counts ?? {}));
+    setText(this.found, found(scan.totals));
     setAttribute(this.element, "title", scan.started_at ? `Started ${plain(scan.started_at)}` : null);
     this.effort.hidden = !scan.best_effort;
     this.#measure(scan, now);
@@ -157,14 +157,11 @@ class ScanRow {
   }
 }
 
-const FOUND = [
-  ["hostDiscovered", "host"],
-  ["portFound", "port"],
-  ["vulnerabilityFound", "finding"],
-];
-
-function found(counts) {
-  return FOUND.filter(([type]) => counts[type] > 0).map(([type, noun]) => plural(counts[type], noun)).join(" · ");
+/** What was found, each thing once, as the scan's own page counts it. */
+function found({ hosts, open_ports: openPorts, vulnerabilities }) {
+  const findings = Object.values(vulnerabilities).reduce((sum, number) => sum + number, 0);
+  const parts = [[hosts, "host"], [openPorts, "open port"], [findings, "vulnerability", "vulnerabilities"]];
+  return parts.filter(([number]) => number > 0).map((part) => plural(...part)).join(" · ");
 }
 
 /** An entry with the time that has passed since it came. */
