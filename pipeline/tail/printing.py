@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from pipeline.errors import MessageMalformed
+from pipeline.errors import MessageMalformed, OperatorError
 from pipeline.tail.record import RecordFile
 from pipeline.tail.render import Passing, event_json, event_line, for_terminal, frame_line, passing
 from pipeline.wire import split_events
@@ -98,7 +98,8 @@ class Printer:
 
         Raises:
             MessageMalformed: it does not hold what it says.
-            OperatorError: it cannot be recorded.
+            OperatorError: it cannot be recorded, or not be written.
+            BrokenPipeError: its reader has gone.
         """
         if self._options.style == "frames":
             lines = [self._frame_line(events, arrived)]
@@ -151,4 +152,9 @@ class Printer:
     def _write(self, lines: bytes) -> None:
         left = memoryview(lines)
         while left:
-            left = left[os.write(self._output, left) :]
+            try:
+                left = left[os.write(self._output, left) :]
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise OperatorError(f"standard output: {error.strerror}") from None

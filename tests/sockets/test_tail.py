@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -508,6 +509,38 @@ def test_a_record_that_cannot_be_written_is_an_error(worker: Worker, tail: Start
     process = tail("--record", "/nowhere/at/all")
     assert ended(process, 1) == []
     assert process.errors == "error: /nowhere/at/all: No such file or directory"
+
+
+def test_output_that_cannot_be_written_is_an_error(run_dir: Path, publisher: Publisher) -> None:
+    command = [sys.executable, "-m", "pipeline", "tail", "--run-dir", str(run_dir)]
+    with (
+        Path("/dev/full").open("wb") as full,
+        subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE) as process,
+    ):
+        try:
+            publisher.joined()
+            publisher.publish("a")
+            _, errors = process.communicate(timeout=20 * PATIENCE)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (1, b"error: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("imported", ["click", "pipeline.cli", "pipeline.tail.render"])
+def test_ctrl_c_while_it_is_imported(run_dir: Path, imported: str) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "pipeline", "tail", "--run-dir", str(run_dir)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if line.split("|")[-1].strip().startswith(imported):
+                    break
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=20 * PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
 
 
 def test_every_shard_is_read_also_one_that_comes_later(
