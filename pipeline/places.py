@@ -118,18 +118,22 @@ def claim_layout(directory: Path, shards: int) -> None:
 
     Raises:
         LayoutError: the directory was made with another number, or another hash.
+        EndpointError: the directory cannot be written.
     """
-    with _locked(directory / (LAYOUT_NAME + ".lock")):
-        known = read_layout(directory)
-        if known is None:
-            fresh = directory / (LAYOUT_NAME + ".new")
-            fresh.write_text(json.dumps({"shards": shards, "hash": HASH_NAME}) + "\n")
-            fresh.replace(directory / LAYOUT_NAME)
-        elif known != shards:
-            raise LayoutError(
-                f"{directory / LAYOUT_NAME}: made with {known} shards, but {shards} are configured; the "
-                f"number of shards is fixed when a data directory is made"
-            )
+    try:
+        with _locked(directory / (LAYOUT_NAME + ".lock")):
+            known = read_layout(directory)
+            if known is None:
+                fresh = directory / (LAYOUT_NAME + ".new")
+                fresh.write_text(json.dumps({"shards": shards, "hash": HASH_NAME}) + "\n")
+                fresh.replace(directory / LAYOUT_NAME)
+    except OSError as error:
+        raise EndpointError(f"data directory {directory}: {error.strerror}") from None
+    if known not in (None, shards):
+        raise LayoutError(
+            f"{directory / LAYOUT_NAME}: made with {known} shards, but {shards} are configured; the "
+            f"number of shards is fixed when a data directory is made"
+        )
 
 
 @contextmanager

@@ -114,6 +114,12 @@ def test_a_layout_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Path, te
     assert "\n" not in str(caught.value)
 
 
+def test_a_data_directory_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "layout.json.lock").mkdir()  # root may write whatever a mode forbids
+    with pytest.raises(EndpointError, match=rf"^data directory {tmp_path}: Is a directory$"):
+        claim_layout(tmp_path, 4)
+
+
 @pytest.mark.parametrize("shards", [0, -1, MAX_SHARDS + 1, 1.5, "4", None])
 def test_a_layout_has_a_possible_number_of_shards(tmp_path: Path, shards: object) -> None:
     (tmp_path / LAYOUT_NAME).write_text(json.dumps({"shards": shards, "hash": HASH_NAME}))
