@@ -49,6 +49,9 @@ PROFILES_DIR = Path(__file__).parent / "profiles"
 STAGES = ("ingest", "throttle-batch", "edge", "up")
 """The stages a profile may have tables for."""
 
+MAX_FILE_BYTES = 1_048_576
+"""The largest configuration file that is read."""
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -221,7 +224,12 @@ def _profile_tables(profile: str, stage: str, problems: list[str]) -> Tables:
 def _read_toml(path: Path, source: str, problems: list[str]) -> Tables:
     text = ""
     try:
-        text = path.read_bytes().decode()
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
+            problems.append(f"{source}: larger than {MAX_FILE_BYTES} bytes")
+            return {}
+        text = raw.decode()
         return tomllib.loads(text)
     except OSError as error:
         problems.append(f"{source}: {error.strerror}")

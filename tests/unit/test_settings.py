@@ -57,6 +57,7 @@ class TestTheFile:
             ("[batch]\nanything = ", "not TOML: Invalid value (at line 2, the end of the file)"),
             ("[batch]\n[batch]", "not TOML: Cannot declare ('batch',) twice (at line 2, column 7)"),
             (b"[batch]\n\xff", "not UTF-8 at byte 8"),
+            (b"#" * 1_048_577, "larger than 1048576 bytes"),
             ("a = " + "[" * 20_000, "nested too deeply to be read"),
         ],
     )
