@@ -109,6 +109,9 @@ _MIGRATIONS = (
 
 SCHEMA_VERSION = len(_MIGRATIONS)
 
+_MARKED_SINCE = 2
+"""The first version of the schema that has a file of `lineage` beside each journal."""
+
 
 class JournalFile:
     """The file of one journal, and the lock beside it that keeps every other process out.
@@ -118,7 +121,7 @@ class JournalFile:
 
     Attributes:
         checked: whether `open` had SQLite check it.
-        migrated: whether an earlier version wrote it.
+        unmarked: whether a version wrote it that kept nothing beside its journals, see `lineage`.
         system_stopped: whether it was left open, without waiting for the disk, by an earlier run of the
             operating system.
 
@@ -130,7 +133,7 @@ class JournalFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checked = False
-        self.migrated = False
+        self.unmarked = False
         self.system_stopped = False
         self._lock = self._take_lock()
 
@@ -168,7 +171,7 @@ class JournalFile:
                     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
-                self.migrated = 0 < version < SCHEMA_VERSION
+                self.unmarked = 0 < version < _MARKED_SINCE
                 db.create_function("row_checksum", -1, row_checksum, deterministic=True)
                 db.create_function("crc32", 1, zlib.crc32, deterministic=True)
                 for number in range(version, SCHEMA_VERSION):

@@ -56,16 +56,16 @@ class Lineage:
         self._inode = 0
         self._descriptor: int | None = None
 
-    def doubt(self, db: sqlite3.Connection, *, migrated: bool) -> Reason | None:
+    def doubt(self, db: sqlite3.Connection, *, unmarked: bool) -> Reason | None:
         """Say why the journal may have gone back behind what readers were given; None when it has not.
 
         Args:
             db: the journal, open.
-            migrated: an earlier version wrote it, which wrote no such file.
+            unmarked: a version wrote it that wrote no such file.
         """
         last = self._read()
         if last is None:
-            return None if migrated else "copied"
+            return None if unmarked else "copied"
         if last.inode != self._journal.stat().st_ino:
             return "copied"
         if not last.channel:

@@ -111,7 +111,7 @@ class SqliteJournal:
             return "recover"
         if self._file.system_stopped:
             return "system_stopped"
-        return self._lineage.doubt(db, migrated=self._file.migrated)
+        return self._lineage.doubt(db, unmarked=self._file.unmarked)
 
     def _cut(self, db: sqlite3.Connection) -> None:
         """Have every life take no more events."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,7 @@ class NativeReader(Connection):
         resets: each `reset`.
         lags: each `lag`.
         degraded: each `degraded`: whether it is so.
+        states: epoch -> (the last event that the state it was given counts, the state).
     """
 
     def __init__(self, loop: LoopThread, url: str) -> None:
@@ -77,6 +79,7 @@ class NativeReader(Connection):
         self.resets: list[_Message] = []
         self.lags: list[_Message] = []
         self.degraded: list[bool] = []
+        self.states: dict[int, tuple[int, dict[str, Any]]] = {}
 
     def __repr__(self) -> str:
         return (
@@ -99,6 +102,8 @@ class NativeReader(Connection):
                 self.epoch, self.seq = message.epoch, 0
         elif message.type == "batch":
             self._batch(message)
+        elif message.type == "snapshot":
+            self._snapshot(message, data)
         elif message.type == "reset":
             self.resets.append(message)
             self.epoch, self.seq = message.epoch, 0
@@ -115,6 +120,18 @@ class NativeReader(Connection):
             self.errors.append(message)
         elif message.type != "closing":
             self.problems.append(f"unexpected {message.type}")
+
+    def may_begin_with_a_state(self) -> bool:
+        """Say whether a snapshot may come: where it was is gone, and nothing came since."""
+        return self.hellos[-1].resumed is False and self.seq == 0
+
+    def _snapshot(self, message: _Message, data: bytes) -> None:
+        assert isinstance(message.seq, int)
+        assert message.epoch is not None
+        if not self.may_begin_with_a_state():
+            self.problems.append(f"a snapshot at {message.seq} after {self.seq}, and nothing was gone")
+        self.epoch, self.seq = message.epoch, message.seq
+        self.states[message.epoch] = (message.seq, json.loads(data)["state"])
 
     def _batch(self, message: _Message) -> None:
         assert isinstance(message.seq, tuple)

@@ -156,10 +156,10 @@ MUTANTS = {
         "pipeline.edge.session",
         (
             (
-                "            delivery = feed.find(self._next)\n",
-                "            delivery = feed.find(self._next)\n"
-                "            if delivery is None and feed._ring and feed._ring[-1].first > self._next:\n"
-                "                delivery = feed._ring[-1]\n",
+                "                if delivery is None:\n                    break\n",
+                "                if delivery is None and feed._ring and feed._ring[-1].first > self._next:\n"
+                "                    delivery = feed._ring[-1]\n"
+                "                if delivery is None:\n                    break\n",
             ),
         ),
     ),

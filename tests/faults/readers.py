@@ -75,6 +75,16 @@ class StayingNative(Staying, NativeReader):
     """On our own wire; goes on with `since`."""
 
 
+class StayingLate(StayingNative):
+    """On our own wire, opened in the middle: it is given the scan's state first, then what follows."""
+
+    def target(self) -> str:
+        return self.url if self.epoch is None else super().target()
+
+    def may_begin_with_a_state(self) -> bool:
+        return self.epoch is None or super().may_begin_with_a_state()
+
+
 class StayingHeroForge(Staying, HeroForgeReader):
     """On HeroForge's wire: what came is kept by connection.
 

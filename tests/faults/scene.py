@@ -98,6 +98,7 @@ class Scene:
         tail: whether a `tail` reads along.
         patience_s: how long anything is waited for.
         audience: the readers, while it is played.
+        watchers: their loop.
         beside: what was sent beside, by name of its producer: whoever sends puts it here.
     """
 
@@ -110,18 +111,23 @@ class Scene:
     tail: bool = True
     patience_s: float = 60.0
     audience: Audience = field(init=False)
+    watchers: Watchers = field(init=False)
     beside: dict[str, list[bytes]] = field(default_factory=dict)
 
-    def play(self, befall: Callable[[], None]) -> None:
+    def play(self, befall: Callable[[], None], check: Callable[[list[bytes]], None] = lambda _: None) -> None:
         """Let the producers send and the readers read while `befall` runs, and check what came of it.
+
+        Args:
+            befall: returns when all is well again.
+            check: given the log, holds what further readers got against it.
 
         Raises:
             AssertionError: a reader was not given what it must be given, or a process failed.
             NotDelivered: a producer was not heard.
         """
         with ExitStack() as stack:
-            watchers = stack.enter_context(Watchers())
-            self.audience = Audience(self.stand, self.scan_id, watchers, tail=self.tail)
+            self.watchers = stack.enter_context(Watchers())
+            self.audience = Audience(self.stand, self.scan_id, self.watchers, tail=self.tail)
             stack.callback(self.audience.close)
             sending = []
             for number in range(self.producers):
@@ -146,6 +152,7 @@ class Scene:
                 emitter.emit(END)
             self.audience.wait(self.patience_s)
             self.audience.check(sent)
+            check(self.audience.rest.log())
             assert all(not producer.emitter.rejected() for producer in sending)
             assert self.stand.last_words == []
 

@@ -89,7 +89,9 @@ def test_worker_without_a_journal_killed_readers_are_told_of_the_new_life_and_no
         away.connect()
         away.wait_for(lambda reader: reader.seq == len(after))
         assert [hello.resumed for hello in away.hellos] == [None, False]
-        _check_life(away.events[new], after)
+        base, state = away.states[new]
+        assert (base, state["event_count"]) == (len(after), len(after)), "the new life's state, whole"
+        assert new not in away.events
         assert staying.problems == away.problems == []
 
 

@@ -203,6 +203,25 @@ def test_an_emitter_that_is_refused_a_channel_for_want_of_room_says_so(pipeline:
         emitter.close(0.0)
 
 
+def test_an_emitter_with_more_channels_than_it_may_have_is_refused_the_next(pipeline: Pipeline) -> None:
+    few = {"throttle-batch": "[limits]\nmax_channels_per_producer = 1\n"}
+    for name in ("ingest-0", "throttle-batch-0"):
+        pipeline.start_one(name, config=few).wait_for("ready")
+    owner = shard_of("scan/first", pipeline.shards)
+    second = next(
+        name for name in map("s{}".format, range(1_000)) if shard_of(f"scan/{name}", pipeline.shards) == owner
+    )
+    with emitter_of(pipeline, "first") as emitter:
+        emitter.emit(event(1))
+        emitter.flush(FLUSH_S)
+        emitter.emit(event(1), scan_id=second)
+        emitter.emit(event(2))
+        emitter.flush(FLUSH_S)
+        (refused,) = emitter.rejected()
+        assert (refused.channel, refused.pseq, refused.reason) == (f"scan/{second}", 1, "quota")
+        assert "max_channels_per_producer" in refused.message
+
+
 def until_told(emitter: Emitter) -> None:
     """Wait until a worker has said that it can open no further channel."""
     for _ in range(int(200 * PATIENCE)):
@@ -525,10 +544,18 @@ def test_a_fork_in_the_middle_makes_two_producers(pipeline: Pipeline, logs: Logs
     assert [each["n"] for each in events if each["who"] == "child"] == list(range(500))
 
 
-def test_the_emitter_brings_neither_a_web_server_nor_a_command_line() -> None:
-    probe = "import sys, pipeline; pipeline.Emitter; print({'tornado', 'click'} & set(sys.modules))"
+def test_the_emitter_brings_zeromq_and_a_json_library_and_no_more() -> None:
+    probe = """
+import sys, pipeline.emitter
+from importlib.metadata import packages_distributions
+owners = packages_distributions()
+print(*{owner for name in sys.modules for owner in owners.get(name, [])})
+"""
     done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "set()"
+    brought = set(done.stdout.split())
+    assert "pyzmq" in brought
+    # setuptools finds an editable install; msgspec looks whether there is typing_extensions.
+    assert brought <= {"scanstream", "pyzmq", "msgspec", "orjson", "setuptools", "typing_extensions"}
 
 
 def test_signs_of_life_go_to_each_channel_and_a_last_word_when_all_is_acked(

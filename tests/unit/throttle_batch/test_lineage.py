@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.throttle_batch.config import ThrottleBatchConfig
-from pipeline.throttle_batch.journal_file import _MIGRATIONS
+from pipeline.throttle_batch.journal_file import SCHEMA_VERSION
 from tests.unit.throttle_batch.conftest import TERMINAL, clock_ms, numbered
 from tests.unit.throttle_batch.journaling import (
     FACTS,
@@ -23,7 +23,6 @@ from tests.unit.throttle_batch.journaling import (
     chunk,
     commit,
     everything,
-    keep,
     opened,
 )
 
@@ -163,27 +162,88 @@ def test_nothing_in_it_is_nothing_to_cut_off(tmp_path: Path, recover: bool) -> N
     assert reason(tmp_path / "journal", recover=recover) is None
 
 
-def test_a_journal_of_the_first_version_goes_on(tmp_path: Path) -> None:
-    path = tmp_path / "journal"
-    with opened(tmp_path / "new") as journal:
-        journal.commit(commit(chunk(1, *FACTS[:3], ends=True), keep(2, counts={"other": 2})), 5)
+# --- what earlier versions wrote: dumps of journals whose worker was killed ---------------------------
+
+FOUND = (
+    b'{"type":"hostDiscovered","ip":"10.0.0.5"}',
+    b'{"type":"portFound","ip":"10.0.0.5","port":443,"protocol":"TCP","state":"Open"}',
+    b'{"type":"vulnerabilityFound","ip":"10.0.0.5","severity":"High","title":"HTTP/2 rapid reset"}',
+    b'{"type":"scanProgress","phase":"port_scan","progress":40}',
+)
+ENDED = [
+    b'{"type":"scanStarted","name":"over"}',
+    *FOUND,
+    b'{"type":"scanCompleted","duration":2.5,"total_hosts":1}',
+]
+OPEN = [b'{"type":"scanStarted","name":"goes on"}', *FOUND]
+
+
+def as_it_was_written(version: int, place: Path) -> tuple[Path, int]:
+    """Return a journal of an earlier version of the schema, and the epoch of its open scan."""
+    path = place / "journal"
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        db.executescript(_MIGRATIONS[0] + "PRAGMA user_version = 1;")
-        db.execute("ATTACH ? AS new", (str(tmp_path / "new"),))
-        for table in ("life", "chunk", "producer"):
-            names = [row[1] for row in db.execute(f"PRAGMA main.table_info({table})")]
-            db.execute(f"INSERT INTO main.{table} SELECT {', '.join(names)} FROM new.{table}")
-        db.execute("INSERT INTO producer VALUES ('p', 'scan/a', 5, 9, 5)")
+        db.executescript(Path(__file__).with_name(f"journal_schema_{version}.sql").read_text())
+        (epoch,) = db.execute("SELECT epoch FROM life WHERE channel = 'scan/office'").fetchone()
+    if version > 1:
+        told = {"inode": path.stat().st_ino, "channel": "scan/office", "epoch": epoch, "head": len(OPEN)}
+        path.with_name("journal.last").write_text(json.dumps(told))
+    return path, epoch
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_journal_of_an_earlier_version_goes_on(tmp_path: Path, version: int) -> None:
+    path, epoch = as_it_was_written(version, tmp_path)
     with opened(path) as journal:
         assert journal.cut_off is None
+        assert journal.damaged == []
         recovered = journal.load()
-        (life,) = recovered.lives
-        assert (life.head, life.ended_ms, life.state.counts, life.tail) == (3, 5, {"other": 2}, FACTS[2:3])
-        assert [known.committed for known in recovered.producers] == [9]
-        assert everything(journal) == (1, FACTS[:3])
-        journal.commit(commit(chunk(4, FACTS[3])), 6)
+        ended, running = recovered.lives
+        assert (ended.head, ended.state.status, ended.state.folded, ended.tail) == (6, "completed", 6, [])
+        assert ended.state.counts["scanProgress"] == 1
+        assert ended.ended_ms is not None
+        assert (running.epoch, running.head, running.ended_ms, running.tail) == (epoch, 5, None, OPEN)
+        marks = {known.channel: known.committed for known in recovered.producers}
+        assert marks == {"scan/office": 5, "scan/ended": 6}
+        assert everything(journal, "scan/ended", ended.epoch) == (1, ENDED)
+        journal.commit(commit(chunk(6, FACTS[0], channel="scan/office", epoch=epoch)), 6)
+    with opened(path) as journal:
+        assert journal.cut_off is None
+        assert everything(journal, "scan/office", epoch) == (1, [*OPEN, FACTS[0]])
     assert reason(path) is None
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_a_worker_goes_on_with_a_journal_of_an_earlier_version(tmp_path: Path, version: int) -> None:
+    path, epoch = as_it_was_written(version, tmp_path)
+    with opened(path) as journal:
+        office = next(known for known in journal.load().producers if known.channel == "scan/office")
+    worker = Worker(tmp_path, ThrottleBatchConfig(journal=bounds()), 0.0)
+    try:
+        again = numbered(5, OPEN[4], TERMINAL, una=5, pid=office.pid, inc=office.inc, channel="scan/office")
+        released = worker.wake(1.0, again)
+        assert [ack.committed for ack in released.feedback.acks] == [6]
+        life = worker.batcher.current("scan/office")
+        assert (life.epoch, life.state.status) == (epoch, "completed")
+        totals = life.state.totals()
+        assert (totals.hosts, totals.open_ports, totals.exact) == (1, 1, True), "folded from its events"
+        assert everything(worker.journal, "scan/office", epoch) == (1, [*OPEN, TERMINAL])
+        old = worker.batcher.current("scan/ended").state
+        assert (old.status, old.totals().exact) == ("completed", False), "its checkpoint did not count things"
+    finally:
+        worker.journal.close()
+
+
+@pytest.mark.parametrize("version", range(2, SCHEMA_VERSION))
+@pytest.mark.parametrize("told", ["copied", "went_back"])
+def test_an_old_copy_is_one_whatever_version_wrote_it(tmp_path: Path, version: int, told: str) -> None:
+    path, _ = as_it_was_written(version, tmp_path)
+    if told == "copied":
+        nothing_beside(path)
+    else:
+        last = path.with_name("journal.last")
+        last.write_text(last.read_text().replace('"head": 5', '"head": 6'))
+    assert reason(path) == told
 
 
 def test_its_size_never_changes(tmp_path: Path) -> None:
