@@ -11,8 +11,9 @@ a page is awaited                       frames are only heard of; the pages brin
 inside the frame that comes             it is printed, from the cursor on
 before what the channel has published   a page from history
 in a life that is over                  pages of that life to its end, then `Reset`, then the next life
-past the head of its own life           `Reset`: this position was never reached; but in a life that was
+past what its own life has committed    `Reset`: this position was never reached; but in a life that was
                                         cut off it was, and nothing follows it there
+past what is published, not past that   it waits: a scan's state may have shown what no frame has brought
 at an event that is damaged             told, and on behind it
 ======================================= ==============================================================
 """
@@ -174,7 +175,7 @@ class Cursor:
         if self._next > header.head and header.cut:
             self._head = header.head
             return PageTaken(notes=notes)
-        if self._next > header.head + 1:
+        if self._next > max(header.head, header.committed) + 1:
             return PageTaken(notes=(*notes, self._reset(header.epoch, f"ends at {header.head}")))
         if (self._life, self._head) == self._asked_at:
             # Had it more, the page would hold it; without this the same question came again at once.

@@ -286,7 +286,9 @@ class Shard:
     def _head(self, request: HeadRequest) -> HeadReply:
         name = request.channel
         asked = self._ends(name, request.epoch) if request.epoch is not None else None
-        asked_held, asked_seq = asked if asked is not None else (None, 0)
+        asked_held, asked_seq = None, 0
+        if request.epoch is not None and asked is not None:
+            asked_held, asked_seq = asked[0], self._committed(name, request.epoch, asked[1])
         channel = self._batcher.current(name)
         past = self._batcher.past(name)
         epoch = channel.epoch if channel is not None else past.epoch if past is not None else None
@@ -322,10 +324,16 @@ class Shard:
         held = self._journal.held(name, epoch)
         return (head + 1 if held is None else min(held, head + 1)), head
 
+    def _committed(self, name: str, epoch: int, head: int) -> int:
+        """Return the last event committed of a life of which `head` is the last that can be given."""
+        life = self._batcher.life(name, epoch)
+        return life.committed_seq if life is not None else head
+
     def _page(self, request: PageRequest, now: float) -> bytes:
         name = request.channel
         ends = self._ends(name, request.epoch)
         head = ends[1] if ends is not None else 0
+        committed = self._committed(name, request.epoch, head)
         damaged = 0
         try:
             first, events = self._journal.read(
@@ -357,9 +365,10 @@ class Shard:
             head,
             ends is not None,
             present.epoch if present is not None else None,
-            ended and max(last, damaged) >= head,
+            ended and max(last, damaged) >= committed,
             damaged,
             self._journal.is_cut(name, request.epoch),
+            committed if committed > head else 0,
         )
         self._counters["pages"] += 1
         return encode_page(header, events)

@@ -209,7 +209,8 @@ class HeadReply(msgspec.Struct, frozen=True, tag="head"):
         seq: the last event of a published frame.
         held: the oldest seq still held in this life; `seq + 1` when none is.
         terminal: its terminal event is committed.
-        asked_seq: the last event of a published frame in the life that was asked for.
+        asked_seq: the last event committed in the life that was asked for; it may be in no published frame
+            yet, but a state may have shown it.
         asked_held: the oldest seq still held in that life; None when that life is forgotten.
         cleaned_up: its memory was freed; what it was stands in the journal.
         critical: the types of class critical; None where they are the catalogue's own.
@@ -243,6 +244,7 @@ class PageHeader(msgspec.Struct, frozen=True, tag="page", omit_defaults=True):
             page has none. 0 when they are not.
         cut: this life takes no more events although it had not ended: its journal went back, and its later
             numbers may have been given to events that are gone.
+        committed: the last event committed, where that is not `head`; else 0.
     """
 
     id: int
@@ -256,6 +258,7 @@ class PageHeader(msgspec.Struct, frozen=True, tag="page", omit_defaults=True):
     terminal: bool = False
     damaged: int = 0
     cut: bool = False
+    committed: int = 0
 
 
 class Page(msgspec.Struct, frozen=True):

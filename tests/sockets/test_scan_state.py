@@ -131,6 +131,23 @@ def test_a_page_that_is_opened_in_the_middle_shows_what_one_that_stayed_shows(st
     assert {seq: events[seq] for seq in both} == {seq: everything[seq] for seq in both}
 
 
+def test_who_comes_back_at_a_snapshot_ahead_of_its_frame_is_given_what_follows_once(started: Any) -> None:
+    pipeline = started("[batch]\nbatch_interval_s = 60.0\n")
+    emitted(pipeline, *REFERENCE[:1], *[b'{"type":"note","n":%d}' % n for n in (2, 3)])
+    with connect(pipeline.ws("/ws/scans/demo")) as browser:
+        hello = json.loads(browser.recv(WAIT_S))
+        snapshot = json.loads(browser.recv(WAIT_S))
+    assert (hello["seq"], snapshot["seq"]) == (1, 3), "events 2 and 3 wait for their frame"
+    since = f"{snapshot['epoch']}:3"
+    status, part = pipeline.get(f"/api/scans/demo/events?since={since}")
+    assert (status, part["resumed"], part["events"], part["complete"]) == (200, True, [], False)
+    with connect(pipeline.ws(f"/ws/scans/demo?since={since}")) as browser:
+        assert json.loads(browser.recv(WAIT_S))["resumed"] is True
+        emitted(pipeline, b'{"type":"phaseStarted","phase":"p"}')
+        batch = json.loads(browser.recv(WAIT_S))
+        assert (batch["type"], batch["seq"]) == ("batch", [4, 4])
+
+
 def read_to_the_end(browser: ClientConnection) -> tuple[dict[str, Any] | None, dict[int, bytes]]:
     """Return (the snapshot, seq -> the event), up to the terminal one; there is no hole but for merging."""
     snapshot = None

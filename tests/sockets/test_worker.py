@@ -143,6 +143,10 @@ def test_what_is_taken_is_acked_and_held_before_it_is_published(run_dir: Path) -
         assert (page.header.first, page.header.last, page.header.head) == (1, 0, 0), (
             "not before the frame is out"
         )
+        asked = rig.head("scan/a", head.epoch)
+        assert (asked.asked_seq, asked.seq) == (2, 0), "a position up to there is one to go on from"
+        page = rig.page(head.epoch, 3)
+        assert (page.header.last, page.header.head, page.header.committed) == (2, 0, 2)
         rig.send(3, [b'{"type":"phaseStarted","phase":"p"}'])
         rig.acked(3)
         head = rig.head()

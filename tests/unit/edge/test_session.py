@@ -530,6 +530,25 @@ def test_a_snapshot_may_be_ahead_of_the_frames_and_the_rest_of_one_is_fetched() 
     assert browser.session.seat is not None
 
 
+def test_who_comes_back_at_a_snapshot_before_its_frame_waits_for_what_follows() -> None:
+    worker = Worker(page_events=100)
+    worker.publish(5)
+    worker.commit(2)
+    assert joined(worker, since=None).reader.next == 8
+    back = joined(worker, since=Position(1, 7))
+    assert back.reader.hello is not None
+    assert (back.reader.hello["resumed"], back.reader.hello["seq"]) == (True, 5)
+    assert (back.reader.next, back.pages) == (8, 0), "and nothing is asked for"
+    never = joined(worker, since=Position(1, 8))
+    assert never.reader.hello is not None
+    assert never.reader.hello["resumed"] is False
+    back.feed.add(Delivery.of_frame(worker.publish(4)), 0.0)
+    back.drive()
+    back.ask(worker)
+    back.answer()
+    assert (back.reader.next, back.pages) == (10, 1), "the frame began before its position"
+
+
 def test_a_snapshot_of_a_life_that_is_forgotten_is_not_waited_for() -> None:
     worker = Worker()
     worker.publish(5)

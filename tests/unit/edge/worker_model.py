@@ -196,7 +196,7 @@ class Worker:
             life.head,
             life.held,
             False,
-            asked.head if asked else 0,
+            asked.committed if asked else 0,
             asked.held if asked else None,
         )
 
@@ -239,6 +239,7 @@ class Worker:
             self.current,
             damaged=damaged,
             cut=life is not None and life.cut,
+            committed=life.committed if life and life.committed > life.head else 0,
         )
         reply = decode_history_reply(
             encode_page(header, [self.event(request.epoch, seq) for seq in range(first, last + 1)])

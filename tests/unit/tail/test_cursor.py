@@ -24,10 +24,13 @@ def page(
     current: int | None = -1,
     damaged: int = 0,
     cut: bool = False,
+    committed: int = 0,
 ) -> PageHeader:
     """A page's header; the life asked for is the present one unless said otherwise."""
     current = epoch if current == -1 else current
-    return PageHeader(1, CHANNEL, epoch, first, last, head, held, current, damaged=damaged, cut=cut)
+    return PageHeader(
+        1, CHANNEL, epoch, first, last, head, held, current, damaged=damaged, cut=cut, committed=committed
+    )
 
 
 Step = tuple[Callable[[Cursor], object], object]
@@ -182,6 +185,21 @@ TIMELINES: dict[str, list[Step]] = {
         asks(1, 1),
         answer(page(1, 1, 5, 5), PageTaken(1)),
         at_rest(1, 5),
+    ],
+    "a position that is committed and not published is waited at": [
+        begin(1, 8, ask=True),
+        asks(1, 8),
+        answer(page(1, 8, 7, 5, committed=7), NOTHING),
+        at_rest(1, 7),
+        frame(1, 6, 6, None),
+        frame(1, 7, 9, 8),
+        at_rest(1, 9),
+    ],
+    "a position past what is committed begins anew": [
+        begin(1, 9, ask=True),
+        asks(1, 9),
+        answer(page(1, 9, 8, 5, committed=7), PageTaken(None, (Reset(1, 1, "ends at 5"),))),
+        asks(1, 1),
     ],
     "a position in a life that is still to come": [
         begin(7, 9, ask=True),
