@@ -1,7 +1,7 @@
 """Several scans, and the statistics, on one connection: who is subscribed, and what is answered. Shell.
 
 Each subscription is a `watcher` of its own on the same socket; what would close the connection of one scan
-ends its subscription. They have turns at the socket, and one of them at a time asks for history: so what
+ends its subscription. They have turns at the socket, and one of them at a time asks for history or a state: so what
 waits for one browser does not grow with its subscriptions, and a scan with a backlog holds up no other.
 """
 
@@ -42,7 +42,7 @@ UNSUBSCRIBED = CloseCode(1000, "unsubscribed", reconnect=True)
 
 
 class PageTurn(AbstractAsyncContextManager[None]):
-    """The turn to ask for a page and to give it: it lasts until the socket has taken the page.
+    """The turn to ask for a page, or a state, and to give it: it lasts until the socket has taken that.
 
     Args:
         transmitter: of those who have turns.

@@ -54,7 +54,7 @@ class Watcher:
     end: closes the connection with a code.
     failed: told of an error in what runs in the background.
     opened_at: when the connection was opened, monotonic seconds.
-    turn: held while a page is asked for and given; of watchers that share a transmitter one at a time.
+    turn: held while a page or a state is asked for and given; of watchers that share a transmitter one at a time.
     """
 
     __slots__ = (
@@ -202,9 +202,10 @@ class Watcher:
         self.drive()
 
     async def _fetch_state(self, wanted: FetchState) -> None:
-        document = await self._service.upstream.state(self._session.channel, wanted.epoch)
-        for action in self._session.on_state(document):
-            self._do(action)
+        async with self._turn:
+            document = await self._service.upstream.state(self._session.channel, wanted.epoch)
+            for action in self._session.on_state(document):
+                self._do(action)
         self.drive()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

@@ -18,6 +18,8 @@ from pipeline.wire import (
     HeadRequest,
     PageHeader,
     PageRequest,
+    StateHeader,
+    StateRequest,
     encode,
     encode_page,
 )
@@ -376,6 +378,36 @@ def test_a_scan_with_a_backlog_holds_up_no_other(start: Start) -> None:
             given = {told(browser)["scan_id"] for _ in range(2)}
             assert given == {"demo", page.channel.removeprefix("scan/")}, f"in round {number}"
         assert asked == ["scan/old", "scan/older"] * 5
+
+
+def test_states_are_asked_for_one_at_a_time_as_pages_are(start: Start) -> None:
+    edge, workers = start(SELDOM)
+    names = ["one", "two", "three"]
+    with edge.browser("/ws/scans") as browser:
+        for name in names:
+            ask(browser, action="subscribe", scan_id=name)
+        asked: list[tuple[int, bytes, StateRequest]] = []
+        for _ in range(4):
+            shard, peer, request = workers.question()
+            if isinstance(request, StateRequest):
+                asked.append((shard, peer, request))
+            else:
+                workers.answer(shard, peer, encode(HeadReply(request.id, request.channel, 1, 9, 1)))
+        for number in range(3):
+            edge.get("/healthz")
+            assert workers.unasked() == [], f"one of them at a time, in round {number}"
+            ((shard, peer, request),) = asked
+            body = b'{"pad":"%b"}' % (b"." * 250_000)
+            workers.answer(shard, peer, encode(StateHeader(request.id, request.channel, 1, 9)) + b"\n" + body)
+            while (message := told(browser))["type"] != "snapshot":
+                assert message["type"] == "hello"
+            assert request.channel == f"scan/{message['scan_id']}"
+            names.remove(message["scan_id"])
+            if names:
+                shard, peer, following = workers.question()
+                assert isinstance(following, StateRequest)
+                asked = [(shard, peer, following)]
+        assert names == []
 
 
 # --- statistics ---------------------------------------------------------------------------------------
