@@ -520,6 +520,24 @@ def encode_event(event: Event | Mapping[str, object]) -> bytes:
         raise EventRejected(RejectReason.SCHEMA, str(error)) from None
 
 
+_DEFAULT = Catalogue()
+_TERMINAL_NAMES = tuple(name.encode() for name, entry in DEFAULT_CATALOGUE.items() if entry.terminal)
+
+
+def ends_channel(raw: bytes) -> bool:
+    """Say whether an event ends its channel, as far as a producer can know: an operator may say otherwise.
+
+    Args:
+        raw: its JSON, checked or not; of most events only looked through.
+    """
+    if not any(name in raw for name in _TERMINAL_NAMES):
+        return False
+    try:
+        return _DEFAULT.treatment(read_event(raw), raw).terminal
+    except EventRejected:
+        return False
+
+
 def is_scan_id(text: str) -> bool:
     """Say whether `text` is a usable scan or report id."""
     return _SCAN_ID.match(text) is not None and text not in _RESERVED_IDS

@@ -27,6 +27,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
+from pipeline.event import ends_channel
 from pipeline.wire import EnvelopeHeader
 
 MIN_WINDOW_EVENTS = 256
@@ -77,6 +78,8 @@ class Outbox:
         self._paused_until = 0.0
         self._refused: set[int] = set()
         self.size_bytes = 0
+        self._ended_at = -1
+        self._left_at = -1
         self.resent = 0
         self.held_up = ""
 
@@ -109,6 +112,20 @@ class Outbox:
     def has_room(self) -> bool:
         """Whether the window has room for a further event."""
         return len(self._inflight) < self._window and self._inflight_bytes < MAX_WINDOW_BYTES
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last event ended the channel, and is acked."""
+        return self._ended_at == self.last
+
+    @property
+    def left(self) -> bool:
+        """Whether `leave` was called, and nothing was added since."""
+        return self._left_at == self.last
+
+    def leave(self) -> None:
+        """Take notice that the worker is told that nothing more is to come here."""
+        self._left_at = self.last
 
     def next_message(self, now: float) -> tuple[EnvelopeHeader, list[bytes]] | None:
         """Return the next message to send, or None while there is nothing, or no room in the window.
@@ -150,14 +167,17 @@ class Outbox:
         count = min(committed - self._una + 1, len(self))
         if count <= 0:
             return 0
+        raw = b""
         for _ in range(count):
             if self._inflight:
-                size = len(self._inflight.popleft())
-                self._inflight_bytes -= size
+                raw = self._inflight.popleft()
+                self._inflight_bytes -= len(raw)
             else:
-                size = len(self._queued.popleft())  # acked although we were about to send it again
-            self.size_bytes -= size
+                raw = self._queued.popleft()  # acked although we were about to send it again
+            self.size_bytes -= len(raw)
         self._una += count
+        if self._una > self.last and self.last not in self._refused and ends_channel(raw):
+            self._ended_at = self.last
         if self._refused:
             self._refused = {pseq for pseq in self._refused if pseq >= self._una}
         self._window = min(MAX_WINDOW_EVENTS, self._window + math.ceil(count * self._growth))

@@ -123,10 +123,20 @@ class Outboxes:
         return outbox.add(raw)
 
     def signs(self, sign: Literal["alive", "bye"]) -> list[EnvelopeHeader]:
-        """Return what tells each channel that its producer lives, or has nothing more to say."""
-        return [
-            EnvelopeHeader(box.channel, self.pid, self.inc, box.last + 1, box.una, sign=sign) for box in self
-        ]
+        """Return what tells each channel that its producer lives, or has nothing more to say.
+
+        A channel whose end is acked is told `bye`, once, and nothing after it: what was used once must not
+        cost for as long as the emitter is open.
+        """
+        headers: list[EnvelopeHeader] = []
+        for box in self:
+            if box.left:
+                continue
+            said = "bye" if box.ended else sign
+            headers.append(EnvelopeHeader(box.channel, self.pid, self.inc, box.last + 1, box.una, sign=said))
+            if said == "bye":
+                box.leave()
+        return headers
 
     def may_send(self, channel: str) -> bool:
         """Say whether a channel's window has room: if not, an ack has to come first."""

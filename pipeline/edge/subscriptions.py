@@ -1,8 +1,9 @@
 """Several scans, and the statistics, on one connection: who is subscribed, and what is answered. Shell.
 
 Each subscription is a `watcher` of its own on the same socket; what would close the connection of one scan
-ends its subscription. They have turns at the socket, and one of them at a time asks for history or a state: so what
-waits for one browser does not grow with its subscriptions, and a scan with a backlog holds up no other.
+ends its subscription. They have turns at the socket, and one of them at a time asks for history or a state:
+so what waits for one browser does not grow with its subscriptions, and a scan with a backlog holds up no
+other.
 """
 
 from __future__ import annotations

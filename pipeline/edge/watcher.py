@@ -54,7 +54,8 @@ class Watcher:
     end: closes the connection with a code.
     failed: told of an error in what runs in the background.
     opened_at: when the connection was opened, monotonic seconds.
-    turn: held while a page or a state is asked for and given; of watchers that share a transmitter one at a time.
+    turn: held while a page or a state is asked for and given; of watchers that share a transmitter one at a
+        time.
     """
 
     __slots__ = (

@@ -573,6 +573,19 @@ def test_signs_of_life_go_to_each_channel_and_a_last_word_when_all_is_acked(
     assert logs.accepted("scan/a") == 1, "a sign is no event"
 
 
+def test_a_scan_that_has_ended_is_left_while_the_emitter_goes_on(
+    pipeline: Pipeline, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.uplink.ALIVE_INTERVAL_S", 0.05)
+    with Emitter(run_dir=str(pipeline.run_dir)) as emitter:
+        emitter.emit(event(1), scan_id="a")
+        emitter.emit(event(1), scan_id="b")
+        emitter.emit({"type": "scanCompleted"}, scan_id="a")
+        emitter.flush(FLUSH_S)
+        logs.wait_for_counter("signs{sign=bye}", 1)
+        assert (present(logs, "scan/a"), present(logs, "scan/b")) == (0, 1)
+
+
 def present(logs: Logs, channel: str) -> int:
     """Return how many producers a worker counts as there."""
     reply = ask(logs.dealer(channel), StateRequest(4, channel))

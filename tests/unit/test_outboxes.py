@@ -233,3 +233,46 @@ def test_each_channel_is_told_that_its_producer_lives() -> None:
     for header in signs:
         assert decode_envelope(encode_envelope(header, [])).header == header
     assert [header.sign for header in outboxes.signs("bye")] == ["bye", "bye"]
+
+
+def signs(outboxes: Outboxes) -> list[tuple[str, str]]:
+    return [(header.channel, header.sign) for header in outboxes.signs("alive")]
+
+
+END = b'{"type":"scanCompleted"}'
+
+
+def test_a_channel_whose_end_is_acked_is_left_once() -> None:
+    outboxes = filled()
+    outboxes.add(A, END)
+    assert signs(outboxes) == [(A, "alive"), (B, "alive")], "the end is not acked"
+    outboxes.hear(ack(A, 3), 0.0)
+    assert signs(outboxes) == [(A, "alive"), (B, "alive")]
+    outboxes.hear(ack(A, 4), 0.0)
+    assert signs(outboxes) == [(A, "bye"), (B, "alive")]
+    assert signs(outboxes) == [(B, "alive")]
+    outboxes.add(A, b'{"type":"scanStarted"}')
+    assert signs(outboxes) == [(A, "alive"), (B, "alive")], "it goes on"
+    outboxes.hear(ack(A, 5), 0.0)
+    outboxes.add(A, END)
+    outboxes.hear(ack(A, 6), 0.0)
+    assert [(header.channel, header.sign) for header in outboxes.signs("bye")] == [(A, "bye"), (B, "bye")]
+    assert outboxes.signs("bye") == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "refused"),
+    [
+        (END, True),
+        (b'{"type":"error","message":"m","fatal":false}', False),
+        (b'{"type":"error"}', False),
+        (b'{"type":"note","text":"scanCompleted"}', False),
+        (b"scanCompleted", False),
+    ],
+)
+def test_what_ends_nothing_leaves_nothing(raw: bytes, refused: bool) -> None:
+    outboxes = Outboxes("p", 7)
+    outboxes.add(A, raw)
+    nacks = [Nack("p", 7, A, 1, "schema", "")] if refused else []
+    outboxes.hear(Feedback(nacks=nacks, acks=[Ack("p", 7, A, 1)]), 0.0)
+    assert signs(outboxes) == [(A, "alive")]
