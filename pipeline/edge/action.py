@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pipeline.edge.delivery import Delivery
+from pipeline.frame import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +18,10 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Send one message: its JSON."""
+    """Send one message: its JSON. Where a reader is behind it, its position."""
 
     message: bytes
+    position: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from pipeline.edge.variant import Variant
 if TYPE_CHECKING:
     from pipeline.edge.session import Session
 
-
 MAX_JOINED_BYTES = 262_144
 """Bytes of events in one joined delivery; a single frame may be larger."""
 MAX_JOINED = 4
@@ -245,10 +244,23 @@ class Feed:
         if not self._ring or first < self._criticals_from or self._ring[-1].first <= first:
             return None
         upto = self._ring[-1].first
-        criticals = [each for each in self._criticals if first <= each.last < upto]
-        if criticals and criticals[0].first < first:
+        criticals = self.criticals(first, upto)
+        return None if criticals is None else (upto, criticals)
+
+    def criticals(self, first: int, upto: int) -> list[Delivery] | None:
+        """Return the critical frames from `first` to before `upto`.
+
+        Returns:
+            None when not all of them are held, or one goes beyond either end.
+        """
+        if first >= upto:
+            return []
+        if first < self._criticals_from or upto > self._heard_to + 1:
             return None
-        return upto, criticals
+        found = [each for each in self._criticals if first <= each.last and each.first < upto]
+        if found and (found[0].first < first or found[-1].last >= upto):
+            return None
+        return found
 
     def _keep_critical(self, delivery: Delivery) -> None:
         self._critical_upto = delivery.last

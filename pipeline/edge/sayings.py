@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.edge.action import Say
 from pipeline.edge.filter import Filter
+from pipeline.frame import Position
 from pipeline.wire import (
     BrowserDegraded,
     BrowserFilter,
@@ -62,7 +63,7 @@ def hello(
 
 def snapshot(channel: str, epoch: int, seq: int, state: bytes) -> Say:
     """Return a scan's state at an event, as its worker composed it."""
-    return Say(browser_snapshot(_id_of(channel), epoch, seq, state))
+    return Say(browser_snapshot(_id_of(channel), epoch, seq, state), Position(epoch, seq))
 
 
 def not_found(channel: str) -> Say:

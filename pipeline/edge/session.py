@@ -10,13 +10,13 @@ the cursor                            `step`
 not joined yet, or a page is awaited  nothing
 in step: its cohort gives what comes  nothing
 what was written waits for the kernel nothing; if something is due, the pace learns of it
-critical events of a lag are left     the next frame of them
+something is owed for a lag           that: the next critical frame, at last the state
 the channel does not exist            nothing; it starts with the first event of what comes
 no position is held                   the scan's state at some event; the cursor is behind that then
 behind the channel's life             a page of the old life; when that is through, `reset`
 past the head                         nothing
 past what its pace has due            nothing
-at an event that is too old           `lag` up to the newest frame; the critical frames before that follow
+at an event that is too old           `lag`, and what is owed for it (`lagging`)
 at the start of a held frame          that frame; at a lower pace with all that follow and are due
 elsewhere                             a page from history; what that says is not held or damaged is
                                       skipped and told
@@ -24,14 +24,10 @@ elsewhere                             a page from history; what that says is not
 
 A filter takes events out of frames and pages (`sieve`). The range of one from which nothing remains is told
 with the next that has something, by `tell_position`, and in any case before anything else is told.
-
-An event is too old only for a browser that has once had everything, and whose pace has fallen: one that is
-still reading what was before it came, or for whom history was slow, is given all of it.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -41,6 +37,7 @@ from pipeline.edge.cohort import Seat
 from pipeline.edge.delivery import Delivery
 from pipeline.edge.feed import Feed
 from pipeline.edge.filter import DEFAULT_CRITICAL, Filter
+from pipeline.edge.lagging import Lagging, Skipped
 from pipeline.edge.pace import ACK_BEHIND_S, Pace
 from pipeline.edge.sayings import Greeting, degraded, hello, lag, not_found, refiltered, reset, snapshot
 from pipeline.edge.sieve import Sieve
@@ -61,7 +58,7 @@ class Session:
     Attributes:
         pace: how many frames a second it is given.
         skipped: events this browser was not given, and told so.
-        lagged: how many of these because it was too slow; the others were no longer held.
+        lagging: what it was not given of these because it was too slow; the others were no longer held.
         seat: its seat while it is in step; the cursor is there then.
         messages_in_step, bytes_in_step: what it was given in seats it has left.
         sieve: its filter's; its cohort's counts while it is in step.
@@ -77,15 +74,13 @@ class Session:
         "_greeting",
         "_joined",
         "_kind",
-        "_live",
         "_next",
-        "_owed",
         "_position_due",
         "_wants_state",
         "bytes_in_step",
         "channel",
         "connection_id",
-        "lagged",
+        "lagging",
         "messages_in_step",
         "pace",
         "seat",
@@ -104,7 +99,7 @@ class Session:
         self.since = since
         self.pace = Pace()
         self.skipped = 0
-        self.lagged = 0
+        self.lagging = Lagging()
         self.seat: Seat | None = None
         self.messages_in_step = 0
         self.bytes_in_step = 0
@@ -115,8 +110,6 @@ class Session:
         self._fetched_in: int | None = None
         self._epoch: int | None = None
         self._next = 1
-        self._live = False
-        self._owed: deque[Delivery] = deque()
         self._acked: int | None = None
         self.sieve = Sieve(variant.wanted)
         self._critical: Iterable[str] = DEFAULT_CRITICAL
@@ -143,8 +136,18 @@ class Session:
             and self._epoch == feed.epoch
             and self._next == feed.head + 1
             and self.pace.full
-            and not self._owed
+            and not self.lagging.owes
+            and not self.wants_state_again
         )
+
+    @property
+    def wants_state_again(self) -> bool:
+        """Whether it lacks the state after a lag: call `step` from time to time, whatever comes."""
+        return self.lagging.state_owed and self._may_see_state
+
+    @property
+    def _may_see_state(self) -> bool:
+        return not self._speaks_heroforge and self.variant.wanted is None
 
     def stand(self, due: int, messages: int, bytes_sent: int) -> None:
         """Leave its seat, with what the cohort says: the next event due, and what it was given there."""
@@ -223,6 +226,8 @@ class Session:
             return None
         if idle and (told := self._due_besides()) is not None:
             return told
+        if self._epoch != feed.epoch:
+            self.lagging.begin_anew()
         if self._fetching or feed.epoch is None:
             return None
         if self._acks_are_old(feed, now):
@@ -243,11 +248,15 @@ class Session:
             return None
         if self._epoch == feed.epoch:
             if self._next > feed.head:
-                self._live = True
+                self.lagging.live = True
+            if self.lagging.waits(feed, now):
+                return None
+            if (told := self._show_state(feed, now)) is not None:
+                return told
             upto = self._upto(feed, now)
             while self._next <= upto:
-                if self._lags(feed, now):
-                    told = self._settle() or self._fall_back(feed)
+                if self.lagging.is_too_old(feed, self._next, now, full_pace=self.pace.full):
+                    told = self._settle() or self._fall_back(feed, now)
                     if told is not None:
                         return told
                 delivery = feed.find(self._next) if self.pace.full else feed.joined(self._next, upto)
@@ -257,7 +266,7 @@ class Session:
                 if (passed := self.sieve.take(delivery)) is not None:
                     return Deliver(passed)
             else:
-                self._live = self._live or self._next > feed.head
+                self.lagging.live = self.lagging.live or self._next > feed.head
                 return None
         self._fetching = True
         self._fetched_in = feed.epoch
@@ -265,9 +274,11 @@ class Session:
 
     def _due_besides(self) -> Action | None:
         """Return what comes before anything at the cursor: the rest of a lag, another filter, a position."""
-        while self._owed:
-            critical, wanted = self._owed.popleft(), self.variant.wanted
-            passed = critical if wanted is None else critical.through(wanted, critical.first)
+        while (owed := self.lagging.next_owed()) is not None:
+            if isinstance(owed, Document):
+                return self._snapshot(owed)
+            wanted = self.variant.wanted
+            passed = owed if wanted is None else owed.through(wanted, owed.first)
             if passed is not None:
                 return Deliver(passed)
         if self._asked is not None:
@@ -280,34 +291,48 @@ class Session:
     def _upto(self, feed: Feed, now: float) -> int:
         return feed.head if self.pace.full else feed.upto(self.pace.per_s, now)
 
-    def _lags(self, feed: Feed, now: float) -> bool:
-        return self._live and not self.pace.full and feed.is_too_old(self._next, now)
+    def _fall_back(self, feed: Feed, now: float) -> Action | None:
+        """Leave out what is too old, if that may be."""
+        if self._may_see_state and self.lagging.may_ask(now) and feed.skip(self._next) is not None:
+            return self._ask_state(now)
+        skipped = self.lagging.to_newest(feed, self._next, state_owed=self._may_see_state)
+        return self._too_slow(skipped) if skipped is not None else None
 
-    def _fall_back(self, feed: Feed) -> Say | None:
-        """Leave out what is too old up to the newest frame; its critical frames are owed."""
-        skipping = feed.skip(self._next)
-        if skipping is None:
-            return None
-        upto, criticals = skipping
-        count = upto - self._next - sum(each.last + 1 - each.first for each in criticals)
-        if not count:
-            return None
-        self._owed.extend(criticals)
-        self.lagged += count
-        return self._skip(upto, count, "too_slow")
+    def _show_state(self, feed: Feed, now: float) -> Action | None:
+        """Go behind the state that came after a lag, or ask for one that is owed."""
+        skipped = self.lagging.to_state(feed, self._next, wanted=self._may_see_state)
+        if skipped is not None:
+            return self._too_slow(skipped)
+        return self._ask_state(now) if self.wants_state_again and self.lagging.may_ask(now) else None
+
+    def _ask_state(self, now: float) -> FetchState:
+        assert self._epoch is not None
+        self.lagging.ask(now)
+        self._fetching = True
+        return FetchState(self._epoch)
+
+    def _too_slow(self, skipped: Skipped) -> Action | None:
+        if skipped.events:
+            return self._skip(skipped.upto, skipped.events, "too_slow")
+        self._next = skipped.upto
+        return self._due_besides()
 
     def on_state(self, document: Document) -> list[Action]:
-        """Take in the scan's state: the browser is given it, and then what follows it.
+        """Take in the scan's state: the browser is given it, after a lag by `step`, and then what follows it.
 
         That may be in the midst of a frame yet to come; its rest is then fetched, as after any gap. When the
         life is known no more, what is held of it is told by the page that is fetched next.
         """
         self._fetching = False
         header = document.header
-        if header.epoch is None:
+        if self.lagging.take(document) or header.epoch is None:
             return []
         self._epoch, self._next = header.epoch, header.seq + 1
-        return [snapshot(self.channel, header.epoch, header.seq, document.body)]
+        return [self._snapshot(document)]
+
+    def _snapshot(self, document: Document) -> Say:
+        header = document.header
+        return snapshot(self.channel, header.epoch or 0, header.seq, document.body)
 
     def on_page(self, page: Page, delivery: Delivery | None, feed: Feed, now: float) -> list[Action]:
         """Take in a page of history.
@@ -346,6 +371,7 @@ class Session:
         if (position := self._settle()) is not None:
             said.append(position)
         self._epoch, self._next = header.current, 1
+        self.lagging.begin_anew()
         if not self._speaks_heroforge:
             reason = "went_back" if header.cut else "restarted" if header.held else "forgotten"
             said.append(reset(self.channel, header.current, reason))

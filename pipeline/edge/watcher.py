@@ -59,8 +59,8 @@ class Watcher:
     """
 
     __slots__ = (
-        "_address", "_end", "_failed", "_feed", "_log", "_opened_at", "_over", "_pace", "_service",
-        "_session", "_tasks", "_transmitter", "_turn", "_waits",
+        "_address", "_driven", "_end", "_failed", "_feed", "_log", "_opened_at", "_over", "_pace",
+        "_service", "_session", "_tasks", "_transmitter", "_turn", "_waits",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +88,7 @@ class Watcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waits = False
         self._over = False
+        self._driven: asyncio.Event | None = None
         transmitter.on_idle.append(self.drive)
         transmitter.on_wait.append(self._stand)
         self._feed, fresh = service.hub.join(session)
@@ -134,6 +135,8 @@ class Watcher:
             else:
                 self._transmitter.wait()
             break
+        if self._driven is not None:
+            self._driven.set()
         self._tell_pace()
         if self._waits and not self._session.waiting:
             self._waits = False
@@ -191,7 +194,7 @@ class Watcher:
         elif isinstance(action, Deliver):
             self._transmitter.write(*action.delivery.encoded(self._session.variant))
         else:
-            self._transmitter.write(self._session.variant.message(action.message))
+            self._transmitter.write(self._session.variant.message(action.message, action.position))
 
     async def _fetch(self, wanted: Fetch) -> None:
         async with self._turn:
@@ -207,7 +210,11 @@ class Watcher:
             document = await self._service.upstream.state(self._session.channel, wanted.epoch)
             for action in self._session.on_state(document):
                 self._do(action)
-        self.drive()
+            self.drive()
+            while self._session.lagging.state_held and not self._over:
+                self._driven = asyncio.Event()
+                await self._driven.wait()
+            self._driven = None
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -222,6 +229,8 @@ class Watcher:
     def overdue(self, now: float) -> CloseCode | None:
         """Return the code to close with when the reader takes nothing, or has waited too long; else None."""
         self._judge(now)
+        if self._session.wants_state_again:
+            self.drive()
         limits = self._service.config.limits
         if self._transmitter.stalled_s(now) > limits.stalled_s:
             return TOO_SLOW
@@ -277,8 +286,8 @@ class Watcher:
         """Let go of everything; return what it has cost and been given."""
         figures = self.figures(time.monotonic())
         for reason, skipped in (
-            ("too_slow", self._session.lagged),
-            ("no_longer_held", self._session.skipped - self._session.lagged),
+            ("too_slow", self._session.lagging.count),
+            ("no_longer_held", self._session.skipped - self._session.lagging.count),
         ):
             if skipped:
                 self._service.counters[f"events_skipped{{reason={reason}}}"] += skipped

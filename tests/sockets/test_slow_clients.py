@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from pipeline.wire import StateHeader, StateRequest, encode
 from tests.harness import deadline
 from tests.sockets.many import FastReaders, Scan, answer_head, join, rss_bytes
 from tests.sockets.peers import Edge, Peers, PlayedWorkers, RawBrowser
@@ -74,7 +76,15 @@ def test_one_that_reads_again_is_told_what_it_missed_and_given_what_is_critical(
                 critical = scan.seq
                 scan.play(20, 0.05)
                 edge.process.wait_for("pace changed", pace=1)
-                events, lag, seen = _read_to(slow, scan.seq)
+                answering = threading.Thread(target=_answer_state, args=(workers, scan.seq))
+                if path.startswith("/ws"):
+                    answering.start()
+                events, lag, seen, shown = _read_to(slow, scan.seq)
+                if path.startswith("/ws"):
+                    answering.join()
+                    assert (lag["to"], shown) == (scan.seq, [scan.seq]), "and nothing behind it is told"
+                else:
+                    assert shown == []
                 assert lag["skippedMessages"] == scan.seq - len(seen)
                 assert critical in seen
                 assert seen == sorted(set(seen))
@@ -85,11 +95,24 @@ def test_one_that_reads_again_is_told_what_it_missed_and_given_what_is_critical(
         assert counted["events_skipped{reason=too_slow}"] == lag["skippedMessages"]
 
 
-def _read_to(slow: RawBrowser, last: int) -> tuple[int, dict[str, object], list[int]]:
-    """Read on to the event `last`; return (how many came, the lag that was told, their numbers)."""
+def _answer_state(workers: PlayedWorkers, seq: int) -> None:
+    """Answer with a state of a quarter of a megabyte, at this event."""
+    shard, peer, request = workers.question()
+    assert isinstance(request, StateRequest)
+    header = encode(StateHeader(request.id, request.channel, request.epoch, seq))
+    workers.answer(shard, peer, header + b'\n{"pad":"%b"}' % (b"." * 250_000))
+
+
+def _read_to(slow: RawBrowser, last: int) -> tuple[int, dict[str, object], list[int], list[int]]:
+    """Read on to the event `last`, or a snapshot there.
+
+    Returns:
+        (how many events came, the lag that was told, their numbers, where snapshots were).
+    """
     seen: list[int] = []
+    shown: list[int] = []
     lags = []
-    while last not in seen:
+    while last not in seen and last not in shown:
         frame = slow.frame()
         assert frame is not None
         if frame[0] != 0x1:
@@ -97,7 +120,10 @@ def _read_to(slow: RawBrowser, last: int) -> tuple[int, dict[str, object], list[
         message = json.loads(frame[1])
         if message["type"] == "lag":
             lags.append(message)
+        if message["type"] == "snapshot":
+            shown.append(message["seq"])
+            continue
         events = message["events"] if message["type"] == "batch" else [message]
         seen.extend(event["n"] for event in events if "n" in event)
     (lag,) = lags
-    return len(seen), lag, seen
+    return len(seen), lag, seen, shown

@@ -9,6 +9,8 @@ import pytest
 from pipeline.edge import sayings
 from pipeline.edge.action import Say
 from pipeline.edge.filter import read_filter
+from pipeline.edge.variant import Variant
+from pipeline.frame import Position
 from pipeline.wire import HeadReply
 
 GREETING = sayings.Greeting(5.0, 30.0, "1.2.3")
@@ -72,3 +74,9 @@ GREETING = sayings.Greeting(5.0, 30.0, "1.2.3")
 )
 def test_each_message(said: Say, message: dict[str, object]) -> None:
     assert json.loads(said.message) == message
+
+
+def test_a_reader_that_was_shown_the_state_is_behind_it() -> None:
+    said = sayings.snapshot("scan/demo", 7, 42, b'{"phase":"p"}')
+    assert said.position == Position(7, 42)
+    assert b"id: 7:42\n" in Variant("sse").message(said.message, said.position)

@@ -24,6 +24,7 @@ from pipeline.edge.delivery import Delivery
 from pipeline.edge.feed import Feed
 from pipeline.edge.filter import DEFAULT_CRITICAL, Filter, read_filter
 from pipeline.edge.hub import Hub
+from pipeline.edge.lagging import STATES_APART_S
 from pipeline.edge.session import Greeting, Session
 from pipeline.edge.since import Since
 from pipeline.edge.variant import HEROFORGE, NATIVE, Variant
@@ -283,6 +284,7 @@ class Edge(RuleBasedStateMachine):
     def look_for_what_is_critical(self, frame: FrameMessage) -> None:
         for browser in self.browsers if frame.header.critical else []:
             waits = browser.behind or browser.asked or browser.head_asked or browser.answers
+            waits = waits or browser.session.lagging.state_held
             if not waits and browser.session.seat is None and browser.reader.epoch == frame.header.epoch:
                 assert browser.reader.next is not None
                 assert browser.reader.next > frame.header.last, "a critical event is not given at once"
@@ -385,6 +387,9 @@ class Edge(RuleBasedStateMachine):
         for _ in range(12):  # each pace takes 3 s to rise
             self.worker.now += 1.0
             self.drive()
+        self.worker.now += STATES_APART_S
+        self.drive()
+        self.settle("after a state is shown again")
         self.positions_are_told()
         self.give_all()
         assert self.worker.current is not None
@@ -394,7 +399,9 @@ class Edge(RuleBasedStateMachine):
             assert browser.session.seat is not None, "it is not in step again"
             assert (reader.epoch, reader.next) == (life.epoch, life.head + 1), "a browser has not caught up"
             assert browser.session.skipped == reader.told_not_given
-            assert browser.session.lagged == reader.told_too_slow
+            assert browser.session.lagging.count == reader.told_too_slow
+            assert not reader.state_due
+            assert not browser.session.wants_state_again
             assert not reader.owed
             assert browser.feed.given(browser.session) == browser.in_step
             if browser.session.variant.wire == "native":
@@ -806,11 +813,11 @@ def at(browser: Browser, now: float) -> None:
     browser.drive()
 
 
-def stalled() -> Browser:
+def stalled(variant: Variant = NATIVE) -> Browser:
     """One that has stopped reading at 0 s, is at the lowest pace at 1 s, and has been given event 2."""
     worker = Worker()
     worker.publish(1)
-    browser = joined(worker)
+    browser = joined(worker, variant)
     browser.reads = False
     for tenths in range(11):
         worker.now = tenths / 10
@@ -858,56 +865,6 @@ def test_the_pace_rises_by_itself_until_it_is_in_step_again() -> None:
     assert sorted(set(paces)) == [1, 2, 5, 10]
     assert paces == sorted(paces)
     assert browser.session.seat is not None
-
-
-def test_past_the_lag_it_is_told_what_is_left_out_given_what_is_critical_and_the_newest() -> None:
-    browser = stalled()
-    worker = browser.reader.worker
-    come(browser, critical=True)  # 13
-    come(browser, count=3)  # 14 to 16
-    worker.now = 12.0
-    come(browser, count=2)  # 17, 18: the newest
-    browser.reads = True
-    said: list[object] = []
-    take = browser.reader.take
-
-    def noting(action: Deliver | Say) -> None:
-        if isinstance(action, Say):
-            said.append(json.loads(action.message))
-        else:
-            said.append((action.delivery.first, action.delivery.last))
-        take(action)
-
-    browser.reader.take = noting  # type: ignore[method-assign]
-    browser.drive()
-    lag = {
-        "type": "lag",
-        "scanId": "demo",
-        "skippedMessages": 13,
-        "from": 3,
-        "to": 16,
-        "reason": "too_slow",
-    }
-    assert said == [lag, (13, 13), (17, 18)]
-    assert (browser.session.skipped, browser.session.lagged) == (13, 13)
-    assert browser.reader.next == 19
-
-
-def test_a_critical_frame_of_a_lag_waits_until_the_one_before_is_taken() -> None:
-    browser = stalled()
-    worker = browser.reader.worker
-    for _ in range(3):
-        come(browser, critical=True)
-    worker.now = 12.0
-    come(browser)
-    for owed in (3, 2, 1, 0):
-        browser.behind = False  # it takes one message a time
-        browser.drive()
-        assert len(browser.reader.owed) == owed
-        assert browser.session.seat is None
-    browser.behind, browser.reads = False, True
-    browser.drive()
-    assert browser.reader.next == 17
 
 
 def test_one_that_still_reads_what_was_before_it_came_is_given_all_of_it_however_late() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pipeline.edge.action import Deliver, Say
 from pipeline.edge.filter import Filter, Gist, read_filter
 from pipeline.edge.session import Session
-from pipeline.edge.variant import HEROFORGE
+from pipeline.edge.variant import HEROFORGE, NATIVE
 from pipeline.frame import Frame
 from pipeline.wire import (
     Document,
@@ -260,6 +260,9 @@ class Reader:
         owed: (epoch, first, last) of the critical frames of a lag, which come before anything else.
         wanted: the filter that holds, as far as it was told.
         snapshot_due: a snapshot comes before anything else; not when the worker knows the life no more.
+        state_due: the same, after the critical frames of a lag.
+        state_owed: it was told of a lag, and a snapshot comes some time.
+        states: how many of these came.
     """
 
     worker: Worker
@@ -275,6 +278,9 @@ class Reader:
     wanted: Filter | None = None
     not_found: bool = False
     snapshot_due: bool = False
+    state_due: bool = False
+    state_owed: bool = False
+    states: int = 0
 
     def on_head(self, head: HeadReply) -> None:
         """Note from where on this reader is to get everything."""
@@ -325,6 +331,7 @@ class Reader:
         if self.owed:
             assert (epoch, first, last) == self.owed.popleft()
         else:
+            assert not self.state_due
             assert first == self.next, f"event {first} came where {self.next} was due"
             self.next = last + 1
         assert len(events) + merged + filtered == last - first + 1
@@ -356,9 +363,13 @@ class Reader:
                 self.epoch, self.next = since.epoch, since.seq + 1
                 self.snapshot_due = False
         elif message["type"] == "snapshot":
-            assert self.snapshot_due
-            self.snapshot_due = False
+            assert not self.owed
             epoch, seq = message["epoch"], message["seq"]
+            if not self.snapshot_due:
+                assert self.state_due or self.state_owed, "nobody needs it"
+                assert (epoch, seq) == (self.epoch, (self.next or 0) - 1), "right behind what it stands for"
+                self.states += 1
+            self.snapshot_due = self.state_due = self.state_owed = False
             assert isinstance(epoch, int)
             assert isinstance(seq, int)
             assert message["state"] == {"at": [epoch, seq]}
@@ -367,7 +378,7 @@ class Reader:
             skipped = message["skippedMessages"]
             assert isinstance(skipped, int)
             assert skipped > 0
-            too_slow = self.session.lagged != self.told_too_slow
+            too_slow = self.session.lagging.count != self.told_too_slow
             self._told_not_given(skipped, too_slow=too_slow)
             if self.session.variant.wire == "native":
                 assert (message["reason"] == "too_slow") == too_slow
@@ -385,6 +396,8 @@ class Reader:
             if message["reason"] == "restarted" and self.epoch is not None:  # else it was given nothing yet
                 assert self.next == self.worker.ends.get(self.epoch, 0) + 1, "reset before the old life's end"
             self.epoch, self.next = epoch, 1
+            self.state_owed = False
+            assert not self.state_due
         elif message["type"] == "filter":
             assert message["from"] == self.next
             assert self.epoch in (None, message["epoch"])
@@ -412,7 +425,11 @@ class Reader:
             assert self.session.variant == HEROFORGE
             self.lag_from = 1
         came = self.worker.published_at[epoch, self.lag_from]
-        assert self.worker.now - came > MAX_LAG_S * 39 / 40, "it was not that old; a step of ages is allowed"
+        old = self.worker.now - came > MAX_LAG_S * 39 / 40
+        assert old or self.state_owed, "it was not that old; a step of ages is allowed"
+        self.state_due = self.session.lagging.state_held
+        self.state_owed = self.state_due or self.session.wants_state_again
+        assert self.state_owed == (self.session.variant == NATIVE)
         self.owed.extend(
             critical
             for critical in self.worker.criticals
