@@ -90,6 +90,7 @@ class Batcher:
         for record in recovered.lives:  # by ascending epoch: the last of a channel is its present life
             channel = self._lives.restore(record, now)
             if channel.expired(now):
+                self._keep(channel.checkpoint(1))  # with what was folded since the one in the journal
                 self._lives.retire(channel)
             else:
                 self._schedule(channel, now)
@@ -201,8 +202,18 @@ class Batcher:
         self._watch.deaf(now)
 
     def wanted(self) -> list[Channel]:
-        """Return the channels to `supply` with what the journal keeps of them, before the next commit."""
-        return self._lives.take_wanted()
+        """Return the channels to `supply` with what the journal keeps of them, before the next commit.
+
+        What waits for that commit itself is newer, and supplied here.
+        """
+        wanted = []
+        for channel in self._lives.take_wanted():
+            waiting = self._checkpoints.get((channel.name, channel.epoch))
+            if waiting is not None and waiting.detail is not None:
+                channel.supply(waiting.detail)
+            else:
+                wanted.append(channel)
+        return wanted
 
     def revive(self, record: LifeRecord, now: float) -> Channel:
         """Return a life as it was, to look at; it takes no part in anything."""

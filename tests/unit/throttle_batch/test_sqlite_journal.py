@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import JournalDamaged, JournalError
@@ -226,7 +226,19 @@ def whole(state: LifeState, epoch: int) -> tuple[object, ...]:
     )
 
 
+PORT = b'{"type":"portFound","ip":"10.0.0.1","port":80,"protocol":"TCP","state":"Open"}'
+KILLED_AFTER_A_LATE_EVENT: list[tuple[str, object, object]] = [
+    ("send", 0, [PORT]),
+    ("send", 0, [b'{"type":"scanCompleted"}']),
+    ("wait", 400, None),
+    ("send", 0, [b'{"type":"phaseStarted","phase":"p"}']),
+    ("kill", "boot", None),
+    ("send", 0, [PORT]),
+]
+
+
 @given(steps=STEPS, max_events=st.sampled_from([1, 5, 20, HUGE]))
+@example(steps=KILLED_AFTER_A_LATE_EVENT, max_events=1)
 @settings(max_examples=60)
 def test_a_worker_that_is_killed_is_where_one_is_that_was_not(
     core: Core, steps: list[tuple[str, object, object]], max_events: int
