@@ -9,8 +9,9 @@ from pipeline import Emitter
 from tests.e2e.watching import Watchers
 from tests.faults.crashing import events_of, kill, parts
 from tests.faults.readers import StayingNative
+from tests.faults.scene import past
 from tests.faults.stand import Stand
-from tests.harness import Pipeline
+from tests.harness import Pipeline, deadline
 
 SCAN = "office"
 
@@ -23,16 +24,22 @@ def test_each_stage_is_killed_in_turn_while_the_reference_scan_runs(stands: Call
         readers = [
             watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}"))) for _ in range(3)
         ]
+        given = 0
         for index, part in enumerate(parts(sent, 12)):
             for event in part:
                 emitter.emit(event)
-            if index % 2 == 1:
+            if index % 2 == 1:  # what was killed before is back, and two parts are on their way
+                readers[0].wait_for(lambda reader, given=given: reader.seq >= given)
                 stand.kill(stand.names[index // 2 % 3])
+                given += 2 * len(part)
         emitter.flush(60)
         for reader in readers:
             reader.wait_for(lambda reader: reader.seq == len(sent))
             reader.check(sent)
             assert not any(hello.resumed is False for hello in reader.hellos)
+    end = deadline(10)
+    while len(stand.deaths) < 6:
+        assert not past(end), stand.deaths
     assert sorted(Counter(stand.deaths).items()) == [((name, -9), 2) for name in sorted(stand.names)]
 
 
