@@ -33,7 +33,6 @@ import os
 import signal
 import sqlite3
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -135,11 +134,12 @@ def arm_worker(fuses: Sequence[Fuse]) -> None:
     """Wrap the methods of a worker."""
     from pipeline.frame import Frame
     from pipeline.throttle_batch import journal_file
+    from pipeline.throttle_batch.producers import Producers, Verdict
     from pipeline.throttle_batch.shard import Shard
     from pipeline.throttle_batch.sqlite_journal import SqliteJournal
     from pipeline.wire import Feedback, Nack, encode_feedback, encode_frame
 
-    duplicates: Counter[int] = Counter()
+    again: list[object] = []  # messages of this wake-up whose events are taken and not committed
 
     def each(point: str) -> None:
         for fuse in fuses:
@@ -155,11 +155,16 @@ def arm_worker(fuses: Sequence[Fuse]) -> None:
         for fuse in fuses:
             fuse.body = body
             fuse.marker = lambda: mark(self, commit)
-        counted = int(self._batcher.counters["duplicates"])
-        if commit.chunks and counted > duplicates[self.number]:
+        if again:
             each("before_commit_of_a_duplicate")
-        duplicates[self.number] = counted
+        again.clear()
         return commit_of_shard(self, commit)
+
+    def judge(self: Any, header: Any, count: int) -> Any:
+        producer, verdict = judge_of_producers(self, header, count)
+        if verdict is Verdict.TAKEN:
+            again.append(header)
+        return producer, verdict
 
     def journal_commit(self: Any, commit: Any, now_ms: int) -> None:
         if commit.chunks:
@@ -203,6 +208,8 @@ def arm_worker(fuses: Sequence[Fuse]) -> None:
 
     commit_of_shard, page_of_shard = Shard._commit, Shard._page
     commit_of_journal, load_of_journal = SqliteJournal.commit, SqliteJournal.load
+    judge_of_producers = Producers.judge
+    Producers.judge = judge  # type: ignore[method-assign]
     Shard._commit, Shard._page = shard_commit, page  # type: ignore[method-assign,assignment]
     SqliteJournal.commit, SqliteJournal.load = journal_commit, load  # type: ignore[method-assign]
     journal_file.sqlite3 = Sqlite()  # type: ignore[assignment]

@@ -6,6 +6,7 @@ in. It must pass with the pipeline as it is, and fail with each of its mutants, 
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 from collections.abc import Callable
@@ -31,6 +32,9 @@ SCAN = "office"
 WORKER, INGEST = "throttle-batch-0", "ingest-0"
 CAUGHT_S = 4.0
 """How long a mutant is given to do what it cannot do; the real thing needs a second, and has a minute."""
+
+PLAYS = 3
+"""A mutant whose fault is a race gets away now and then, or shows otherwise; never so often in a row."""
 
 
 class Rig:
@@ -337,8 +341,19 @@ def test_the_pipeline_as_it_is(stands: Callable[..., Stand], name: str) -> None:
 def test_a_mutant_is_caught(stands: Callable[..., Stand], name: str, mutant: str) -> None:
     case = CASES[name]
     always: dict[str, Any] = {MUTANTS[mutant].stage: ("--mutant", mutant)}
-    stand = stands(config=case.config, always=always)
     caught = (AssertionError, NotDelivered, zmq.Again, subprocess.TimeoutExpired)
-    with pytest.raises(caught, match=case.mutants[mutant]), Watchers() as watchers:
-        case.scenario(Rig(stand, mutant, watchers))
-    assert stand.last_words == []
+    shown = []
+    for _ in range(PLAYS):
+        stand = stands(config=case.config, always=always)
+        try:
+            with Watchers() as watchers:
+                case.scenario(Rig(stand, mutant, watchers))
+        except caught as error:
+            shown.append(f"{error}")
+        else:
+            shown.append("nothing")
+        assert stand.last_words == []
+        if re.search(case.mutants[mutant], shown[-1]):
+            return
+        stand.close()
+    pytest.fail(f"{mutant!r} got away, showing {shown}")
