@@ -108,8 +108,8 @@ def main() -> None:
             for sender in senders:
                 sender.start()
             for scan_id in ("numbered", "foreign"):
-                watchers.add(Counting(watchers, stand.ws(f"/ws/scans/{scan_id}"))).connected()
-            stopped = watchers.add(Counting(watchers, stand.ws("/ws/scans/foreign")))
+                watchers.add(Counting(watchers.loop, stand.ws(f"/ws/scans/{scan_id}"))).connected()
+            stopped = watchers.add(Counting(watchers.loop, stand.ws("/ws/scans/foreign")))
             stopped.connected()
             stopped.pause()
             end = time.monotonic() + seconds
