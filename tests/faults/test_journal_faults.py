@@ -103,7 +103,7 @@ def test_a_mutant_that_acks_what_it_cannot_write_is_caught(stands: Callable[...,
         config={"throttle-batch": NO_RESERVE}, always={MUTANTS[mutant].stage: ("--mutant", mutant)}
     )
     # Or the edge never hears that the journal cannot be written, which is asked before.
-    with pytest.raises(AssertionError, match="acked, and not written|'status': 'ready'"):
+    with pytest.raises(AssertionError, match=r"acked, and not written|'status': 'ready'"):
         write_fails_for_a_while(stand, no_room_in_files, patience_s=4)
 
 
