@@ -17,13 +17,42 @@ function announce(text) {
   announcer.textContent = text;
 }
 
-/** `#/` the list, `#/scan/<id>` one scan; anything else is said to be nothing. */
+/**
+ * Where an address leads. A view is added here, in one line: `address` is matched against what stands after `#/` and
+ * before `?`; `open` is given the match and what stands behind `?`; `tab`, in the row at the top, is what leads there.
+ * An address without a tab shows that of `under`.
+ *
+ * A view has `element`, `title` and `close()`. One that changes its own address does so with `rewriteQuery` of address.js.
+ */
+const ROUTES = [
+  { address: /^$/, open: (_, query) => new ListView(announce, query), tab: { text: "Scans", href: "#/" } },
+  { address: /^scan\/([^/]+)$/, open: ([, id]) => openScan(id, (scanId) => new ScanView(scanId, announce)), under: "#/" },
+];
+
 function openView() {
-  const hash = location.hash.replace(/^#\/?/, "");
-  if (hash === "") return new ListView(announce);
-  const [, encoded] = hash.match(/^scan\/([^/]+)$/) ?? [];
-  const scanId = encoded === undefined ? "" : decoded(encoded);
-  return SCAN_ID.test(scanId) ? new ScanView(scanId, announce) : new NotFound();
+  const [address, query] = splitHash();
+  for (const route of ROUTES) {
+    const match = address.match(route.address);
+    const opened = match && route.open(match, new URLSearchParams(query));
+    if (opened) {
+      showTab(route.tab?.href ?? route.under);
+      return opened;
+    }
+  }
+  showTab(null);
+  return new NotFound();
+}
+
+/** [what stands after `#/`, what stands behind its `?`] */
+function splitHash() {
+  const [address, ...query] = location.hash.replace(/^#\/?/, "").split("?");
+  return [address, query.join("?")];
+}
+
+/** What `make` makes of a scan's id as it stands in an address; null when it is none. */
+function openScan(encoded, make) {
+  const scanId = decoded(encoded);
+  return SCAN_ID.test(scanId) ? make(scanId) : null;
 }
 
 function decoded(text) {
@@ -39,11 +68,22 @@ class NotFound {
     this.title = "Not found · scanstream";
     this.element = h("div", { class: "page" }, h("section", { class: "empty", testid: "not-found" },
       h("h1", {}, "There is nothing here"),
-      h("p", {}, "This address names no scan."),
+      h("p", {}, "This address leads nowhere."),
       h("p", {}, h("a", { href: "#/" }, "All scans"))));
   }
 
   close() {}
+}
+
+const tabs = new Map();
+for (const { tab } of ROUTES.filter((route) => route.tab)) {
+  const link = h("a", { class: "tab", href: tab.href }, tab.text);
+  tabs.set(tab.href, link);
+  document.getElementById("tabs").append(link);
+}
+
+function showTab(current) {
+  for (const [href, link] of tabs) setAttribute(link, "aria-current", href === current ? "page" : null);
 }
 
 function route() {
