@@ -6,6 +6,8 @@ All errors end here: one line each on stderr, and the error's exit code.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -15,6 +17,9 @@ import click
 from pipeline import __version__
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.log import escape
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""How a write fails that is in order. Whoever writes a file says so itself, so that here it is the output."""
 
 _COMMANDS = {
     "ingest": ("pipeline.ingest.command", "ingest", "Take events from producers, check and route them."),
@@ -78,5 +83,17 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does: nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        _drop_output()
+        with contextlib.suppress(OSError):  # stderr may be the same full disk
+            click.echo(f"error: standard output: {error.strerror}", err=True)
+        sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Let go of what standard output did not take, or the interpreter tries it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

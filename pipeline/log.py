@@ -50,17 +50,19 @@ class Log:
 
 
 class LimitedLog:
-    """At most `per_s` warnings a second; how many were held back stands in the next line.
+    """At most so many warnings a second, or minute; how many were held back stands in the next line.
 
     Args:
         log: where the lines go.
-        per_s: lines a second.
+        most: lines in each `window_s`.
+        window_s: seconds.
     """
 
-    def __init__(self, log: Log, per_s: int = 10) -> None:
+    def __init__(self, log: Log, most: int = 10, window_s: float = 1.0) -> None:
         self._log = log
-        self._per_s = per_s
-        self._second = -1
+        self.most = most
+        self._window_s = window_s
+        self._window = -1
         self._written = 0
         self._held_back = 0
 
@@ -70,10 +72,10 @@ class LimitedLog:
         Args:
             now: monotonic seconds.
         """
-        if int(now) != self._second:
-            self._second = int(now)
+        if (window := int(now // self._window_s)) != self._window:
+            self._window = window
             self._written = 0
-        if self._written >= self._per_s:
+        if self._written >= self.most:
             self._held_back += 1
             return
         self._written += 1

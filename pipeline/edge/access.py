@@ -37,6 +37,9 @@ _HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+))(?::
 _PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*(;|,|$)')
 _MAX_HOPS = 32
 
+NO_HOST = "no Host header: no browser, perhaps a probe"
+"""Why a request is refused that does not say what it asks for."""
+
 FORWARDED_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip")
 
 
@@ -87,6 +90,8 @@ class Access:
             host = headers.get("X-Forwarded-Host", host)
             if _host_name(host).lower() not in self._hosts:
                 return Visit(peer, scheme, f"a forwarded request for {host[:80]!r}, not in http.hosts", None)
+        elif not host:
+            return Visit(peer, scheme, NO_HOST, None)
         elif not is_loopback(_host_name(host)) and _host_name(host).lower() not in self._hosts:
             return Visit(peer, scheme, f"Host {host[:80]!r} is not a loopback name", None)
         return Visit(peer, scheme, None, _foreign(headers.get("Origin"), scheme, host))

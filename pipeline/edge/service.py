@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from pipeline import __version__
-from pipeline.edge.access import Access
+from pipeline.edge.access import NO_HOST, Access
 from pipeline.edge.close_codes import DRAINING, LIMIT, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.config import EdgeConfig
@@ -97,6 +97,7 @@ class Service:
         self.config = config
         self.log = log
         self._limited_log = LimitedLog(log)
+        self._probe_log = LimitedLog(log, 1, 60.0)
         self.hub = Hub(config.ring, config.limits.max_lag_s)
         self._fan_out = FanOut(self._late)
         self._ladders = Ladders(self._drive_one)
@@ -183,7 +184,8 @@ class Service:
             fields: who asked for what.
         """
         self.counters[f"refused{{reason={reason}}}"] += 1
-        self._limited_log.warning("refused", time.monotonic(), reason=reason, problem=problem, **fields)
+        log = self._probe_log if problem == NO_HOST else self._limited_log
+        log.warning("refused", time.monotonic(), reason=reason, problem=problem, **fields)
 
     def told(self, request: ConnectionsRequest) -> ConnectionsReply:
         """Answer the question for the connections of this edge, the oldest first."""

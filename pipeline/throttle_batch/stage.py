@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import zmq
@@ -139,8 +140,10 @@ class ThrottleBatchStage:
                     break
         finally:
             signals.close()
+            counted: Counter[str] = Counter()
             for shard in self._shards:
-                self._log.info("stopped", shard=shard.number, **shard.counters())
+                counted.update(shard.counters())
+            self._log.info("stopped", **dict(sorted(counted.items())))
 
     def close(self) -> None:
         """Close the sockets and the journals."""

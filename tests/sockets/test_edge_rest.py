@@ -330,6 +330,18 @@ def test_refusals_are_counted_and_do_not_fill_the_log(start: Start) -> None:
     assert refused[0]["problem"] == "Host 'evil.com' is not a loopback name"
 
 
+def test_a_probe_that_names_no_host_is_refused_and_logged_once_a_minute(start: Start) -> None:
+    edge, _ = start()
+    for _ in range(5):
+        with tcp.create_connection(("127.0.0.1", edge.port)) as probe:
+            probe.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert probe.makefile("rb").readline().split()[1] == b"403"
+    assert edge.stop()["refused{reason=host}"] == 5
+    refused = [line for line in edge.process.lines if line.get("fact") == "refused"]
+    assert [line["problem"] for line in refused][:1] == ["no Host header: no browser, perhaps a probe"]
+    assert len(refused) <= 2
+
+
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]"])
 def test_this_machine_has_many_names(standing: tuple[Edge, PlayedWorkers], name: str) -> None:
     edge, _ = standing

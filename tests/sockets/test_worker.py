@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from pipeline import Emitter
 from pipeline.event import Catalogue
 from pipeline.shards import HASH_NAME
 from pipeline.sockets import shard_events, shard_history, shard_in
@@ -32,7 +33,7 @@ from pipeline.wire import (
     frame_topic,
     split_events,
 )
-from tests.harness import Process
+from tests.harness import PATIENCE, Pipeline, Process
 from tests.sockets.peers import Peers, ask, counters, feedback, receive
 
 END = b'{"type":"scanCompleted"}'
@@ -463,7 +464,18 @@ def test_a_stopped_worker_says_what_it_counted(rig: Rig) -> None:
     rig.published(1)
     assert rig.process.terminate() == 0
     line = rig.process.lines[-1]
-    assert (line["fact"], line["shard"], line["events"], line["frames"]) == ("stopped", 0, 1, 1)
+    assert (line["fact"], line["events"], line["frames"]) == ("stopped", 1, 1)
+
+
+def test_a_worker_of_several_shards_adds_up_what_they_counted(pipeline: Pipeline) -> None:
+    pipeline.start()
+    with Emitter("a", run_dir=str(pipeline.run_dir)) as one:
+        for name in "abcdefgh":
+            one.emit({"type": "custom"}, scan_id=name)
+        one.flush(20 * PATIENCE)
+    worker = pipeline.processes["throttle-batch-0"]
+    assert pipeline.stop()["throttle-batch-0"]["events"] == 8
+    assert len([line for line in worker.lines if line.get("fact") == "stopped"]) == 1
 
 
 def test_after_a_kill_it_starts_again_on_the_sockets_that_were_left(rig: Rig, run_dir: Path) -> None:

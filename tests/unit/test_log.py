@@ -151,7 +151,7 @@ def test_auto_is_text_on_a_terminal_and_json_otherwise() -> None:
 
 def test_so_many_warnings_a_second_and_the_rest_counted_in_the_next() -> None:
     log, stream = opened("json")
-    limited = LimitedLog(log, per_s=2)
+    limited = LimitedLog(log, most=2)
     for number in range(5):
         limited.warning("bad", 10.0 + number / 10, n=number)
     limited.warning("bad", 11.0, n=5)
@@ -162,3 +162,11 @@ def test_so_many_warnings_a_second_and_the_rest_counted_in_the_next() -> None:
         (5, 3),
         (6, None),
     ]
+
+
+def test_so_many_warnings_a_minute() -> None:
+    log, stream = opened("json")
+    limited = LimitedLog(log, 1, 60.0)
+    for now in (0.0, 59.0, 60.0, 119.0, 121.0):
+        limited.warning("bad", now)
+    assert [line.get("held_back") for line in lines(stream)] == [None, 1, 1]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
-from pipeline.edge.access import FORWARDED_HEADERS, Access, Visit
+from pipeline.edge.access import FORWARDED_HEADERS, NO_HOST, Access, Visit
 from pipeline.edge.sections import HttpSection
 
 OURS = [
@@ -210,6 +210,10 @@ def test_a_direct_request_may_name_a_listed_host_or_this_machine() -> None:
     for host in (PUBLIC, "SCANS.example.org:8443", "other.example", "localhost:8800"):
         assert behind({"Host": host}).refused is None
     assert behind({"Host": "evil.com"}).refused is not None
+
+
+def test_a_request_that_names_no_host_is_told_apart_from_one_that_names_a_wrong_one() -> None:
+    assert alone({}).refused == alone({"Host": ""}).refused == NO_HOST
 
 
 @pytest.mark.parametrize(
