@@ -6,11 +6,11 @@ All errors end here: one line each on stderr, and the error's exit code.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib
 import os
 import sys
+from typing import TextIO
 
 import click
 
@@ -83,17 +83,19 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does: nothing is wrong.
-        _drop_output()
+        _let_go(sys.stdout)
         sys.exit(0)
     except OSError as error:
         if error.errno not in _FULL or error.filename is not None:
             raise
-        _drop_output()
-        with contextlib.suppress(OSError):  # stderr may be the same full disk
+        _let_go(sys.stdout)
+        try:
             click.echo(f"error: standard output: {error.strerror}", err=True)
+        except OSError:  # the same full disk
+            _let_go(sys.stderr)
         sys.exit(1)
 
 
-def _drop_output() -> None:
-    """Let go of what standard output did not take, or the interpreter tries it again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _let_go(stream: TextIO) -> None:
+    """Let go of what a stream did not take, or the interpreter tries it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
