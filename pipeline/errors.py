@@ -13,6 +13,7 @@
     └── PeerError                 the other side's: what it sent, or that it does not answer
         ├── EventRejected         one event that is not taken; carries a `RejectReason`
         ├── MessageMalformed      bytes from a ZeroMQ peer that are none of our messages
+        ├── TimedOut              what was waited for did not come in the time given; exit code 124
         ├── InputMalformed        a tool's output that an adapter cannot read on from
         └── NotDelivered          what a producer sent and nobody has acknowledged
 
@@ -114,6 +115,12 @@ class EventRejected(PeerError):
 
 class MessageMalformed(PeerError):
     """Bytes from a ZeroMQ peer that are none of the messages `wire` knows."""
+
+
+class TimedOut(PeerError):
+    """What was waited for did not come in the time given; the exit code is that of timeout(1)."""
+
+    exit_code = 124
 
 
 class InputMalformed(PeerError):

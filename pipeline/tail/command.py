@@ -9,8 +9,10 @@ from typing import Literal
 
 import click
 
-from pipeline.event import is_scan_id
+from pipeline.event import SEVERITIES, is_scan_id
 from pipeline.frame import Position
+from pipeline.tail.choosing import Choice
+from pipeline.tail.template import Template
 
 
 @click.command()
@@ -45,19 +47,53 @@ from pipeline.frame import Position
 @click.option(
     "--not-type", "not_types", metavar="TYPE", multiple=True, help="No events of this type; may be repeated."
 )
-@click.option("-n", "count", metavar="COUNT", type=click.IntRange(min=1), help="Stop after so many lines.")
+@click.option(
+    "--severity",
+    metavar="LEVEL",
+    type=click.Choice(SEVERITIES, case_sensitive=False),
+    help=f"No finding below this severity: {', '.join(SEVERITIES)}. Events that have none are shown.",
+)
+@click.option(
+    "-n",
+    "--count",
+    metavar="COUNT",
+    type=click.IntRange(min=1),
+    help="Stop after so many lines; events, with --stats.",
+)
 @click.option(
     "--timeout",
     "timeout_s",
     metavar="S",
     type=click.FloatRange(min=0, max=1e6, min_open=True),
-    help="Stop after S seconds; exit code 1 if -n, or the end of what is held, was not reached.",
+    help="Stop after S seconds; exit code 124 if -n, the scan's end, or the end of what is held was not "
+    "reached.",
+)
+@click.option(
+    "--until-complete",
+    is_flag=True,
+    help="Stop when each --scan has ended: exit code 0 if all are completed, 1 if one failed.",
 )
 @click.option(
     "--json", "style", flag_value="json", help="One JSON object a line: channel, epoch, seq, event."
 )
 @click.option("--raw", "style", flag_value="raw", help="Only each event's JSON, as its producer sent it.")
 @click.option("--frames", "style", flag_value="frames", help="One line a frame: how much it holds.")
+@click.option(
+    "--stats",
+    "style",
+    flag_value="stats",
+    help="How many events came, and how fast, by scan and type: each second, in place on a terminal.",
+)
+@click.option(
+    "--template",
+    metavar="TEXT",
+    callback=lambda _context, _option, text: _template(text),
+    help="Print this for each event. {NAME} is a field of it, {A.B} one within; {time}, {scan}, {channel}, "
+    "{epoch} and {seq} are its place; {{ and }} are braces. A field it does not have is -.",
+)
+@click.option(
+    "--delta", is_flag=True, help="Begin each line with the seconds since the time of the line before."
+)
 @click.option(
     "--record",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -72,9 +108,13 @@ def tail(
     follow: bool,
     types: tuple[str, ...],
     not_types: tuple[str, ...],
+    severity: str | None,
     count: int | None,
     timeout_s: float | None,
-    style: Literal["json", "raw", "frames"] | None,
+    until_complete: bool,
+    style: Literal["json", "raw", "frames", "stats"] | None,
+    template: Template | None,
+    delta: bool,
     record: Path | None,
     run_dir: str,
 ) -> None:
@@ -82,35 +122,54 @@ def tail(
 
     Live unless --since or --from-start is given. Each event is printed once and in order, whatever is killed
     on the way: what does not come is fetched from history. What is no longer held is told on stderr, and so
-    is a scan that began anew.
+    is a scan that began anew, and how much did not come live because this did not keep up.
+
+    \b
+    Examples:
+      pipeline tail --scan office
+      pipeline tail --scan office --scan lab --type vulnerabilityFound --severity high
+      pipeline tail --scan office --from-start --template '{time} {ip}:{port} {service_name}'
+      pipeline tail --scan office --until-complete --timeout 3600
+      pipeline tail --stats
+      pipeline tail --scan office --from-start --record office.ndjson
     """
-    if style == "frames" and (types or not_types or record):
+    choice = Choice(frozenset(types), frozenset(not_types), severity)
+    if style == "frames" and (not choice.everything or record or until_complete):
         raise click.UsageError(
-            "--frames shows whole frames; --type, --not-type and --record do not go with it"
+            "--frames shows whole frames; --type, --not-type, --severity, --record and --until-complete do "
+            "not go with it"
         )
+    if template is not None and style is not None:
+        raise click.UsageError(f"--template and --{style} are two ways to print; give one of them")
+    if delta and style in ("json", "raw", "stats"):
+        raise click.UsageError(f"--delta begins a line of text; --{style} has none")
+    if until_complete and not scan_ids:
+        raise click.UsageError("--until-complete waits for the end of scans; give each with --scan")
     if since is not None and from_start:
         raise click.UsageError("--since and --from-start are two beginnings; give one of them")
     if since is not None and len(scan_ids) != 1:
         raise click.UsageError("--since is a position of one scan; give exactly one --scan")
     from pipeline.places import run_dir as resolve_run_dir
-    from pipeline.tail.printing import PrintOptions
-    from pipeline.tail.stage import Tail, TailOptions
+    from pipeline.tail.options import PrintOptions, TailOptions
+    from pipeline.tail.stage import Tail
 
     terminal = sys.stdout.isatty()
     live = since is None and not from_start
     options = TailOptions(
         scan_ids=scan_ids,
         start=since or ("start" if from_start else "live"),
-        follow=follow or live,
+        follow=follow or live or until_complete,
+        until_complete=until_complete,
         timeout_s=timeout_s,
         record=record,
         printing=PrintOptions(
-            types=frozenset(types),
-            not_types=frozenset(not_types),
+            choice=choice,
             count=count,
             style=style or "text",
+            template=template,
+            delta=delta,
             colour=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
-            escape_json=terminal,
+            terminal=terminal,
         ),
     )
     running = Tail(
@@ -135,5 +194,12 @@ def _checked(scan_ids: tuple[str, ...]) -> tuple[str, ...]:
 def _position(text: str | None) -> Position | None:
     try:
         return None if text is None else Position.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _template(text: str | None) -> Template | None:
+    try:
+        return None if text is None else Template(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None

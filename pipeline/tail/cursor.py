@@ -75,9 +75,10 @@ class Cursor:
 
     Attributes:
         position: the last event printed, or the place before the first one due; None before it has begun.
+        live: a live frame of this life was due: what is fetched from then on did not come by one.
     """
 
-    __slots__ = ("_asked_at", "_epoch", "_fetching", "_head", "_life", "_loose", "_must_ask", "_next")
+    __slots__ = ("_asked_at", "_epoch", "_fetching", "_head", "_life", "_loose", "_must_ask", "_next", "live")
 
     def __init__(self) -> None:
         self._epoch: int | None = None
@@ -88,6 +89,7 @@ class Cursor:
         self._asked_at: tuple[int | None, int] = (None, 0)
         self._must_ask = False
         self._loose = False
+        self.live = False
 
     @property
     def position(self) -> Position | None:
@@ -131,7 +133,7 @@ class Cursor:
         if epoch != self._epoch or self._fetching or self._must_ask or not first <= self._next <= last:
             return None
         due, self._next = self._next, last + 1
-        self._loose = False
+        self._loose, self.live = False, True
         return due
 
     def fetch(self) -> Position:
@@ -196,5 +198,5 @@ class Cursor:
         assert self._epoch is not None
         reset = Reset(self._epoch, epoch, why)
         self._epoch, self._next = epoch, 1
-        self._must_ask, self._loose = True, False
+        self._must_ask, self._loose, self.live = True, False, False
         return reset

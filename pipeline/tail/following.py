@@ -34,6 +34,9 @@ class Following:
     began_ms: the wall clock when the tail began, epoch milliseconds: epochs are made from the same.
     only: the channels that are followed; None for all.
     max_channels: how many are kept in mind.
+
+    Attributes:
+        late: how many events of channels that had been followed to their head came by history only.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Following:
         self._began_ms = began_ms
         self._only = only
         self._max_channels = max_channels
+        self.late = 0
         self._cursors: OrderedDict[str, Cursor] = OrderedDict()
         self._behind: OrderedDict[str, Cursor] = OrderedDict()
         if isinstance(start, Position):
@@ -98,9 +102,17 @@ class Following:
         cursor = self._cursors.get(header.channel)
         if cursor is None:
             return PageTaken()  # forgotten since the question
+        was_live = cursor.live
         taken = cursor.page(header)
+        if was_live and taken.print_from is not None:
+            self.late += header.last - taken.print_from + 1
         self._note(header.channel, cursor)
         return taken
+
+    def position(self, channel: str) -> Position | None:
+        """Return the last event printed or passed over of a channel; None before it has begun."""
+        cursor = self._cursors.get(channel)
+        return cursor.position if cursor is not None else None
 
     def _cursor(self, channel: str) -> Cursor:
         cursor = self._cursors.get(channel)

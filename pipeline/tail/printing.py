@@ -6,38 +6,28 @@ Which events are due is not its business; `following` says so.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from pipeline.errors import MessageMalformed, OperatorError
+from pipeline.tail.figures import plain, table
+from pipeline.tail.options import PrintOptions
+from pipeline.tail.rates import Rates
 from pipeline.tail.record import RecordFile
-from pipeline.tail.render import Passing, event_json, event_line, for_terminal, frame_line, passing
+from pipeline.tail.render import (
+    Passing,
+    delta,
+    event_json,
+    event_line,
+    for_terminal,
+    frame_line,
+    moment_of,
+    passing,
+    template_line,
+)
 from pipeline.wire import split_events
-
-Style = Literal["text", "json", "raw", "frames"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrintOptions:
-    """What is printed, and until when.
-
-    Attributes:
-        types: only events of these types; empty for all.
-        not_types: no events of these types.
-        count: stop after so many events (frames and pages, in that style); None for no end.
-        style: how it is printed.
-        colour: whether colours are used, in the text style.
-        escape_json: whether JSON is printed in printable ASCII: for a terminal, which it could drive.
-    """
-
-    types: frozenset[str] = frozenset()
-    not_types: frozenset[str] = frozenset()
-    count: int | None = None
-    style: Style = "text"
-    colour: bool = False
-    escape_json: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,21 +62,54 @@ class Printer:
     options: what is printed.
     output: the file descriptor it is written to.
     record: where the same events are appended, too; None for nowhere.
+    now: monotonic seconds.
 
     Attributes:
-        printed: how many lines.
+        printed: how many lines; events, where figures are printed.
     """
 
-    def __init__(self, options: PrintOptions, output: int, record: RecordFile | None) -> None:
+    def __init__(self, options: PrintOptions, output: int, record: RecordFile | None, now: float) -> None:
         self._options = options
         self._output = output
         self._record = record
+        self._rates = Rates(now) if options.style == "stats" else None
+        self._drawn = 0
+        self._before: datetime | None = None
         self.printed = 0
 
     @property
     def enough(self) -> bool:
         """Whether the count is reached."""
         return self._options.count is not None and self.printed >= self._options.count
+
+    def next_deadline(self) -> float | None:
+        """Return when `handle_timeout` has figures to print; None if it never has."""
+        return self._rates.next_deadline() if self._rates is not None else None
+
+    def handle_timeout(self, now: float, arrived: datetime, *, last: bool = False) -> None:
+        """Print the figures when it is time to.
+
+        Args:
+            now: monotonic seconds.
+            arrived: the same moment as a time of day, with a time zone.
+            last: print them in any case, for the last time.
+
+        Raises:
+            OperatorError: they cannot be written.
+            BrokenPipeError: their reader has gone.
+        """
+        if self._rates is None or not (last or now >= self._rates.next_deadline()):
+            return
+        rows = self._rates.take(now)
+        if not self._options.terminal:
+            self._write(b"".join(line.encode() + b"\n" for line in plain(rows, arrived)))
+            return
+        lines = table(rows, self._rates.total, now - self._rates.since, shutil.get_terminal_size())
+        # Over what was drawn before, without wrapping: a line that took two would leave one behind.
+        above = f"\x1b[{self._drawn}F" if self._drawn else ""
+        drawn = "".join(f"{line}\x1b[K\n" for line in lines)
+        self._drawn = len(lines)
+        self._write(f"\x1b[?7l{above}{drawn}\x1b[J\x1b[?7h".encode())
 
     def print(self, events: Range, due: int, arrived: datetime) -> None:
         """Record and print what is due of a range of events, up to the count.
@@ -102,14 +125,18 @@ class Printer:
             BrokenPipeError: its reader has gone.
         """
         if self._options.style == "frames":
-            lines = [self._frame_line(events, arrived)]
+            self.printed += 1
+            self._write(self._frame_line(events, arrived) + b"\n")
+            return
+        chosen = self._choose(events, due)
+        if self._record is not None and chosen:
+            self._record.write(b"".join(event_json(event) + b"\n" for event in chosen))
+        self.printed += len(chosen)
+        if self._rates is not None:
+            for event in chosen:
+                self._rates.add(event.channel, event.type)
         else:
-            chosen = self._choose(events, due)
-            if self._record is not None and chosen:
-                self._record.write(b"".join(event_json(event) + b"\n" for event in chosen))
-            lines = [self._event_line(event, arrived) for event in chosen]
-        self.printed += len(lines)
-        self._write(b"".join(line + b"\n" for line in lines))
+            self._write(b"".join(self._event_line(event, arrived) + b"\n" for event in chosen))
 
     def _choose(self, events: Range, due: int) -> list[Passing]:
         options = self._options
@@ -125,19 +152,21 @@ class Printer:
             if events.first + offset < due:
                 continue
             event = passing(events.channel, events.epoch, events.first + offset, raw)
-            if event.type not in options.not_types and (not options.types or event.type in options.types):
+            if options.choice.wants(event.type, raw):
                 chosen.append(event)
         return chosen
 
     def _event_line(self, event: Passing, arrived: datetime) -> bytes:
         options = self._options
         if options.style == "text":
-            return event_line(event, arrived, colour=options.colour).encode()
+            before = self._delta(moment_of(event, arrived)) if options.delta else ""
+            if options.template is not None:
+                return template_line(event, options.template, arrived, before=before).encode()
+            return event_line(event, arrived, colour=options.colour, before=before).encode()
         line = event_json(event) if options.style == "json" else event.raw
-        return for_terminal(line.decode()).encode() if options.escape_json else line
+        return for_terminal(line.decode()).encode() if options.terminal else line
 
-    @staticmethod
-    def _frame_line(events: Range, arrived: datetime) -> bytes:
+    def _frame_line(self, events: Range, arrived: datetime) -> bytes:
         return frame_line(
             events.channel,
             events.epoch,
@@ -147,7 +176,12 @@ class Printer:
             events.size_bytes,
             arrived,
             mark=events.mark,
+            before=self._delta(arrived) if self._options.delta else "",
         ).encode()
+
+    def _delta(self, moment: datetime) -> str:
+        before, self._before = self._before, moment
+        return delta(moment, before)
 
     def _write(self, lines: bytes) -> None:
         left = memoryview(lines)

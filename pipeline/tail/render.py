@@ -15,6 +15,7 @@ import msgspec
 
 from pipeline.event import Catalogue, EventClass, event_type, read_event
 from pipeline.log import escape
+from pipeline.tail.template import Template
 
 MAX_VALUE_CHARACTERS = 160
 """A longer value in a line of text is cut, with a mark that it was."""
@@ -46,6 +47,7 @@ _BARE = frozenset(
 _SHOWN_BEFORE = frozenset({"type", "ts", "scan_id"})
 _PLACE = frozenset({"ip", "port", "protocol"})
 _COLOURS = {EventClass.CRITICAL: "\x1b[1;31m", EventClass.STATE: "\x1b[2m"}
+_SEVERITY_COLOURS = {"Critical": "\x1b[1;35m", "High": "\x1b[35m", "Medium": "\x1b[33m"}
 _PLAIN = "\x1b[0m"
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
@@ -86,25 +88,55 @@ def passing(channel: str, epoch: int, seq: int, raw: bytes) -> Passing:
     return Passing(channel, epoch, seq, raw, event_type(event), treatment.event_class)
 
 
-def event_line(event: Passing, arrived: datetime, *, colour: bool = False) -> str:
+def event_line(event: Passing, arrived: datetime, *, colour: bool = False, before: str = "") -> str:
     """Return an event as a line of text: time, scan, seq, type and what it says.
 
     Args:
         event: the event.
         arrived: when it came, with a time zone; shown, in that zone, when the event has no time of its own.
-        colour: whether a critical event stands out and a state event stands back.
+        colour: whether a critical event and a grave finding stand out and a state event stands back.
+        before: what the line begins with.
     """
-    fields = _fields(event.raw)
+    fields = fields_of(event)
     parts = [
+        *([before] if before else []),
         clock(fields.get("ts"), arrived),
-        _short_channel(event.channel),
+        short_channel(event.channel),
         str(event.seq),
         _shown(event.type),
         *_values(fields),
     ]
     line = " ".join(parts)
-    start = _COLOURS.get(event.event_class) if colour else None
+    start = _colour(event, fields) if colour else None
     return f"{start}{line}{_PLAIN}" if start else line
+
+
+def _colour(event: Passing, fields: Mapping[str, object]) -> str | None:
+    severity = fields.get("severity")
+    if isinstance(severity, str) and severity in _SEVERITY_COLOURS:
+        return _SEVERITY_COLOURS[severity]
+    return _COLOURS.get(event.event_class)
+
+
+def template_line(event: Passing, template: Template, arrived: datetime, *, before: str = "") -> str:
+    """Return an event as the line that a template makes of it; each value is escaped and cut.
+
+    Args:
+        event: the event.
+        template: the line.
+        arrived: as for `event_line`.
+        before: what the line begins with.
+    """
+    fields = fields_of(event)
+    place = {
+        "time": clock(fields.get("ts"), arrived),
+        "scan": short_channel(event.channel),
+        "channel": escape(event.channel),
+        "epoch": str(event.epoch),
+        "seq": str(event.seq),
+    }
+    parts = [part if isinstance(part, str) else _shown(part[0]) for part in template.fill(place, fields)]
+    return "".join([f"{before} ", *parts] if before else parts)
 
 
 def event_json(event: Passing) -> bytes:
@@ -127,11 +159,13 @@ def frame_line(
     arrived: datetime,
     *,
     mark: str = "",
+    before: str = "",
 ) -> str:
     """Return a frame as a line of text: time, scan, epoch:first-last, how much it holds, and a mark."""
     parts = [
+        *([before] if before else []),
         clock(None, arrived),
-        _short_channel(channel),
+        short_channel(channel),
         f"{epoch}:{first}-{last}",
         f"events={last - first + 1 - merged}",
         f"merged={merged}",
@@ -165,6 +199,20 @@ def clock(ts: object, arrived: datetime) -> str:
     return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
 
 
+def moment_of(event: Passing, arrived: datetime) -> datetime:
+    """Return the time that the event's line shows, with a time zone."""
+    moment = _moment(fields_of(event).get("ts"), arrived.tzinfo) or arrived
+    return moment if moment.tzinfo else moment.replace(tzinfo=arrived.tzinfo)
+
+
+def delta(moment: datetime, before: datetime | None) -> str:
+    """Return how much later a line's time is than that of the line before, in seconds, as `+1.250`.
+
+    It is negative when events come in another order than their times, and 0 in the first line.
+    """
+    return f"{(moment - before).total_seconds() if before is not None else 0.0:+.3f}"
+
+
 def _moment(ts: object, zone: tzinfo | None) -> datetime | None:
     try:
         if isinstance(ts, str):
@@ -177,14 +225,16 @@ def _moment(ts: object, zone: tzinfo | None) -> datetime | None:
     return None
 
 
-def _fields(raw: bytes) -> Mapping[str, object]:
+def fields_of(event: Passing) -> Mapping[str, object]:
+    """Return an event's fields; none when its numbers are beyond what can be read."""
     try:
-        return _decode_fields(raw)
+        return _decode_fields(event.raw)
     except (msgspec.DecodeError, RecursionError):  # integers beyond 4,300 digits are JSON all the same
         return {}
 
 
-def _short_channel(channel: str) -> str:
+def short_channel(channel: str) -> str:
+    """Return a channel as lines show it: a scan by its id alone."""
     return escape(channel.removeprefix("scan/"))
 
 

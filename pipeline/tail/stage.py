@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import zmq
 
-from pipeline.errors import EventRejected, LayoutError, MessageMalformed, PeerError
+from pipeline.errors import EventRejected, LayoutError, MessageMalformed, PeerError, TimedOut
 from pipeline.frame import Position
 from pipeline.log import escape
 from pipeline.runtime import wall_ms
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import Binder, drain, found, poll_ms
 from pipeline.tail.cursor import Missed, Note
-from pipeline.tail.following import Following, Start
-from pipeline.tail.printing import Printer, PrintOptions, Range
+from pipeline.tail.ending import Endings
+from pipeline.tail.following import Following
+from pipeline.tail.options import TailOptions, not_reached
+from pipeline.tail.printing import Printer, Range
 from pipeline.tail.questions import Questions
 from pipeline.tail.record import RecordFile
 from pipeline.wire import (
@@ -32,12 +33,14 @@ from pipeline.wire import (
     Beacon,
     ChannelsReply,
     ChannelsRequest,
+    Document,
     FrameMessage,
     HeadReply,
     HeadRequest,
     HistoryReply,
     Page,
     PageRequest,
+    StateRequest,
     channel_name,
     decode_beacon,
     decode_frame,
@@ -49,27 +52,8 @@ RESCAN_INTERVAL_S = 0.5
 HIGH_WATER_MARK = 1_000
 """Frames queued of each shard, so that a terminal that scrolls slowly is not a gap at once."""
 DRAIN_MESSAGES = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TailOptions:
-    """What is read, and until when.
-
-    Attributes:
-        scan_ids: only these scans; empty for everything.
-        start: where to begin; a position goes with exactly one scan.
-        follow: whether to go on with what is published from then on; else the head is the end.
-        timeout_s: stop after so many seconds; None for no end.
-        record: append every event that is printed to this file, too.
-        printing: what is printed, and how.
-    """
-
-    scan_ids: tuple[str, ...] = ()
-    start: Start = "live"
-    follow: bool = True
-    timeout_s: float | None = None
-    record: Path | None = None
-    printing: PrintOptions = field(default_factory=PrintOptions)
+LATE_INTERVAL_S = 10.0
+"""How often it is told, at most, that events came too late to be taken live."""
 
 
 class Tail:
@@ -95,7 +79,10 @@ class Tail:
         self._record = RecordFile(options.record) if options.record is not None else None
         if self._record is not None and self._record.cut_bytes:
             notice(f"{options.record}: its last line was not whole and is cut off")
-        self._printer = Printer(options.printing, output, self._record)
+        self._printer = Printer(options.printing, output, self._record, time.monotonic())
+        self._endings = Endings(self._channels if options.until_complete else ())
+        self._told_late = 0
+        self._next_late = 0.0
         self._shards: int | None = None
         self._boots: dict[int, str] = {}
         self._gaps = 0
@@ -113,15 +100,27 @@ class Tail:
         self._frames.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
 
     def run(self) -> None:
-        """Print until the count, the time, or the end of what is held is reached, or nobody reads any more.
+        """Print until the count, the time, or the end of what is held or of the scans is reached.
 
         Raises:
-            PeerError: the time is over and the count, or the head, was not reached; or a scan is unknown
-                and its coming is not waited for.
+            TimedOut: the time is over and the count, the head, or the end of a scan was not reached.
+            PeerError: a scan is unknown and its coming is not waited for; or it has failed.
             LayoutError: the workers spread their channels in a way this version does not know.
             OperatorError: the record cannot be written.
             BrokenPipeError: the reader of the output has gone.
         """
+        self._loop()
+        self._printer.handle_timeout(time.monotonic(), _clock(), last=True)
+        if self._printer.enough:
+            return
+        if self._unknown and not self._options.follow:
+            raise PeerError(
+                f"{', '.join(sorted(self._unknown))}: not known to the pipeline in {self._run_dir}"
+            )
+        if failures := self._endings.failures():
+            raise PeerError("; ".join(failures))
+
+    def _loop(self) -> None:
         options = self._options
         poller = zmq.Poller()
         poller.register(self._frames, zmq.POLLIN)
@@ -131,11 +130,12 @@ class Tail:
         while not self._finished():
             if now >= next_scan:
                 self._connect_new()
+                self._tell_late(now)
                 next_scan = now + RESCAN_INTERVAL_S
             self._ask(now)
             for socket in self._questions.sockets:
                 poller.register(socket, zmq.POLLIN)
-            deadlines = [next_scan, end, self._questions.next_deadline()]
+            deadlines = [next_scan, end, self._questions.next_deadline(), self._printer.next_deadline()]
             deadline = min(moment for moment in deadlines if moment is not None)
             ready = dict(poller.poll(poll_ms(deadline, now)))
             now = time.monotonic()
@@ -145,14 +145,12 @@ class Tail:
                 self._take_answers(now)
             elif self._output in ready:
                 raise BrokenPipeError
+            self._printer.handle_timeout(now, _clock())
             if end is not None and now >= end and not self._finished():
-                if options.printing.count is None and options.follow:
+                if not options.awaits:
                     return
-                raise PeerError(self._not_reached())
-        if self._unknown and not self._printer.enough:
-            raise PeerError(
-                f"{', '.join(sorted(self._unknown))}: not known to the pipeline in {self._run_dir}"
-            )
+                nobody = "" if self._connected else f"; no pipeline is found in {self._run_dir}"
+                raise TimedOut(not_reached(options, self._printer.printed, self._endings.waiting) + nobody)
 
     def close(self) -> None:
         """Close the sockets and the record, and say how much was missed, if anything was."""
@@ -160,25 +158,25 @@ class Tail:
         self._context.term()
         if self._record is not None:
             self._record.close()
+        self._tell_late(None)
         if self._gaps:
             self._notice(f"missed {self._missed} events in {self._gaps} gaps")
 
     def _finished(self) -> bool:
         if self._printer.enough:
             return True
+        if self._options.until_complete and self._endings.look(self._following.position):
+            return True
         at_rest = self._shards is not None and not len(self._questions) and not self._following.behind
         return at_rest and not self._options.follow
 
-    def _not_reached(self) -> str:
-        options, printing = self._options, self._options.printing
-        within = f"within {options.timeout_s:g} s"
-        nobody = "" if self._connected else f"; no pipeline is found in {self._run_dir}"
-        if printing.count is None:
-            return f"the head was not reached {within}{nobody}"
-        unit = "frames" if printing.style == "frames" else "events"
-        types = f" of type {' or '.join(sorted(printing.types))}" if printing.types else ""
-        scans = f" of scan {' or '.join(options.scan_ids)}" if options.scan_ids else ""
-        return f"{self._printer.printed} of {printing.count} {unit}{types}{scans} came {within}{nobody}"
+    def _tell_late(self, now: float | None) -> None:
+        """Tell how many events did not come live, now and then and at the end (None)."""
+        late = self._following.late
+        if late > self._told_late and (now is None or now >= self._next_late):
+            self._notice(f"late: {late - self._told_late} events did not come live and are from history")
+            self._told_late = late
+            self._next_late = (now or 0.0) + LATE_INTERVAL_S
 
     def _connect_new(self) -> None:
         names = set(found(self._run_dir, "shard-*.events"))
@@ -221,6 +219,8 @@ class Tail:
             mark="critical" if header.critical else "",
         )
         self._printer.print(events, due, arrived)
+        if header.terminal:
+            self._ask_whether_ended(frame.channel, header.epoch)
 
     def _take_beacon(self, beacon: Beacon) -> None:
         if beacon.hash != HASH_NAME:
@@ -244,6 +244,8 @@ class Tail:
 
     def _ask_where_to_begin(self, shards: int) -> None:
         now = time.monotonic()
+        for channel in self._endings.waiting:
+            self._ask_whether_ended(channel, None)
         if isinstance(self._options.start, Position):
             return  # known already
         for channel in self._channels:
@@ -251,6 +253,12 @@ class Tail:
         if not self._channels:
             for shard in range(shards):
                 self._questions.ask(shard, ChannelsRequest, now)
+
+    def _ask_whether_ended(self, channel: str, epoch: int | None) -> None:
+        """Ask how a channel's life stands, its present one if none is named."""
+        if self._shards is not None and channel in self._endings.waiting:
+            request = partial(StateRequest, channel=channel, epoch=epoch)
+            self._questions.ask(shard_of(channel, self._shards), request, time.monotonic())
 
     def _ask(self, now: float) -> None:
         """Ask history for those that are behind; ask again what was asked in vain."""
@@ -275,6 +283,8 @@ class Tail:
     def _take_answer(self, reply: HistoryReply, arrived: datetime) -> None:
         if isinstance(reply, Page):
             self._take_page(reply, arrived)
+        elif isinstance(reply, Document):
+            self._take_state(reply)
         elif isinstance(reply, ChannelsReply):
             for summary in reply.channels:
                 self._following.learn(summary.channel, summary.epoch, summary.seq)
@@ -302,6 +312,14 @@ class Tail:
                 mark="history",
             )
             self._printer.print(events, taken.print_from, arrived)
+        if header.terminal or taken.notes:
+            self._ask_whether_ended(header.channel, header.epoch if header.terminal else None)
+
+    def _take_state(self, document: Document) -> None:
+        header = document.header
+        if header.epoch is None:
+            return  # nobody knows it yet
+        self._endings.tell(header.channel, Position(header.epoch, header.seq), document.body)
 
     def _tell(self, channel: str, note: Note) -> None:
         name = escape(channel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,11 +30,14 @@ from pipeline.wire import (
     HeadRequest,
     PageHeader,
     PageRequest,
+    StateHeader,
+    StateRequest,
     decode_history_request,
     encode,
     encode_beacon,
     encode_frame,
     encode_page,
+    encode_state,
 )
 from tests.harness import PATIENCE, Process, deadline
 
@@ -83,11 +87,15 @@ class Life:
     Attributes:
         events: those published, in their order.
         held: the oldest seq that can still be given.
+        status: how it stands.
+        error: what went wrong in it.
     """
 
     epoch: int
     events: list[bytes] = field(default_factory=list)
     held: int = 1
+    status: str = "running"
+    error: str | None = None
 
 
 class Worker(Publisher):
@@ -101,12 +109,24 @@ class Worker(Publisher):
     def __init__(self, run_dir: Path) -> None:
         super().__init__(run_dir)
         self.lives: dict[str, list[Life]] = {}
-        self.asked: list[HeadRequest | PageRequest | ChannelsRequest] = []
+        self.asked: list[HeadRequest | PageRequest | ChannelsRequest | StateRequest] = []
         self._stop, stop = os.pipe()
         self._questions = self._binder.bind(zmq.ROUTER, shard_history(0), high_water_mark=1_000)
         self._thread = threading.Thread(target=self._serve, args=(self._stop,))
         self._stop = stop
         self._thread.start()
+
+    def end(
+        self, status: str, error: str | None = None, *, scan: str = "demo", epoch: int = 1, lost: bool = False
+    ) -> None:
+        """Number an event that ends a life, which then stands as told, and publish it."""
+        self.add("end", scan=scan, epoch=epoch, lost=True)
+        life = self.lives[f"scan/{scan}"][-1]
+        life.status, life.error = status, error
+        if not lost:
+            seq = len(life.events)
+            frame = Frame(f"scan/{scan}", epoch, seq, seq, (life.events[-1],), critical=True, terminal=True)
+            self.socket.send(encode_frame(frame))
 
     def add(self, *types: str, scan: str = "demo", epoch: int = 1, lost: bool = False) -> None:
         """Number events, and publish them in one frame, unless it is lost on its way."""
@@ -155,7 +175,7 @@ class Worker(Publisher):
                 for name, lives in self.lives.items()
             ]  # fmt: skip
             return encode(ChannelsReply(request.id, 0, summaries))
-        assert isinstance(request, HeadRequest | PageRequest)
+        assert isinstance(request, HeadRequest | PageRequest | StateRequest)
         lives = self.lives.get(request.channel, [])
         current = lives[-1] if lives else None
         if isinstance(request, HeadRequest):
@@ -165,6 +185,12 @@ class Worker(Publisher):
                 HeadReply(request.id, request.channel, current.epoch, len(current.events), current.held)
             )
         life = next((life for life in lives if life.epoch == request.epoch), None)
+        if isinstance(request, StateRequest):
+            life = life if request.epoch is not None else current
+            if life is None:
+                return encode_state(StateHeader(request.id, request.channel), None)
+            header_line = encode(StateHeader(request.id, request.channel, life.epoch, len(life.events)))
+            return header_line + b"\n" + json.dumps({"status": life.status, "error": life.error}).encode()
         first = max(request.first, life.held) if life else request.first
         events = life.events[first - 1 : first - 1 + PAGE_EVENTS] if life else []
         header = PageHeader(
@@ -176,6 +202,7 @@ class Worker(Publisher):
             len(life.events) if life else 0,
             life is not None,
             current.epoch if current else None,
+            terminal=life is not None and life.status in ("completed", "failed"),
         )
         return encode_page(header, events)
 
@@ -311,7 +338,7 @@ def test_a_gap_is_filled_and_what_comes_again_is_not_printed_twice(worker: Worke
     worker.add("l")
     worker.beacon()
     assert ended(process) == [f"demo {seq} {name}" for seq, name in enumerate("efghijkl", 5)]
-    assert process.errors == ""
+    assert process.errors == "late: 6 events did not come live and are from history"
 
 
 def test_a_lost_last_frame_shows_by_the_beacon(worker: Worker, tail: Start) -> None:
@@ -336,6 +363,122 @@ def test_what_is_no_longer_held_is_told_and_counted(worker: Worker, tail: Start)
         "gap: scan/demo: 3 events are no longer held, 1:3-5",
         "missed 3 events in 1 gaps",
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code", "told"),
+    [
+        ("completed", None, 0, ""),
+        ("failed", None, 1, "error: scan/demo failed"),
+        ("failed", "no\x1b[2J route", 1, "error: scan/demo failed: no\\x1b[2J route"),
+    ],
+)
+def test_until_complete_ends_with_the_scan(
+    worker: Worker, tail: Start, status: str, error: str | None, code: int, told: str
+) -> None:
+    worker.add("a")
+    process = tail("--scan", "demo", "--until-complete")
+    listening(worker)
+    printed_after_it_began(worker, process)
+    worker.end(status, error)
+    assert ended(process, code) == ["demo 2 b", "demo 3 end"]
+    assert process.errors == told
+
+
+def test_until_complete_waits_for_every_scan_and_for_one_that_comes_later(
+    worker: Worker, tail: Start
+) -> None:
+    worker.add("a", scan="one")
+    process = tail("--scan", "one", "--scan", "two", "--until-complete", "--type", "end")
+    listening(worker)
+    worker.end("failed", scan="one")
+    printed(process, 1)
+    worker.add("x", scan="two", epoch=2**50)
+    worker.end("completed", scan="two", epoch=2**50, lost=True)
+    worker.beacon()
+    assert ended(process, 1) == ["one 2 end", "two 2 end"]
+    assert process.errors.splitlines()[-1] == "error: scan/one failed"
+
+
+@pytest.mark.parametrize("flags", [[], ["--from-start"], ["--since", "1:1"], ["--since", "1:3"]])
+def test_until_complete_of_a_scan_that_is_over_prints_what_was_asked_for_and_ends(
+    worker: Worker, tail: Start, flags: list[str]
+) -> None:
+    worker.add("a", "b")
+    worker.end("completed")
+    process = tail("--scan", "demo", "--until-complete", *flags)
+    listening(worker)
+    everything = ["demo 1 a", "demo 2 b", "demo 3 end"]
+    first = {"--from-start": 0, "1:1": 1}.get(flags[-1] if flags else "", 3)
+    assert ended(process) == everything[first:]
+
+
+def test_until_complete_that_does_not_come_in_time(worker: Worker, tail: Start) -> None:
+    process = tail("--scan", "demo", "--until-complete", "--timeout", "0.3")
+    assert ended(process, 124) == []
+    assert process.errors == "error: scan/demo did not end within 0.3 s"
+
+
+def test_a_severity_leaves_out_what_is_below_it(publisher: Publisher, tail: Start) -> None:
+    process = tail("--severity", "high", "-n", "3")
+    publisher.joined()
+    found = [
+        {"type": "vulnerabilityFound", "ip": "a", "severity": severity, "title": "x"}
+        for severity in ("Low", "High", "Medium", "Critical")
+    ]
+    events = tuple(json.dumps(event).encode() for event in [*found, {"type": "other"}])
+    publisher.socket.send(encode_frame(Frame(DEMO, 1, 1, 5, events)))
+    shown = ["demo 2 vulnerabilityFound a High x", "demo 4 vulnerabilityFound a Critical x", "demo 5 other"]
+    assert ended(process) == shown
+
+
+def test_a_template_and_the_time_between_lines(publisher: Publisher, tail: Start) -> None:
+    process = tail("--template", "{ip}:{port} {seq}", "--delta", "-n", "2")
+    publisher.joined()
+    events = (
+        b'{"type":"a","ip":"10.0.0.5","port":443,"ts":100}',
+        b'{"type":"a","ip":"x\\u001b[2J\\n","ts":101.5}',
+    )
+    publisher.socket.send(encode_frame(Frame(DEMO, 1, 1, 2, events)))
+    assert process.wait() == 0
+    assert process.output.splitlines() == ["+0.000 10.0.0.5:443 1", "+1.500 x\\x1b[2J\\n:- 2"]
+
+
+def test_figures_are_lines_where_there_is_no_terminal(publisher: Publisher, tail: Start) -> None:
+    process = tail("--stats", "-n", "5")
+    publisher.joined()
+    publisher.publish("a", "b", "a")
+    publisher.publish("a", "a", scan="other")
+    counted: dict[str, int] = {}
+    for line in ended(process):
+        scan, kind, _, fresh, per_s = line.split()
+        counted[f"{scan} {kind}"] = counted.get(f"{scan} {kind}", 0) + int(fresh.removeprefix("fresh="))
+        assert float(per_s.removeprefix("per_s=")) > 0
+    assert counted == {"demo a": 2, "demo b": 1, "other a": 2}
+
+
+def test_figures_are_refreshed_in_place_on_a_terminal(run_dir: Path, publisher: Publisher) -> None:
+    main, side = os.openpty()
+    command = [sys.executable, "-m", "pipeline", "tail", "--run-dir", str(run_dir), "--stats", "-n", "3"]
+    process = subprocess.Popen(command, stdout=side, env={**os.environ, "COLUMNS": "80", "LINES": "24"})
+    os.close(side)
+    try:
+        publisher.joined()
+        publisher.publish("a", "b\x1b[2J")
+        shown = b""
+        while b" a " not in shown:
+            shown += os.read(main, 1_000)
+        publisher.publish("a", first=3)
+        while b"\x1b[?7h" not in shown.partition(b"3 events")[2]:
+            shown += os.read(main, 1_000)
+        assert process.wait(20 * PATIENCE) == 0
+        assert b"\x1b[4F" in shown  # over the four lines of the table before
+        assert b"\x1b[2J" not in shown
+        assert shown.count(b"\x1b[?7l") == shown.count(b"\x1b[?7h")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(main)
 
 
 def test_after_a_worker_died_every_scan_is_asked_for_at_once(worker: Worker, tail: Start) -> None:
@@ -400,7 +543,10 @@ def test_a_new_life_while_it_follows_is_told_and_no_event_of_either_is_missed(
     worker.add("e", epoch=5)
     worker.add("f", epoch=5)
     assert ended(process) == ["demo 2 b", "demo 3 c", "demo 1 d", "demo 2 e", "demo 3 f"]
-    assert process.errors == "reset: scan/demo: life 1 is over; it goes on with 5:1"
+    assert process.errors.splitlines() == [
+        "reset: scan/demo: life 1 is over; it goes on with 5:1",
+        "late: 1 events did not come live and are from history",
+    ]
 
 
 def test_from_start_prints_what_is_held_of_every_scan(worker: Worker, tail: Start) -> None:
@@ -439,7 +585,7 @@ def test_a_scan_nobody_knows_is_an_error_unless_it_is_waited_for(
 
 def test_a_head_that_is_not_reached_in_time_is_an_error(publisher: Publisher, tail: Start) -> None:
     process = tail("--from-start", "--timeout", "0.3")
-    assert ended(process, 1) == []
+    assert ended(process, 124) == []
     assert process.errors == "error: the head was not reached within 0.3 s"
 
 
@@ -572,7 +718,7 @@ def test_waits_for_a_pipeline_that_is_not_there_yet(run_dir: Path, tail: Start) 
 
 def test_a_timeout_names_what_did_not_come(publisher: Publisher, tail: Start) -> None:
     process = tail("--scan", "demo", "--type", "b", "-n", "2", "--timeout", "0.3")
-    assert ended(process, 1) == []
+    assert ended(process, 124) == []
     assert process.errors == "error: 0 of 2 events of type b of scan demo came within 0.3 s"
 
 
@@ -584,7 +730,7 @@ def test_a_timeout_without_a_count_is_a_good_end(publisher: Publisher, tail: Sta
 
 def test_a_timeout_without_a_pipeline_says_where_it_looked(run_dir: Path, tail: Start) -> None:
     process = tail("-n", "1", "--timeout", "0.2")
-    assert ended(process, 1) == []
+    assert ended(process, 124) == []
     assert process.errors.endswith(f"came within 0.2 s; no pipeline is found in {run_dir}")
 
 
@@ -641,7 +787,9 @@ def test_a_reader_that_stands_still_holds_up_nobody_and_misses_nothing(run_dir: 
             process.send_signal(2)
             assert reader.read() == b""
         _, errors = process.communicate(timeout=20 * PATIENCE)
-        assert (process.returncode, errors.strip()) == (130, b"")
+        assert process.returncode == 130
+        told = re.findall(r"late: ([0-9]+) events did not come live and are from history", errors.decode())
+        assert 0 < sum(map(int, told)) < sent
         assert seqs == list(range(2, sent + 2))
         assert any(isinstance(question, PageRequest) for question in worker.asked), "nothing was dropped"
     finally:
@@ -657,6 +805,14 @@ def test_a_reader_that_stands_still_holds_up_nobody_and_misses_nothing(run_dir: 
         ["--timeout", "0"],
         ["--frames", "--type", "a"],
         ["--frames", "--record", "x"],
+        ["--frames", "--severity", "high"],
+        ["--frames", "--until-complete", "--scan", "a"],
+        ["--severity", "odd"],
+        ["--until-complete"],
+        ["--template", "{ip.__class__!r}"],
+        ["--template", "{ip}", "--json"],
+        ["--delta", "--raw"],
+        ["--delta", "--stats"],
         ["--since", "1", "--scan", "a"],
         ["--since", "1:2"],
         ["--since", "1:2", "--scan", "a", "--scan", "b"],

@@ -16,6 +16,7 @@ from pipeline.errors import (
     PeerError,
     PipelineError,
     RejectReason,
+    TimedOut,
 )
 
 TREE = [error for _, error in inspect.getmembers(errors, inspect.isclass) if issubclass(error, PipelineError)]
@@ -46,7 +47,8 @@ def test_every_error_is_ours_or_the_peers(error: type[PipelineError]) -> None:
 
 @pytest.mark.parametrize("error", TREE, ids=lambda error: error.__name__)
 def test_exit_codes(error: type[PipelineError]) -> None:
-    assert error.exit_code == (78 if error in (ConfigError, LayoutError) else 1)
+    own = {ConfigError: 78, LayoutError: 78, TimedOut: 124}
+    assert error.exit_code == own.get(error, 1)
 
 
 def test_a_config_error_says_all_mistakes() -> None:

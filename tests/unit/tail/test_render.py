@@ -14,12 +14,16 @@ from pipeline.event import DEFAULT_CATALOGUE, EventClass
 from pipeline.tail.render import (
     MAX_VALUE_CHARACTERS,
     clock,
+    delta,
     event_json,
     event_line,
     for_terminal,
     frame_line,
+    moment_of,
     passing,
+    template_line,
 )
+from pipeline.tail.template import Template
 
 ARRIVED = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 
@@ -159,3 +163,51 @@ def test_frame_line() -> None:
         "07:08:09.123 demo 7:3-12 events=6 merged=4 bytes=812"
     )
     assert frame_line("scan/demo", 7, 3, 3, 0, 90, ARRIVED, mark="critical").endswith(" bytes=90 critical")
+
+
+def of_template(text: str, event: dict[str, object], before: str = "") -> str:
+    found = passing("scan/demo", 5, 42, msgspec.json.encode(event))
+    return template_line(found, Template(text), ARRIVED, before=before)
+
+
+def test_a_template_makes_a_line() -> None:
+    event = {"type": "custom", "ip": "10.0.0.5", "port": 443, "ok": True, "at": 1.5}
+    assert (
+        of_template("{time} {scan} {ip}:{port} {ok} {at} {no}", event)
+        == "07:08:09.123 demo 10.0.0.5:443 true 1.5 -"
+    )
+    assert of_template("{type}", event, before="+0.100") == "+0.100 custom"
+
+
+def test_what_a_template_shows_is_escaped_and_cut() -> None:
+    shown = of_template("{x}|{a}", {"type": "t", "x": "\x1b[2J\n\u202e", "a": {"b": "\x9b" * 500}})
+    assert shown.isprintable()
+    assert shown.startswith("\\x1b[2J\\n\\u202e|")
+    assert shown.endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("ts", "seconds"),
+    [
+        (None, 0.0),
+        (1700000000.25, -1.0),
+        ("2024-05-06T07:08:10.623456Z", 1.5),
+        ("2024-05-06T07:08:10.123456", 1.0),
+    ],
+)
+def test_the_time_since_the_line_before(ts: object, seconds: float) -> None:
+    moment = moment_of(passing("scan/demo", 5, 42, msgspec.json.encode({"type": "t", "ts": ts})), ARRIVED)
+    if seconds >= 0:
+        assert delta(moment, ARRIVED) == f"{seconds:+.3f}"
+    else:
+        assert delta(moment, ARRIVED).startswith("-")
+    assert delta(moment, None) == "+0.000"
+
+
+@pytest.mark.parametrize(
+    ("severity", "start"),
+    [("Critical", "\x1b[1;35m"), ("High", "\x1b[35m"), ("Medium", "\x1b[33m"), ("Low", "")],
+)
+def test_grave_findings_stand_out(severity: str, start: str) -> None:
+    shown = line({"type": "vulnerabilityFound", "ip": "a", "severity": severity, "title": "x"}, colour=True)
+    assert shown.startswith(f"{start}07:")
