@@ -28,7 +28,8 @@ MOST_MESSAGES = 650
 """10 frames/s for 60 s, and the critical ones: each of 10 may cut what is pending before it."""
 RETURNS_AT = range(2_000, 14_000, 2_000)
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("reference scan")]
+"""In one group, so that the scan is played once."""
 
 
 @dataclass
