@@ -16,12 +16,14 @@ the end                        100 when it completed; what it was when it failed
 ============================== =======================================================================
 
 The time that is left is told only when there is reason to: not before enough was seen, not when progress
-has paused for longer than it used to, not when the speeds seen differ too much. A restart, or a pause,
-begins the observation anew, because its speed is not the scan's.
+has paused for longer than it used to, not when the speeds seen differ too much. Where percentages are of
+the whole scan, the phases to come may be as fast or as slow as any before: their speeds count too. A restart,
+or a pause, begins the observation anew, because its speed is not the scan's.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,6 +42,8 @@ _LEAST_SPAN_S = 5.0
 _LEAST_GAIN = 2.0
 _PATIENCE = 3.0
 """How many times the longest pause seen between two samples is waited for the next one."""
+_LEAST_PHASE_S = 2.0
+"""A phase that was shorter says nothing of how fast the scan can be."""
 _WIDEST = 10.0
 """A range whose ends differ by more than this factor says nothing."""
 
@@ -193,19 +197,33 @@ class Progress:
         longest_s = max(later[0] - earlier[0] for earlier, later in pairwise(samples))
         if at_s - last_s > max(_LEAST_SPAN_S, _PATIENCE * longest_s):
             return None
-        speeds = []
+        speeds: list[float] = []
         for part in (1, 2, 4):  # over all that was seen, its last half, its last quarter
             begin_s = last_s - (last_s - first_s) / part
             then_s, then = next(sample for sample in samples if sample[0] >= begin_s or sample is samples[-2])
             speeds.append((last - then) / (last_s - then_s))
-        slow, middle, fast = sorted(speeds)
+        of = "phase"
+        if self._carried_on and not self.per_phase:
+            of = "scan"
+            speeds += self._speeds_of_phases()
         since_s = at_s - last_s
         left = 100 - last
-        low, high = left / fast * 0.9, left / slow * 1.1
+        low, high = left / max(speeds) * 0.9, left / min(speeds) * 1.1
         if high > _WIDEST * low:
             return None
-        of = "scan" if self._carried_on and not self.per_phase else "phase"
-        return TimeLeft(of, *(max(0.0, seconds - since_s) for seconds in (left / middle, low, high)))
+        return TimeLeft(of, *(max(0.0, seconds - since_s) for seconds in (math.sqrt(low * high), low, high)))
+
+    def _speeds_of_phases(self) -> list[float]:
+        """Return the points a second of each phase that is over; percentages are of the whole scan."""
+        speeds, before = [], 0.0
+        for phase in self.phases.values():
+            if phase.percent is None or phase.left_s is None:
+                continue
+            gained, took_s = phase.percent - before, phase.left_s - phase.started_s
+            if gained > 0 and took_s >= _LEAST_PHASE_S:
+                speeds.append(gained / took_s)
+            before = max(before, phase.percent)
+        return speeds
 
     def _enter(self, name: str, at_s: float) -> Phase:
         before = self._present

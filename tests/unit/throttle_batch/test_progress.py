@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.producer.simulate import heroforge
 from pipeline.throttle_batch.progress import (
     HIGHEST_UNFINISHED,
     MAX_PHASE_LENGTH,
@@ -188,6 +189,43 @@ def test_a_scan_that_slows_down_has_a_wide_range() -> None:
     steady(progress, "p", 40, 50, 20, 40)
     assert isinstance(left := progress.time_left(40), TimeLeft)
     assert left.low < 45 < 100 < left.high
+
+
+def test_phases_to_come_may_be_as_fast_as_one_before() -> None:
+    progress = Progress()
+    steady(progress, "fast", 0, 20, 0, 5)
+    steady(progress, "slow", 20.5, 40, 5, 25)
+    assert isinstance(left := progress.time_left(25), TimeLeft)
+    assert left.low < 60 / 4 < left.seconds < 60 < left.high
+
+
+def test_phases_of_very_different_speeds_tell_nothing() -> None:
+    progress = Progress()
+    steady(progress, "fast", 0, 40, 0, 3)
+    steady(progress, "slow", 40.5, 60, 3, 103)
+    assert progress.time_left(103) is None
+
+
+def test_a_very_short_phase_tells_no_speed() -> None:
+    progress = Progress()
+    progress.report("start", 10, 0)
+    progress.report("start", 30, 1)
+    steady(progress, "main", 30.5, 60, 1, 31)
+    assert isinstance(left := progress.time_left(31), TimeLeft)
+    assert left.low > 20
+
+
+def test_the_time_left_of_a_simulated_scan_is_never_wrong() -> None:
+    progress = Progress()
+    told = 0
+    for at_s, raw in heroforge(0, "x"):
+        event = msgspec.json.decode(raw)
+        if event["type"] == "scanProgress":
+            progress.report(event["phase"], event["progress"], at_s)
+        if (left := progress.time_left(at_s)) is not None:
+            told += 1
+            assert left.low <= 60 - at_s <= left.high
+    assert told > 1_000
 
 
 ABSENT = {
