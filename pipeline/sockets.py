@@ -20,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import math
 import re
+import socket as unix
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -83,6 +84,19 @@ def found(run_dir: Path, pattern: str) -> list[str]:
         path.name for path in run_dir.glob(pattern) if path.is_socket() and numbered.fullmatch(path.name)
     ]
     return sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+
+
+def is_bound(path: Path) -> bool:
+    """Say whether somebody listens behind a socket file; one that was killed leaves its file behind."""
+    with unix.socket(unix.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:
+            return True  # its queue is full: it is there, and busy
+        except OSError:
+            return False
+    return True
 
 
 class Binder:

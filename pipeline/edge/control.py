@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import socket as unix
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,11 +16,11 @@ import zmq
 
 from pipeline.errors import MessageMalformed
 from pipeline.log import LimitedLog, Log
-from pipeline.sockets import Binder, drain, drain_router, edge_control, found, has_more
+from pipeline.sockets import Binder, drain, drain_router, edge_control, found, has_more, is_bound
+from pipeline.vitals import Vitals
 from pipeline.wire import (
     ConnectionsReply,
     ConnectionsRequest,
-    StatsReply,
     decode_edge_reply,
     decode_edge_request,
     encode,
@@ -40,7 +38,8 @@ class Control:
     run_dir: where the other edges' sockets are.
     binder: makes the sockets.
     log: where lines go.
-    figures: returns this edge's counters now.
+    vitals: how this edge is.
+    figures: returns its counters now.
     connections: returns its connections, so many at most, and how many there are.
 
     Raises:
@@ -53,6 +52,7 @@ class Control:
         run_dir: Path,
         binder: Binder,
         log: Log,
+        vitals: Vitals,
         figures: Callable[[], dict[str, float]],
         connections: Callable[[ConnectionsRequest], ConnectionsReply],
     ) -> None:
@@ -60,6 +60,7 @@ class Control:
         self._run_dir = run_dir
         self._binder = binder
         self._limited_log = LimitedLog(log)
+        self._vitals = vitals
         self._figures = figures
         self._connections = connections
         self._loop = asyncio.get_running_loop()
@@ -72,7 +73,8 @@ class Control:
         self._loop.call_soon(self._answer)
 
     def close(self) -> None:
-        """Answer no more; the binder closes the sockets."""
+        """Answer no more, and be found no more; the binder closes the sockets."""
+        (self._run_dir / self._name).unlink(missing_ok=True)  # another edge may follow under another index
         for socket in (self._control, *self._others.values()):
             self._loop.remove_reader(socket.fileno())
 
@@ -87,9 +89,8 @@ class Control:
             if isinstance(request, ConnectionsRequest):
                 reply = encode(self._connections(request))
             else:
-                reply = encode(
-                    StatsReply(request.id, self._name.partition(".")[0], self._figures(), os.getpid())
-                )
+                name, now = self._name.partition(".")[0], time.monotonic()
+                reply = encode(self._vitals.reply(request.id, name, self._figures(), now))
             try:
                 self._control.send_multipart((peer, reply), zmq.NOBLOCK)
             except zmq.Again:
@@ -121,7 +122,7 @@ class Control:
         return [
             name
             for name in found(self._run_dir, edge_control(0).replace("0", "*"))
-            if name != self._name and _is_bound(self._run_dir / name)
+            if name != self._name and is_bound(self._run_dir / name)
         ]
 
     def _ask(self, name: str, limit: int) -> asyncio.Future[ConnectionsReply]:
@@ -153,16 +154,3 @@ class Control:
                 future.set_result(reply)
         if has_more(other):
             self._loop.call_soon(self._take, other)
-
-
-def _is_bound(path: Path) -> bool:
-    """Say whether somebody listens behind a socket file; one that was killed leaves its file behind."""
-    with unix.socket(unix.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except BlockingIOError:
-            return True  # its queue is full: it is there, and busy
-        except OSError:
-            return False
-    return True

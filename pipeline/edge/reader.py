@@ -5,37 +5,12 @@ Between connections of whatever transport and `watcher`, `subscriptions` and the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.edge.close_codes import CloseCode
 from pipeline.edge.service import Service
+from pipeline.edge.told import Figures
 from pipeline.log import Log
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What one reader has cost and been given so far.
-
-    Attributes:
-        channel: what it watches, `kind/id`; empty for the statistics, and for several together.
-        wire: what it speaks.
-        messages: messages sent to it.
-        bytes_sent: their bytes, framing included.
-        duration_s: for how long it has been connected.
-        skipped: events it was not given, and told so.
-        lag: events published that are not given to it yet.
-        pace: frames a second it is given at most.
-    """
-
-    channel: str
-    wire: str
-    messages: int
-    bytes_sent: int
-    duration_s: float
-    skipped: int
-    lag: int
-    pace: int
 
 
 class Reader(Protocol):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from pipeline import __version__
@@ -18,15 +19,19 @@ from pipeline.edge.fan_out import FanOut, Ladders
 from pipeline.edge.feed import Feed
 from pipeline.edge.heartbeat import SLOTS, Wheel
 from pipeline.edge.hub import Hub
+from pipeline.edge.roll import Roll
 from pipeline.edge.sayings import Greeting
 from pipeline.edge.session import Session
 from pipeline.edge.stats_stream import StatsStream
+from pipeline.edge.survey import Survey
+from pipeline.edge.told import Figures, summary
 from pipeline.edge.upstream import Upstream
 from pipeline.edge.visitors import Rate, Visitors
 from pipeline.errors import LayoutError
 from pipeline.log import LimitedLog, Log
 from pipeline.runtime import wall_ms
 from pipeline.sockets import Binder
+from pipeline.vitals import Vitals
 from pipeline.wire import (
     MAX_CONNECTIONS_TOLD,
     Beacon,
@@ -64,6 +69,8 @@ class Driver(Protocol):
 class Connection(Protocol):
     """One browser, as the service sees it."""
 
+    connection_id: str
+
     def beat(self, now: float) -> None:
         """Ping it, or close it when it is gone."""
 
@@ -73,8 +80,8 @@ class Connection(Protocol):
     def drop(self) -> None:
         """End it now, whether or not the browser has taken leave."""
 
-    def told(self, edge: int, address: str, now: float, wall_ms: int) -> list[ConnectionSummary]:
-        """Return what there is to tell of it; nothing before it is open."""
+    def told(self, now: float) -> Sequence[Figures]:
+        """Return what it has cost and been given; nothing before it is open."""
 
 
 class Service:
@@ -112,6 +119,7 @@ class Service:
         self.inbound_rate = Rate(limits.max_inbound_per_s, 2 * limits.max_inbound_per_s)
         self.max_connections = limits.max_connections
         self.all_connections: AllConnections
+        self.roll: Roll
         self.draining = False
         self.admits = True
         self.empty = asyncio.Event()
@@ -123,6 +131,8 @@ class Service:
         self._waiting: Counter[str] = Counter()
         self._list: asyncio.Task[tuple[list[ChannelSummary], bool]] | None = None
         self._list_at = float("-inf")
+        self._survey = Survey(self.members)
+        self.vitals = Vitals(os.getpid(), __version__, self._started_at)
         self.stats = StatsStream(self.summaries, self.counters, self._stats_failed)
 
     # --- connections ------------------------------------------------------------------------------
@@ -194,8 +204,9 @@ class Service:
         for connection, (_, address) in self._slots.items():
             if len(found) >= min(request.limit, MAX_CONNECTIONS_TOLD):
                 break
-            found += connection.told(self.config.edge.index, address, now, wall)
-        return ConnectionsReply(request.id, len(self._slots), found)
+            figures = connection.told(now)
+            found += summary(connection.connection_id, self.config.edge.index, address, figures, wall)
+        return ConnectionsReply(request.id, len(self._slots), found, self._survey.look(now))
 
     def figures(self) -> dict[str, float]:
         """Return the counters, and how things are now."""
@@ -215,8 +226,10 @@ class Service:
     async def beat(self) -> None:
         """Turn the heartbeat's wheel for ever."""
         for tick in itertools.count(1):
+            due = time.monotonic() + self._wheel.tick_s
             await asyncio.sleep(self._wheel.tick_s)
             now = time.monotonic()
+            self.vitals.worked(due, now)
             self._watch_shards(now)
             if tick % SLOTS == 0:
                 self._tell_positions()
@@ -266,6 +279,7 @@ class Service:
 
     def _on_frames(self, frames: list[FrameMessage]) -> None:
         now = time.monotonic()
+        self.counters["frames"] += len(frames)
         for frame in frames:
             feed = self.hub.add(frame, now)
             if feed is not None:

@@ -28,6 +28,7 @@ from pipeline.edge.handlers.rest import (
     Readiness,
     Scan,
     ScanList,
+    Stages,
     Statistics,
 )
 from pipeline.edge.handlers.several import SeveralSocket, StatsSocket
@@ -41,6 +42,7 @@ from pipeline.edge.listening import (
     raise_descriptor_limit,
     tls,
 )
+from pipeline.edge.roll import Roll
 from pipeline.edge.service import Service
 from pipeline.errors import LayoutError
 from pipeline.log import Log
@@ -67,6 +69,7 @@ def application(service: Service) -> Application:
         (rf"/sse/scans/{_ID}", ScanEvents, shared),
         (r"/sse/stats", StatsEvents, shared),
         (r"/api/connections", Connections, shared),
+        (r"/api/pipeline", Stages, shared),
         (r"/api/scans/stats", Statistics, shared),
         (r"/api/scans", ScanList, shared),
         (rf"/api/scans/{_ID}", Scan, shared),
@@ -116,8 +119,9 @@ async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> N
     listening = listen(config.http, os.environ)
     service = Service(config, binder, log, fail)
     service.max_connections = raise_descriptor_limit(config.limits.max_connections, log)
-    control = Control(config.edge.index, place, binder, log, service.figures, service.told)
+    control = Control(config.edge.index, place, binder, log, service.vitals, service.figures, service.told)
     service.all_connections = control.all_connections
+    service.roll = Roll(place, config.pipeline.shards)
     requests = config.requests
     server = EdgeServer(
         application(service),
@@ -148,6 +152,7 @@ async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> N
         await _drain(service, server, stops, log)
     finally:
         beating.cancel()
+        await service.roll.close()
         control.close()
         service.upstream.close()
         await server.finish()

@@ -19,10 +19,11 @@ from pipeline.edge.close_codes import LIMIT, NOT_FOUND, TOO_SLOW, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.filter import Filter
 from pipeline.edge.pace import PACES
-from pipeline.edge.reader import Figures, tell_end
+from pipeline.edge.reader import tell_end
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session
 from pipeline.edge.stats_stream import StatsReader
+from pipeline.edge.told import Figures
 from pipeline.edge.transmit import Transmitter
 from pipeline.edge.variant import Variant
 from pipeline.frame import Position

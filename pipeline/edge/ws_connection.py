@@ -21,19 +21,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipeline.edge.close_codes import NO_PONG, NOT_TEXT, TOO_MANY_MESSAGES, CloseCode
 from pipeline.edge.reader import Reader
 from pipeline.edge.service import Service
-from pipeline.edge.told import summary
+from pipeline.edge.told import Figures
 from pipeline.edge.transmit import Transmitter
 from pipeline.edge.variant import Variant
 from pipeline.edge.watcher import closing
 from pipeline.edge.ws_frame import PING, close_frame, pong_frame
 from pipeline.edge.ws_reading import Closed, Failed, Inbound, Message, Ping, WebSocketReader
 from pipeline.log import Log
-from pipeline.wire import ConnectionSummary
 
 CLOSE_S = 5.0
 """How long a browser is given to take and answer a close frame."""
@@ -166,10 +165,9 @@ class WebSocketConnection:
         except Exception as error:  # noqa: BLE001  # of this connection alone
             self.fail(error)
 
-    def told(self, edge: int, address: str, now: float, wall_ms: int) -> list[ConnectionSummary]:
-        """Return what `/api/connections` tells of it."""
-        figures = self._reader.told(now) if self._reader is not None else []
-        return summary(self.connection_id, edge, address, figures, wall_ms)
+    def told(self, now: float) -> Sequence[Figures]:
+        """Return what it has cost and been given; nothing before it is open."""
+        return self._reader.told(now) if self._reader is not None else ()
 
     # --- ending -----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 
 import zmq
 
+from pipeline import __version__
 from pipeline.errors import LayoutError, MessageMalformed
 from pipeline.ingest.admission import Rejection, admit
 from pipeline.ingest.config import IngestConfig
@@ -28,12 +29,12 @@ from pipeline.sockets import (
     shard_events,
     shard_in,
 )
+from pipeline.vitals import Vitals
 from pipeline.wire import (
     BEACON_TOPIC,
     FEEDBACK_TOPIC,
     Feedback,
     Hello,
-    StatsReply,
     StatsRequest,
     Welcome,
     decode_beacon,
@@ -58,6 +59,7 @@ class IngestStage:
         self._log = log
         self._rejection_log = LimitedLog(log, config.limits.max_rejections_logged_per_s)
         self._counters: Counter[str] = Counter()
+        self._vitals = Vitals(os.getpid(), __version__, time.monotonic())
         self._producers: OrderedDict[Producer, bytes] = OrderedDict()
         self._run_dir = run_dir(config.pipeline.run_dir, os.environ)
         shards = range(config.pipeline.shards)
@@ -113,6 +115,7 @@ class IngestStage:
                     self._take_in(limit, now)
                 if signals.socket.fileno() in ready and signals.read():
                     break
+                self._vitals.worked(now, time.monotonic())
         finally:
             signals.close()
             self._log.info("stopped", **dict(sorted(self._counters.items())))
@@ -136,6 +139,7 @@ class IngestStage:
                     self._rejection_log.warning("shard does not keep up", now, shard=shard, dropped=count)
                 else:
                     self._counters["events"] += count
+                    self._counters["bytes"] += len(envelope)
         for rejection in rejections:
             self._counters[f"rejected{{reason={rejection.reason}}}"] += 1
             fields = {"producer": rejection.nack.pid, "pseq": rejection.nack.pseq} if rejection.nack else {}
@@ -194,7 +198,7 @@ class IngestStage:
                 self._send_control(peer, encode(Welcome(self._index)))
             elif isinstance(request, StatsRequest):
                 counters = {name: float(value) for name, value in self._counters.items()}
-                reply = StatsReply(request.id, f"ingest-{self._index}", counters, os.getpid())
+                reply = self._vitals.reply(request.id, f"ingest-{self._index}", counters, now)
                 self._send_control(peer, encode(reply))
 
     def _send_control(self, peer: bytes, message: bytes) -> bool:

@@ -238,6 +238,11 @@ class Batcher:
         """Return the end of a channel whose memory was freed, while it is kept in mind."""
         return self._lives.past(name)
 
+    def pending(self) -> tuple[int, int]:
+        """Return what `Channel.pending` is of all channels; those that wait for nothing cost nothing."""
+        each = [channel.pending for channel in self._frame_deadlines.channels()]
+        return sum(events for events, _ in each), sum(size_bytes for _, size_bytes in each)
+
     def channels(self) -> list[Channel]:
         """Return the present life of every channel."""
         return self._lives.present()

@@ -261,6 +261,11 @@ class Channel:
         return self._pending.size_bytes + self._uncommitted_bytes
 
     @property
+    def pending(self) -> tuple[int, int]:
+        """(events that are committed and in no frame yet, their bytes)."""
+        return len(self._pending), self._pending.size_bytes
+
+    @property
     def head_seq(self) -> int:
         """The last event accepted."""
         return self._next_seq - 1

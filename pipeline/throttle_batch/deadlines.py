@@ -6,6 +6,7 @@ Used by `batcher`, so that ten thousand idle channels cost no wake-up and no sea
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 
 from pipeline.throttle_batch.channel import Channel
 
@@ -33,6 +34,10 @@ class Deadlines:
         """Look at a channel no more; nothing happens when it has no deadline."""
         if self._at.pop(channel, None) is not None:
             self._shrink()
+
+    def channels(self) -> Collection[Channel]:
+        """Return those that have a deadline."""
+        return self._at.keys()
 
     def first(self) -> float | None:
         """Return the earliest deadline; None when there is none."""

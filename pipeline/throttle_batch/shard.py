@@ -24,6 +24,7 @@ from pipeline.throttle_batch.heads import REPEATS, HeadRotation
 from pipeline.throttle_batch.journal import DamagedRange, Journal
 from pipeline.throttle_batch.records import LifeRecord
 from pipeline.throttle_batch.shown import hosts_page, state_document, summary
+from pipeline.vitals import Vitals
 from pipeline.wire import (
     FRAME_TOPIC,
     MAX_PAGE_BYTES,
@@ -39,7 +40,6 @@ from pipeline.wire import (
     PageRequest,
     StateHeader,
     StateRequest,
-    StatsReply,
     decode_envelope,
     decode_history_request,
     encode,
@@ -65,6 +65,7 @@ class Shard:
     journal: where what is accepted is kept; not yet loaded.
     binder: makes the sockets.
     log: where lines go.
+    vitals: how the worker is.
     boot: names this run of the worker.
     boot_ms: the wall clock at `now`, epoch milliseconds.
     now: monotonic seconds.
@@ -83,6 +84,7 @@ class Shard:
         journal: Journal,
         binder: Binder,
         log: Log,
+        vitals: Vitals,
         boot: str,
         boot_ms: int,
         now: float,
@@ -92,6 +94,7 @@ class Shard:
         self._log = log.bind(shard=number)
         self._limited_log = LimitedLog(self._log)
         self._trim_failing = False
+        self._vitals = vitals
         self._boot = boot
         self._counters: Counter[str] = Counter()
         critical = catalogue.critical
@@ -99,6 +102,7 @@ class Shard:
         self._batcher = Batcher(config, catalogue, boot_ms, now)
         self._journal = journal
         self._journal_failing = False
+        self._committed_ms = 0
         self._looked_at: Channel | None = None
         self._looked_until = now
         self._damaged: set[DamagedRange] = set()
@@ -176,8 +180,9 @@ class Shard:
         self._batcher.deaf(now)
 
     def _commit(self, commit: Commit) -> bool:
+        now_ms = wall_ms()
         try:
-            self._journal.commit(commit, wall_ms())
+            self._journal.commit(commit, now_ms)
         except JournalError as error:
             if not self._journal_failing:
                 self._log.error("journal cannot be written; nothing is acked until it can", problem=error)
@@ -186,6 +191,7 @@ class Shard:
         if self._journal_failing:
             self._log.info("journal can be written again")
         self._journal_failing = False
+        self._committed_ms = now_ms
         return True
 
     def trim(self) -> None:
@@ -277,7 +283,8 @@ class Shard:
                     summaries = [summary(channel, now) for channel in self._batcher.channels()]
                     reply = encode(ChannelsReply(request.id, self.number, summaries))
                 else:
-                    reply = encode(StatsReply(request.id, f"shard-{self.number}", self.counters()))
+                    name, figures = f"shard-{self.number}", self._figures()
+                    reply = encode(self._vitals.reply(request.id, name, figures, now))
                 self.questions.send_multipart((peer, reply), zmq.NOBLOCK)
                 break
             else:
@@ -412,6 +419,17 @@ class Shard:
         self._looked_until = now + _LOOKED_AT_S
         self._looked_at = self._batcher.revive(record, now) if record is not None else None
         return self._looked_at
+
+    def _figures(self) -> dict[str, float]:
+        """Return the counters, and how things are now."""
+        pending_events, pending_bytes = self._batcher.pending()
+        return {
+            **self.counters(),
+            "pending_events": float(pending_events),
+            "pending_bytes": float(pending_bytes),
+            "writable": float(self._writable()),
+            "committed_ms": float(self._committed_ms),
+        }
 
     def counters(self) -> dict[str, float]:
         """Return everything this shard counts: name -> value."""

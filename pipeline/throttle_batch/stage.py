@@ -13,6 +13,7 @@ from pathlib import Path
 
 import zmq
 
+from pipeline import __version__
 from pipeline.event import Catalogue
 from pipeline.log import Log
 from pipeline.places import claim_layout, data_dir, run_dir
@@ -29,6 +30,7 @@ from pipeline.throttle_batch.journal import (
 from pipeline.throttle_batch.journal_file import os_boot_id
 from pipeline.throttle_batch.shard import Shard
 from pipeline.throttle_batch.sqlite_journal import SqliteJournal
+from pipeline.vitals import Vitals
 
 DEAF_AFTER_S = 1.0
 """A wake-up that is so late means that the process was stopped, or the machine asleep: what came meanwhile is
@@ -60,12 +62,15 @@ class ThrottleBatchStage:
         boot_ms = wall_ms()
         boot = f"{boot_ms:x}-{os.getpid():x}"
         now = time.monotonic()
+        self._vitals = vitals = Vitals(os.getpid(), __version__, now)
         self._shards: list[Shard] = []
         try:
             for number in sorted(set(place.own)) or range(place.shards):
                 journal = self._open_journal(number, data, recover=recover)
                 try:
-                    shard = Shard(number, config, catalogue, journal, self._binder, log, boot, boot_ms, now)
+                    shard = Shard(
+                        number, config, catalogue, journal, self._binder, log, vitals, boot, boot_ms, now
+                    )
                 except BaseException:
                     journal.close()
                     raise
@@ -138,6 +143,7 @@ class ThrottleBatchStage:
                     next_beacon = now + self._config.publish.beacon_interval_s
                 if signals.socket.fileno() in ready and signals.read():
                     break
+                self._vitals.worked(now, time.monotonic())
         finally:
             signals.close()
             counted: Counter[str] = Counter()

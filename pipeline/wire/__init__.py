@@ -106,6 +106,7 @@ from pipeline.wire.serving import (
     ConnectionSummary,
     EdgeReply,
     EdgeRequest,
+    ReadersSummary,
     decode_edge_reply,
     decode_edge_request,
 )
@@ -188,6 +189,7 @@ __all__ = [
     "PageRequest",
     "PhaseEntry",
     "ProducerMessage",
+    "ReadersSummary",
     "Retry",
     "StateDocument",
     "StateHeader",

@@ -45,18 +45,28 @@ def encode(message: msgspec.Struct) -> bytes:
 
 
 class StatsRequest(msgspec.Struct, frozen=True, tag="stats"):
-    """Asks any stage for its counters."""
+    """Asks any stage for its counters, and how it is."""
 
     id: int = 0
 
 
 class StatsReply(msgspec.Struct, frozen=True, tag="stats", omit_defaults=True):
-    """A stage's counters: name -> value; a label stands in the name as `rejected{reason=json}`.
+    """A stage's counters, and how it is.
 
-    `pid` is the process that answers, so that whoever started one knows its own; 0 where it is not told.
+    Attributes:
+        stage: its name, such as `ingest-0` or `shard-2`.
+        counters: name -> value; a label stands in the name as `rejected{reason=json}`.
+        pid: the process that answers, so that whoever started one knows its own; 0 where it is not told.
+        version: of its program.
+        uptime_s: seconds since it was started.
+        delay_s: the longest it kept others waiting, of the last 5 to 10 s: how long a wake-up worked, or
+            how late a timer came.
     """
 
     id: int
     stage: str
     counters: dict[str, float]
     pid: int = 0
+    version: str = ""
+    uptime_s: float = 0.0
+    delay_s: float = 0.0

@@ -54,12 +54,33 @@ class ConnectionSummary(msgspec.Struct, frozen=True):
     skipped: int
 
 
+class ReadersSummary(msgspec.Struct, frozen=True):
+    """All connections of an edge, added up at most a second ago or so.
+
+    Attributes:
+        wires: wire -> how many speak it.
+        paces: frames a second -> how many are given so many at most; those of several scans by the least.
+        messages: sent to them.
+        bytes: sent to them, framing included.
+        lag_events: of the one that is most behind: published events it has not been sent yet.
+        skipped: events they were told they are not given.
+    """
+
+    wires: dict[str, int] = {}
+    paces: dict[int, int] = {}
+    messages: int = 0
+    bytes: int = 0
+    lag_events: int = 0
+    skipped: int = 0
+
+
 class ConnectionsReply(msgspec.Struct, frozen=True, tag="connections"):
-    """Some connections of an edge, and how many it has."""
+    """Some connections of an edge, how many it has, and all of them added up."""
 
     id: int
     total: int
     connections: list[ConnectionSummary]
+    readers: ReadersSummary = ReadersSummary()
 
 
 EdgeRequest = StatsRequest | ConnectionsRequest

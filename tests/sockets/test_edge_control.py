@@ -15,6 +15,7 @@ from pipeline.wire import (
     SUBPROTOCOL,
     ConnectionsReply,
     ConnectionsRequest,
+    ReadersSummary,
     StatsReply,
     StatsRequest,
     decode_edge_reply,
@@ -53,7 +54,9 @@ def test_an_edge_answers_for_its_counters_and_connections(
     with edge.browser("/ws/scans/demo"):
         workers.joined(CHANNEL)
         control.send(encode(ConnectionsRequest(9, 0)))
-        assert decode_edge_reply(control.recv()) == ConnectionsReply(9, 1, [])
+        assert decode_edge_reply(control.recv()) == ConnectionsReply(
+            9, 1, [], ReadersSummary({"native": 1}, {10: 1})
+        )
     assert edge.stop()["malformed{socket=control}"] == 1
 
 

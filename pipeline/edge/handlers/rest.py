@@ -176,6 +176,15 @@ class Connections(Guarded):
         self.answer(connections.connection_list(replies, limit, complete=complete))
 
 
+class Stages(Guarded):
+    """`GET /api/pipeline`: every stage of the pipeline, how it is, and how much passes."""
+
+    async def get(self) -> None:
+        document = await self.service.roll.document()
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(document)
+
+
 class Health(Guarded):
     """`GET /healthz`: the loop is alive."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tornado.iostream import StreamClosedError
@@ -23,13 +23,13 @@ from pipeline.edge.service import Service
 from pipeline.edge.session import Session
 from pipeline.edge.since import read_since
 from pipeline.edge.sse_event import HEARTBEAT, chunk
-from pipeline.edge.told import summary
+from pipeline.edge.told import Figures
 from pipeline.edge.transmit import Transmitter
 from pipeline.edge.transmit_stream import StreamTransmitter, http_stream
 from pipeline.edge.variant import Variant
 from pipeline.edge.watcher import StatsWatcher, Watcher, closing
 from pipeline.event import is_scan_id
-from pipeline.wire import ConnectionSummary, channel_name
+from pipeline.wire import channel_name
 
 RETRY_AFTER_S = 5
 
@@ -99,10 +99,9 @@ class EventStream(Guarded):
         elif self._transmitter.idle:
             self._transmitter.write(chunk(HEARTBEAT) if self._variant.chunked else HEARTBEAT, 0)
 
-    def told(self, edge: int, address: str, now: float, wall_ms: int) -> list[ConnectionSummary]:
-        """Return what `/api/connections` tells of it."""
-        figures = self._reader.told(now) if self._reader is not None else []
-        return summary(self.connection_id, edge, address, figures, wall_ms)
+    def told(self, now: float) -> Sequence[Figures]:
+        """Return what it has cost and been given; nothing before it is open."""
+        return self._reader.told(now) if self._reader is not None else ()
 
     def end(self, code: CloseCode) -> None:
         """End the stream, telling the reader what to do next."""

@@ -10,6 +10,7 @@ from pipeline.wire import (
     ConnectionsReply,
     ConnectionsRequest,
     ConnectionSummary,
+    ReadersSummary,
     StatsReply,
     StatsRequest,
     decode_edge_reply,
@@ -22,7 +23,12 @@ SUMMARY = ConnectionSummary(
     messages=1, bytes=2, lag_events=0, frames_per_s=10, skipped=0,
 )  # fmt: skip
 REQUESTS = [StatsRequest(3), ConnectionsRequest(4), ConnectionsRequest(5, 10)]
-REPLIES = [StatsReply(3, "edge-0", {"pages": 1.0}), ConnectionsReply(4, 2, [SUMMARY])]
+REPLIES = [
+    StatsReply(3, "edge-0", {"pages": 1.0}),
+    StatsReply(3, "shard-1", {}, 4711, "1.2", 0.5, 0.001),
+    ConnectionsReply(4, 2, [SUMMARY]),
+    ConnectionsReply(4, 2, [], ReadersSummary({"sse": 2}, {10: 1, 5: 1}, 3, 4, 5, 6)),
+]
 
 
 @pytest.mark.parametrize("message", REQUESTS, ids=repr)
