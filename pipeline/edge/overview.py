@@ -7,6 +7,8 @@ all who do.
 since the last answer                        it counts as
 ============================================ =============================================================
 only time has passed                         nothing: who watches has `started_at` and a clock
+its rate, or when it is expected to end, is  nothing
+off by less than `DRIFT`, or a second
 a shard did not answer                       `complete` is false; its scans stay as they were
 a scan is in no list any more                gone, once every shard has answered
 anything else                                changed
@@ -18,12 +20,16 @@ from __future__ import annotations
 from pipeline.edge.statistics import channel_scans, scan_entry, scan_statistics, scan_totals
 from pipeline.wire import BrowserStats, ChannelSummary, split_channel
 
+DRIFT = 0.05
+"""How far off, as a part of it, a figure may be that changes by itself; a reader sees no difference."""
+
 
 class Overview:
     """The scans as they were last told."""
 
     def __init__(self) -> None:
         self._scans: dict[str, ChannelSummary] = {}
+        self._told: dict[str, ChannelSummary] = {}
         self._complete: bool | None = None
 
     @property
@@ -43,8 +49,11 @@ class Overview:
         """
         now = {summary.channel: summary for summary in channel_scans(summaries)}
         before = self._scans
-        changed = [scan for channel, scan in now.items() if _differs(before.get(channel), scan)]
+        changed = [scan for channel, scan in now.items() if _differs(self._told.get(channel), scan)]
         gone = [channel for channel in before if channel not in now] if complete else []
+        for channel in gone:
+            del self._told[channel]
+        self._told.update((scan.channel, scan) for scan in changed)
         self._scans = now if complete else {**before, **now}
         if not changed and not gone and complete == self._complete:
             return None
@@ -68,7 +77,7 @@ class Overview:
 
 
 def _differs(before: ChannelSummary | None, now: ChannelSummary) -> bool:
-    return before is None or _told(before) != _told(now)
+    return before is None or _told(before) != _told(now) or _drifted(before, now)
 
 
 def _told(scan: ChannelSummary) -> tuple[object, ...]:
@@ -77,3 +86,25 @@ def _told(scan: ChannelSummary) -> tuple[object, ...]:
         *(scan.epoch, scan.seq, scan.status, scan.phase, scan.progress),
         *(scan.frames, scan.events, scan.merged, scan.best_effort),
     )
+
+
+def _drifted(before: ChannelSummary, now: ChannelSummary) -> bool:
+    """Say whether what changes without an event is another than was told: the rate, when it will end."""
+    if _is_off(before.events_per_s, now.events_per_s, DRIFT * now.events_per_s):
+        return True
+    left_before, left = before.time_left, now.time_left
+    if left is None or left_before is None:
+        return left is not left_before
+    passed_s = now.elapsed_s - before.elapsed_s
+    return left.of != left_before.of or any(
+        _is_off(told - passed_s, is_now, max(1.0, DRIFT * is_now))
+        for told, is_now in (
+            (left_before.seconds, left.seconds),
+            (left_before.low, left.low),
+            (left_before.high, left.high),
+        )
+    )
+
+
+def _is_off(told: float, is_now: float, most: float) -> bool:
+    return abs(told - is_now) > most

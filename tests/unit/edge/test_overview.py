@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.edge.overview import Overview
 from pipeline.edge.statistics import scan_entry, scan_statistics
-from pipeline.wire import ChannelSummary
+from pipeline.wire import ChannelSummary, TimeLeftEntry
 
 
 def summary(name: str, events: int = 1, elapsed_s: float = 1.0, status: str = "running") -> ChannelSummary:
@@ -70,6 +71,46 @@ def test_a_shard_that_does_not_answer_takes_no_scan_away() -> None:
     change = overview.take([summary("scan/a")], complete=True)
     assert change is not None
     assert (change.gone, change.stats["total_scans"]) == (["b"], 1)
+
+
+def test_a_rate_that_falls_is_told_when_it_is_seen_to_and_at_last_as_nothing() -> None:
+    overview = Overview()
+    rates = [100.0, 97.0, 95.3, 95.0, 92.0, 90.0, 0.1, 0.0, 0.0]
+    told = []
+    for rate in rates:
+        change = overview.take([replace(summary("scan/a"), events_per_s=rate)], complete=True)
+        told.append(change is not None)
+    assert told == [True, False, False, True, False, True, True, True, False]
+
+
+def test_the_time_left_is_told_when_another_end_is_expected() -> None:
+    def at(elapsed_s: float, left_s: float | None, of: str = "scan") -> ChannelSummary:
+        left = None if left_s is None else TimeLeftEntry(of, left_s, left_s - 5, left_s + 5)
+        return replace(summary("scan/a", elapsed_s=elapsed_s), time_left=left)
+
+    overview = Overview()
+    seen = [
+        (at(10, None), True),
+        (at(11, 100), True),
+        (at(21, 90), False),  # time has passed, and nothing else
+        (at(22, 93), False),
+        (at(23, 94), True),  # six seconds later than was told
+        (at(24, 93), False),
+        (at(24, 93, "phase"), True),
+        (at(25, None), True),
+        (at(26, None), False),
+    ]
+    for scan, is_told in seen:
+        assert (overview.take([scan], complete=True) is not None) == is_told, scan
+
+
+def test_what_changes_little_by_little_is_told_in_the_end() -> None:
+    overview = Overview()
+    told = 0
+    for step in range(100):
+        scan = replace(summary("scan/a"), events_per_s=100 + step)
+        told += overview.take([scan], complete=True) is not None
+    assert 10 <= told <= 20
 
 
 @given(

@@ -273,6 +273,16 @@ def check_idle_cleanup(core: Core) -> None:
     assert rig.batcher.current("scan/a") is None
 
 
+def check_what_is_in_no_frame_yet_is_told(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, foreign(FACTS[1]))
+    assert rig.batcher.pending() == (1, len(FACTS[1]))
+    rig.at(0.05, foreign(*FACTS[2:4]), foreign(FACTS[4], channel="scan/b"))
+    assert rig.batcher.pending() == (4, sum(map(len, FACTS[1:5])))
+    rig.until(1.0)
+    assert rig.batcher.pending() == (0, 0)
+
+
 def check_cleanup_waits_for_what_is_pending(core: Core) -> None:
     rig = core.batcher(cleanup=CleanupSection(cleanup_after_s=0.0))
     rig.at(0.0, foreign(*FACTS[:50]))
