@@ -108,29 +108,6 @@ def test_where_websockets_are_refused_server_sent_events_do(pipeline: Pipeline, 
     dashboard.problems.clear()
 
 
-def test_a_hidden_page_keeps_up_without_drawing_and_shows_all_when_it_is_seen(
-    pipeline: Pipeline, open_page: OpenPage
-) -> None:
-    pipeline.start()
-    sent = events_of(2, SCAN)
-    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
-        dashboard = open_page()
-        dashboard.page.add_init_script(HIDING)
-        dashboard.open_scan(SCAN)
-        for event in sent[:1_000]:
-            emitter.emit(event)
-        dashboard.expect_seq(1_000)
-        dashboard.page.evaluate("() => setHidden(true)")
-        for event in sent[1_000:]:
-            emitter.emit(event)
-        wait(dashboard.page, f"() => document.title.startsWith('completed · {SCAN}')")
-        assert dashboard.text("position").endswith(":1000"), "nothing was drawn"
-        dashboard.page.evaluate("() => setHidden(false)")
-        dashboard.expect_seq(len(sent))
-        dashboard.expect_status("completed")
-        assert dashboard.ledger()["missed"] == 0
-
-
 def test_the_example_of_the_readme_reads_events(pipeline: Pipeline, open_page: OpenPage) -> None:
     (example,) = re.findall(r"```js\n(.*?)```", README.read_text(), re.DOTALL)
     pipeline.start()
@@ -144,6 +121,50 @@ def test_the_example_of_the_readme_reads_events(pipeline: Pipeline, open_page: O
 
 
 # --- the client alone -----------------------------------------------------------------------------
+
+
+def test_a_hidden_page_is_given_everything_and_no_animation_frame(
+    pipeline: Pipeline, open_page: OpenPage
+) -> None:
+    pipeline.start()
+    sent = events_of(2, SCAN)
+    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
+        dashboard = open_page()
+        page = dashboard.page
+        page.add_init_script(HIDING)
+        dashboard.open_list()
+        page.evaluate("() => setHidden(true)")
+        page.evaluate(READ, {"scanId": SCAN})
+        for event in sent:
+            emitter.emit(event)
+        wait(page, f"() => stream.position?.endsWith(':{len(sent)}')")
+        batches = [message for message in got(page)["messages"] if message["type"] == "batch"]
+        assert sum(len(batch["events"]) + batch["merged"] for batch in batches) == len(sent)
+        assert got(page)["calls"] < len(batches), "more than one message at a time"
+        page.evaluate("() => stream.close()")
+
+
+def test_it_begins_with_a_snapshot_when_asked_to_and_goes_on_behind_it(
+    pipeline: Pipeline, open_page: OpenPage
+) -> None:
+    pipeline.start()
+    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
+        for number in range(5):
+            emitter.emit({"type": "tick", "n": number})
+        emitter.flush(30)
+        dashboard = open_page()
+        page = dashboard.page
+        dashboard.open_list()
+        page.evaluate(READ, {"scanId": SCAN, "begin": "snapshot"})
+        wait(page, "() => window.stream.position?.endsWith(':5')")
+        for number in range(5, 8):
+            emitter.emit({"type": "tick", "n": number})
+        wait(page, "() => window.stream.position?.endsWith(':8')")
+        messages = got(page)["messages"]
+        assert [message["type"] for message in messages[:2]] == ["hello", "snapshot"]
+        assert messages[1]["state"]["event_count"] == 5
+        assert [event["n"] for message in messages[2:] for event in message["events"]] == [5, 6, 7]
+        page.evaluate("() => stream.close()")
 
 
 def test_it_backs_off_while_nobody_is_there_and_comes_at_once_when_the_network_does(

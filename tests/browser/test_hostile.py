@@ -56,6 +56,7 @@ def test_hostile_text_in_every_field_is_text(pipeline: Pipeline, open_page: Open
     hostile = AWKWARD + MARKUP
     dashboard = open_page()
     dashboard.open_scan(SCAN)
+    dashboard.expect_connection("waiting")
     with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
         emitter.emit({"type": "scanStarted"})
         for number, text in enumerate(hostile):

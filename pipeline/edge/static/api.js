@@ -26,6 +26,21 @@ export async function fetchHealth(signal) {
   return { ready, text: ready ? "ready" : String(body.reason ?? body.status ?? `HTTP ${response.status}`) };
 }
 
+/**
+ * Return a page of a scan's hosts.
+ *
+ * @param {string} scanId
+ * @param {number} after how many to leave out at the beginning
+ * @param {AbortSignal} signal
+ * @returns {Promise<{epoch: number, seq: number, total: number, left_out: number, next: number | null, hosts: object[]}>}
+ * @throws {Error} with a message for a reader when the edge refuses or does not answer
+ */
+export async function fetchHosts(scanId, after, signal) {
+  const response = await ask(`api/scans/${encodeURIComponent(scanId)}/hosts?after=${after}`, signal);
+  if (!response.ok) throw new Error(refusal(response.status));
+  return response.json();
+}
+
 /** Return the address of the WebSocket that tells of all scans, beside this page. */
 export function statsSocketUrl() {
   const url = new URL("ws/stats", document.baseURI);

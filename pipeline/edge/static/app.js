@@ -26,7 +26,7 @@ function announce(text) {
  */
 const ROUTES = [
   { address: /^$/, open: (_, query) => new ListView(announce, query), tab: { text: "Scans", href: "#/" } },
-  { address: /^scan\/([^/]+)$/, open: ([, id]) => openScan(id, (scanId) => new ScanView(scanId, announce)), under: "#/" },
+  { address: /^scan\/([^/]+)$/, open: ([, id], query) => openScan(id, (scanId) => new ScanView(scanId, announce, query)), under: "#/" },
 ];
 
 function openView() {

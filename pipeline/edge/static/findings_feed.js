@@ -1,54 +1,190 @@
-/** What was found, the latest first: vulnerabilities by severity, and the smaller finds between them. */
+/**
+ * What was found, the latest first: vulnerabilities by severity, and the smaller finds between them.
+ *
+ * Filters look at what is listed. Paused, the list stays as it is and says what has come meanwhile; everything else on
+ * the page goes on.
+ */
 
-import { h, setText } from "./dom.js";
-import { count } from "./format.js";
-import { MAX_FINDINGS } from "./scan_model.js";
+import { h, setAttribute, setText } from "./dom.js";
+import { MAX_FINDINGS } from "./finding_log.js";
+import { count, SEVERITIES } from "./format.js";
+
+/** What may be chosen of the kinds, by what stands in the address. */
+const CHOICES = new Map([
+  ["", "all"],
+  ["vulnerability", "vulnerabilities"],
+  ["enumeration", "enumeration"],
+  ["dns", "DNS records"],
+  ["subdomain", "subdomains"],
+]);
+const LABELS = new Map([["dns", "DNS"]]);
 
 export class FindingsFeed {
-  constructor() {
-    this.lastId = 0;
-    this.lives = 0;
-    this.total = h("span", { class: "muted" });
+  /**
+   * @param {{severity: string, kind: string, text: string}} chosen what the address says; severities joined by commas, what is unknown is left out
+   * @param {() => void} onChoose what is `chosen` has changed
+   */
+  constructor(chosen, onChoose) {
+    this.onChoose = onChoose;
+    /** @type {Set<string>} empty: all */
+    this.severities = new Set(chosen.severity.split(",").filter((severity) => SEVERITIES.includes(severity)));
+    this.log = null;
+    this.revision = -1;
+    this.knownTotal = 0;
+    /** @type {{findings: import("./finding_log.js").Finding[], seq: number, came: number} | null} what stood there when it was paused */
+    this.paused = null;
+    this.rows = new Map();
+    this.mark = { from: 0, to: 0 };
+    this.total = h("span", { class: "muted", testid: "findings-shown" });
+    this.pause = h("button", { class: "button button-small", type: "button", "aria-pressed": "false", testid: "pause" }, "Pause");
+    this.pause.addEventListener("click", () => this.#togglePause());
+    this.toggles = SEVERITIES.map((severity) => this.#severityToggle(severity));
+    this.kind = h("select", { class: "field", "aria-label": "Kind of findings" });
+    for (const [value, label] of CHOICES) this.kind.append(h("option", { value }, label));
+    this.kind.value = CHOICES.has(chosen.kind) ? chosen.kind : "";
+    this.search = h("input", { class: "field", type: "search", placeholder: "Text", "aria-label": "Filter findings", autocomplete: "off", spellcheck: "false" });
+    this.search.value = chosen.text;
     this.list = h("ol", { class: "findings", tabindex: 0, "aria-label": "Findings, the latest first" });
     this.placeholder = h("p", { class: "muted host-placeholder" }, "Nothing found yet.");
     this.element = h(
       "section",
       { class: "card feed", "aria-label": "Findings" },
-      h("header", { class: "card-head" }, h("h2", {}, "Findings"), this.total),
+      h("header", { class: "card-head" }, h("h2", {}, "Findings"), this.total, h("span", { class: "spring" }), this.pause),
+      h("div", { class: "feed-filters" },
+        h("div", { class: "toggles", role: "group", "aria-label": "Severities" }, ...this.toggles), this.search, this.kind),
       h("div", { class: "host-frame" }, this.list, this.placeholder),
     );
+    this.search.addEventListener("input", () => this.#choose());
+    this.kind.addEventListener("change", () => this.#choose());
   }
 
-  /** Show what came since the last call; all anew when the model was cleared. @param {import("./scan_model.js").ScanModel} model */
-  update({ findings, findingCount, lives }) {
-    if (lives !== this.lives) this.#clear();
-    this.lives = lives;
-    if (findingCount === this.lastId) return;
-    const fresh = findings.slice(-Math.min(MAX_FINDINGS, findingCount - this.lastId));
-    this.lastId = findingCount;
-    this.list.prepend(...fresh.reverse().map(findingRow));
-    while (this.list.childElementCount > MAX_FINDINGS) this.list.lastElementChild.remove();
-    setText(this.total, findingCount > MAX_FINDINGS ? `latest ${MAX_FINDINGS} of ${count(findingCount)}` : count(findingCount));
-    this.placeholder.hidden = true;
+  /** What the address is to say. */
+  get chosen() {
+    const severity = SEVERITIES.filter((one) => this.severities.has(one)).join(",");
+    return { severity, kind: this.kind.value, text: this.search.value.trim() };
   }
 
-  #clear() {
-    this.lastId = 0;
-    this.list.replaceChildren();
-    setText(this.total, "");
-    this.placeholder.hidden = false;
+  /**
+   * Show what there is now.
+   *
+   * @param {import("./finding_log.js").FindingLog} log
+   * @param {number} total how many findings the scan has, as far as known
+   */
+  update(log, total) {
+    if (log !== this.log && this.log !== null && this.paused !== null) this.#resume(); // of another life
+    const changed = log !== this.log || log.revision !== this.revision;
+    this.log = log;
+    this.knownTotal = total;
+    if (!changed) return;
+    this.revision = log.revision;
+    if (this.paused === null) this.#draw();
+    else this.#countMissed();
+  }
+
+  /** Mark what came while the page did not follow: events after `from`, up to `to`. */
+  markMissed({ from, to }) {
+    this.mark = { from, to };
+    for (const [seq, row] of this.rows) this.#setMark(row, seq);
+  }
+
+  #severityToggle(severity) {
+    const button = h("button", { class: "toggle", type: "button", "data-severity": severity, "aria-pressed": String(this.severities.has(severity)), title: severity },
+      severity);
+    button.addEventListener("click", () => {
+      if (!this.severities.delete(severity)) this.severities.add(severity);
+      setAttribute(button, "aria-pressed", this.severities.has(severity));
+      this.#choose();
+    });
+    return button;
+  }
+
+  #choose() {
+    if (this.log !== null) this.#draw();
+    this.onChoose();
+  }
+
+  #passes() {
+    const { severities } = this;
+    const kind = this.kind.value;
+    const needle = this.search.value.trim().toLowerCase();
+    return (finding) =>
+      (severities.size === 0 || severities.has(finding.severity)) && (kind === "" || finding.kind === kind) && (needle === "" || finding.text.includes(needle));
+  }
+
+  #draw() {
+    const source = this.paused?.findings ?? this.log.latest(() => true);
+    const shown = source.filter(this.#passes());
+    const wanted = new Set(shown.map(({ seq }) => seq));
+    for (const [seq, row] of this.rows) {
+      if (wanted.has(seq)) continue;
+      row.remove();
+      this.rows.delete(seq);
+    }
+    let place = this.list.firstElementChild;
+    for (const finding of shown) {
+      let row = this.rows.get(finding.seq);
+      if (row !== undefined && row === place) {
+        place = place.nextElementSibling;
+        continue;
+      }
+      if (row === undefined) {
+        row = findingRow(finding);
+        this.#setMark(row, finding.seq);
+        this.rows.set(finding.seq, row);
+      }
+      this.list.insertBefore(row, place);
+    }
+    this.#sayShown(shown.length, source.length);
+  }
+
+  #sayShown(shown, listed) {
+    const of = this.knownTotal > listed ? `latest ${count(listed)} of ${count(this.knownTotal)}` : count(listed);
+    setText(this.total, shown < listed ? `${count(shown)} of the ${of}` : of);
+    setText(this.placeholder, listed === 0 ? "Nothing found yet." : "No finding matches this filter.");
+    this.placeholder.hidden = shown > 0;
+  }
+
+  #setMark(row, seq) {
+    setAttribute(row, "data-missed", seq > this.mark.from && seq <= this.mark.to ? "" : null);
+  }
+
+  // --- pausing ----------------------------------------------------------------------------------
+
+  #togglePause() {
+    if (this.paused !== null) {
+      this.#resume();
+      if (this.log !== null) this.#draw();
+      return;
+    }
+    const findings = this.log?.latest(() => true) ?? [];
+    this.paused = { findings, seq: findings[0]?.seq ?? 0 };
+    setAttribute(this.pause, "aria-pressed", true);
+    setText(this.pause, "Resume");
+    this.#countMissed();
+  }
+
+  #resume() {
+    this.paused = null;
+    setAttribute(this.pause, "aria-pressed", false);
+    setText(this.pause, "Pause");
+  }
+
+  #countMissed() {
+    const came = this.log?.latest(({ seq }) => seq > this.paused.seq).length ?? 0;
+    setText(this.pause, came === 0 ? "Resume" : `Resume (${came >= MAX_FINDINGS ? `${came} or more` : count(came)} new)`);
   }
 }
 
-/** @param {import("./scan_model.js").Finding} finding */
+/** @param {import("./finding_log.js").Finding} finding */
 function findingRow({ seq, kind, severity, title, detail, where }) {
-  const label = severity || kind;
+  const label = severity || (kind === "enumeration" && detail) || LABELS.get(kind) || kind;
+  const rest = [where, title.includes(detail) || label === detail ? "" : detail].filter(Boolean).join(" · ");
   return h(
     "li",
     { class: "finding", testid: "finding-row", "data-severity": severity || "none", "data-seq": seq },
     h("span", { class: "severity", "data-severity": severity || "none" }, label),
     h("span", { class: "finding-title" }, title || "(untitled)"),
-    h("span", { class: "finding-where" }, [where, title.includes(detail) ? "" : detail].filter(Boolean).join(" · ")),
+    h("span", { class: "finding-where" }, rest),
     h("span", { class: "finding-seq number", title: "sequence number in this scan" }, `#${seq}`),
   );
 }

@@ -57,3 +57,23 @@ export function phaseName(phase) {
 export function plural(number, noun, nouns = `${noun}s`) {
   return `${count(number)} ${number === 1 ? noun : nouns}`;
 }
+
+/** Seconds that are only estimated -> "less than 10 s", "40 s", "3 min", "2 h 10 min", "3 days". */
+export function roughly(seconds) {
+  if (!Number.isFinite(seconds)) return "–";
+  if (seconds < 10) return "less than 10 s";
+  if (seconds < 95) return `${Math.round(seconds / 5) * 5} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 90) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours >= 48) return `${Math.round(hours / 24)} days`;
+  const rest = Math.round((minutes % 60) / 10) * 10;
+  return rest === 0 || rest === 60 ? `${hours + rest / 60} h` : `${hours} h ${rest} min`;
+}
+
+/** A time left and its range, for reading: "about 3 min left (2 min to 5 min)". */
+export function timeLeft({ of, seconds, low, high }) {
+  const [about, least, most] = [seconds, low, high].map(roughly);
+  const range = least === most ? "" : ` (${least} to ${most})`;
+  return `${about === "less than 10 s" ? about : `about ${about}`} left${of === "phase" ? " of this phase" : ""}${range}`;
+}

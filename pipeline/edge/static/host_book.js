@@ -1,163 +1,253 @@
 /**
- * What a scan found out about hosts: ports, services, vulnerabilities, and their totals.
+ * What a scan found out about hosts, each host, port, service and vulnerability once, and their totals.
  *
- * Fed by `scan_model.js` one event at a time; pure. A host is kept once and changed in place; its
- * `revision` moves with every change, so that a view redraws only what changed.
+ * Fed by `scan_model.js` one event at a time, and with what the worker lists; pure. What is the same thing, and what
+ * counts as a host, is as docs/PROTOCOL.md says of a scan's state: so a page that stayed and one that was reloaded
+ * count the same. A host is kept once and changed in place; its `revision` moves with every change, so that a view
+ * redraws only what changed.
+ *
+ * | while pages are awaited                | what holds                                                      |
+ * |----------------------------------------|-----------------------------------------------------------------|
+ * | an event told of it since the snapshot | the event: it is not older than the page, or comes again        |
+ * | else                                   | the page                                                        |
+ * | totals                                 | they are the least there is: not `exact` before the last page   |
  */
 
-import { SEVERITIES, plain } from "./format.js";
+import { plain, SEVERITIES } from "./format.js";
+import { cut, Host, MAX_TEXT_LENGTH, NO_PROTOCOL, NOTHING, OPEN, STATE_MASK, STATES, Texts, UDP } from "./host.js";
 
-/** The most hosts kept; what is found on further ones is counted in `beyond` and not shown. */
+/** The most hosts kept, as the worker's; what is found on further ones is not, and `exact` is false. */
 export const MAX_HOSTS = 65_536;
-/** The most vulnerabilities listed per host; the counts go on. */
-const MAX_LISTED_PER_HOST = 100;
-
-const STATE_ORDER = new Map([
-  ["Open", 0],
-  ["Filtered", 1],
-  ["Closed", 2],
-]);
-
-/**
- * @typedef {{port: number, protocol: string, state: string, service: string, version: string}} Port protocol and state
- *   are "" where only a service is known
- * @typedef {{seq: number, severity: string, title: string, cve: string}} Vulnerability
- */
-
-/** How often each severity occurred, all from 0. */
-function noSeverities() {
-  return Object.fromEntries(SEVERITIES.map((severity) => [severity, 0]));
-}
-
-export class Host {
-  constructor(ip, position) {
-    this.ip = ip;
-    this.position = position;
-    this.hostname = "";
-    this.open = 0;
-    this.severities = noSeverities();
-    this.vulnerabilityCount = 0;
-    /** @type {Vulnerability[]} the first `MAX_LISTED_PER_HOST` of them */
-    this.vulnerabilities = [];
-    this.revision = 0;
-    this.states = new Map(); // "443/TCP" -> state
-    this.services = new Map(); // "443" or, where the event says it, "443/TCP" -> {name, version}
-    this.sorted = { revision: -1, ports: [] };
-  }
-
-  /** All that is known of the ports: open ones first, then by number. @returns {Port[]} */
-  get ports() {
-    if (this.sorted.revision !== this.revision) this.sorted = { revision: this.revision, ports: this.#sortedPorts() };
-    return this.sorted.ports;
-  }
-
-  #sortedPorts() {
-    const ports = [];
-    const named = new Set();
-    for (const [key, state] of this.states) {
-      const [number, protocol] = key.split("/");
-      const service = this.services.get(key) ?? this.services.get(number);
-      named.add(this.services.has(key) ? key : number);
-      ports.push({ port: Number(number), protocol, state, service: service?.name ?? "", version: service?.version ?? "" });
-    }
-    for (const [key, service] of this.services) {
-      if (named.has(key)) continue;
-      const [number, protocol = ""] = key.split("/");
-      ports.push({ port: Number(number), protocol, state: "", service: service.name, version: service.version });
-    }
-    const rank = (port) => STATE_ORDER.get(port.state) ?? 0;
-    return ports.sort((a, b) => rank(a) - rank(b) || a.port - b.port || a.protocol.localeCompare(b.protocol));
-  }
-
-  /** A number that sorts hosts by their worst vulnerability, then by how many of it. */
-  get badness() {
-    const worst = SEVERITIES.findIndex((severity) => this.severities[severity] > 0);
-    return worst < 0 ? 0 : (SEVERITIES.length - worst) * 1e6 + Math.min(this.severities[SEVERITIES[worst]], 999_999);
-  }
-
-  /** Say whether the lower-case `needle` occurs in the address, the name, a port or a service. */
-  matches(needle) {
-    if (this.ip.toLowerCase().includes(needle) || this.hostname.toLowerCase().includes(needle)) return true;
-    return this.ports.some((port) => String(port.port) === needle || port.service.toLowerCase().includes(needle));
-  }
-}
+/** The most ports and vulnerabilities kept, over all hosts; beyond it `exact` is false. */
+const MAX_ENTRIES = 1_000_000;
+const MAX_ADDRESS_LENGTH = 255;
+/** Beside a port's key: that its service was told of. */
+const SERVICE = 4 << 16;
 
 export class HostBook {
   constructor() {
-    this.byIp = new Map();
-    /** @type {Host[]} as found */
+    this.byAddress = new Map();
+    /** @type {Host[]} as found, once all pages are there */
     this.hosts = [];
+    this.services = new Texts();
+    this.titles = new Texts();
     this.openPorts = 0;
-    this.services = 0;
-    this.severities = noSeverities();
-    this.vulnerabilities = 0;
-    this.beyond = 0;
+    this.serviceCount = 0;
+    /** @type {number[]} vulnerabilities by severity, as in `SEVERITIES` */
+    this.severities = SEVERITIES.map(() => 0);
+    this.entries = 0;
     this.revision = 0;
+    this.full = false;
+    this.unlisted = false;
+    /** @type {Map<Host, Set<number | string>> | null} what events told of since the snapshot; null: no pages are awaited */
+    this.told = null;
   }
+
+  /** Whether the totals are those of the scan: everything is here. */
+  get exact() {
+    return !this.full && !this.unlisted && this.told === null;
+  }
+
+  get vulnerabilities() {
+    return this.severities.reduce((sum, number) => sum + number, 0);
+  }
+
+  // --- events -----------------------------------------------------------------------------------
 
   discovered(event) {
-    const host = this.#host(event);
-    const hostname = plain(event.hostname);
-    if (host && hostname) host.hostname = hostname;
-  }
-
-  port(event) {
-    const host = this.#host(event);
-    if (!host) return;
-    const key = `${event.port}/${plain(event.protocol, 8)}`;
-    const change = Number(event.state === "Open") - Number(host.states.get(key) === "Open");
-    host.states.set(key, plain(event.state, 12));
-    host.open += change;
-    this.openPorts += change;
-  }
-
-  service(event) {
-    const host = this.#host(event);
-    if (!host) return;
-    const key = typeof event.protocol === "string" ? `${event.port}/${plain(event.protocol, 8)}` : String(event.port);
-    if (!host.services.has(key)) this.services += 1;
-    host.services.set(key, { name: plain(event.service_name, 80), version: plain(event.version) });
-  }
-
-  vulnerability(event, seq) {
-    const severity = SEVERITIES.includes(event.severity) ? event.severity : "Info";
-    this.severities[severity] += 1;
-    this.vulnerabilities += 1;
-    const host = this.#host(event);
-    if (!host) return;
-    host.severities[severity] += 1;
-    host.vulnerabilityCount += 1;
-    if (host.vulnerabilities.length < MAX_LISTED_PER_HOST) {
-      host.vulnerabilities.push({ seq, severity, title: plain(event.title), cve: plain(event.cve_id, 40) });
+    const host = this.#host(event.ip);
+    if (host !== null && typeof event.hostname === "string" && event.hostname !== "") {
+      host.hostname = plain(cut(event.hostname, MAX_TEXT_LENGTH));
+      this.#tell(host, "name");
     }
   }
 
-  /** Return the host an event is about, new or known, as changed; null for one too many or without address. */
-  #host(event) {
-    const ip = plain(event.ip, 64);
-    let host = this.byIp.get(ip);
+  port({ ip, port, protocol, state }) {
+    const number = STATES.indexOf(state);
+    if (number < 1 || (state === "Filtered" && !this.byAddress.has(cut(ip, MAX_ADDRESS_LENGTH)))) return;
+    const host = this.#host(ip);
+    if (host === null) return;
+    const key = port + (protocol === "TCP" ? 0 : UDP);
+    const loose = port + NO_PROTOCOL;
+    let before = host.ports.get(key);
+    if (before === undefined && host.ports.has(loose)) {
+      before = host.ports.get(loose);
+      this.#drop(host, loose);
+      if (this.told?.get(host)?.has(loose + SERVICE)) this.#tell(host, key + SERVICE);
+    } else if (before === undefined && !this.#take()) {
+      return;
+    }
+    this.#put(host, key, (before & ~STATE_MASK) | number);
+    this.#tell(host, key);
+  }
+
+  service({ ip, port, service_name: name, version }) {
+    const host = this.#host(ip);
+    if (host === null) return;
+    const key = [port, port + UDP, port + NO_PROTOCOL].find((one, i) => i === 2 || host.ports.has(one));
+    const before = host.ports.get(key);
+    if (before === undefined && !this.#take()) return;
+    // Told before the TCP port was, and of the UDP port then: it is the same one.
+    const other = key === port ? host.ports.get(port + UDP) : undefined;
+    if ((before ?? 0) <= STATE_MASK && other > STATE_MASK) this.#put(host, port + UDP, other & STATE_MASK);
+    this.#put(host, key, ((before ?? 0) & STATE_MASK) | (this.services.number(name, version) << 2));
+    this.#tell(host, key + SERVICE);
+  }
+
+  /** Take in a vulnerability. @returns {boolean} it was not known before, as far as that can be told */
+  vulnerability({ ip, severity, title, cve_id: cve }) {
+    const level = SEVERITIES.indexOf(severity);
+    const host = level < 0 ? null : this.#host(ip);
+    if (host === null) return level >= 0;
+    const number = this.titles.number(title, cve);
+    const fresh = !host.titles.has(number);
+    if (fresh && !this.#take()) return true;
+    this.#rate(host, number, level);
+    this.#tell(host, -number);
+    return fresh;
+  }
+
+  /** A host is there, whatever else an event says of it. */
+  seen({ ip }) {
+    this.#host(ip);
+  }
+
+  // --- what the worker holds --------------------------------------------------------------------
+
+  /** Pages follow: from now on, what events tell of is not overwritten by them. */
+  awaitPages() {
+    this.told = new Map();
+  }
+
+  /** Those were all pages. */
+  allPagesCame() {
+    this.told = null;
+    this.hosts.sort((a, b) => a.position - b.position);
+    this.hosts.forEach((host, i) => (host.position = i));
+    this.revision += 1;
+  }
+
+  /**
+   * Take in hosts as the worker lists them.
+   *
+   * @param {object[]} listed as in docs/PROTOCOL.md, "State of a scan"
+   * @param {number} after how many come before them in the worker's order
+   */
+  merge(listed, after) {
+    listed.forEach((entry, i) => {
+      const host = this.#host(entry.ip);
+      if (host === null) return;
+      host.position = after + i;
+      const told = this.told?.get(host);
+      if (entry.hostname && !told?.has("name")) host.hostname = plain(entry.hostname);
+      for (const port of entry.ports) this.#mergePort(host, told, port);
+      for (const [severity, title, cve] of entry.vulnerabilities) {
+        const number = this.titles.number(title, cve);
+        if (told?.has(-number) || (!host.titles.has(number) && !this.#take())) continue;
+        this.#rate(host, number, SEVERITIES.indexOf(severity));
+      }
+      this.#countUnlisted(host, entry);
+    });
+  }
+
+  #mergePort(host, told, [port, protocol, state, name, version]) {
+    const key = port + (protocol === "TCP" ? 0 : protocol === "UDP" ? UDP : NO_PROTOCOL);
+    if (key >= NO_PROTOCOL && (host.ports.has(port) || host.ports.has(port + UDP))) return; // an event has told of the port
+    const known = host.ports.get(key);
+    let number = STATES.indexOf(state ?? "");
+    let service = name === undefined ? 0 : this.services.number(name, version) << 2;
+    if (told?.has(key)) number = known & STATE_MASK;
+    if (told?.has(key + SERVICE)) service = known & ~STATE_MASK;
+    const loose = port + NO_PROTOCOL;
+    if (key < NO_PROTOCOL && host.ports.has(loose)) {
+      // Its service was told of before its port was known here.
+      if (told?.has(loose + SERVICE)) service = host.ports.get(loose) & ~STATE_MASK;
+      this.#drop(host, loose);
+      this.entries -= 1;
+    }
+    if (known === undefined && !this.#take()) return;
+    this.#put(host, key, number | service);
+  }
+
+  #countUnlisted(host, { ports, port_count: ported, open_ports: open, vulnerabilities, vulnerability_count: vulnerable }) {
+    if (ported === ports.length && vulnerable === vulnerabilities.length) return;
+    // What events told of since may be among what is not listed: so these are the least there are.
+    host.unlisted = {
+      ports: Math.max(0, ported - host.ports.size),
+      open: Math.max(0, open - host.open),
+      vulnerabilities: Math.max(0, vulnerable - host.titles.size),
+    };
+    this.unlisted = true;
+  }
+
+  // --- one host ---------------------------------------------------------------------------------
+
+  /** Return the host of an address, new or known, as changed; null for one too many. */
+  #host(ip) {
+    const address = cut(ip, MAX_ADDRESS_LENGTH);
+    let host = this.byAddress.get(address);
     if (host === undefined) {
-      if (ip === "" || this.hosts.length >= MAX_HOSTS) {
-        this.beyond += 1;
+      if (this.hosts.length >= MAX_HOSTS || !this.#take()) {
+        this.full = true;
         return null;
       }
-      host = new Host(ip, this.hosts.length);
-      this.byIp.set(ip, host);
+      // While pages are awaited nobody knows its place: behind all of them.
+      host = new Host(address, (this.told === null ? 0 : MAX_HOSTS) + this.hosts.length);
+      this.byAddress.set(address, host);
       this.hosts.push(host);
     }
     host.revision += 1;
     this.revision += 1;
     return host;
   }
-}
 
-/** A key that sorts addresses as numbers: "10.0.0.9" before "10.0.0.10", IPv4 before IPv6. */
-export function addressKey(ip) {
-  const parts = ip.split(".");
-  if (parts.length === 4) return `4${parts.map((part) => part.padStart(3, "0")).join("")}`;
-  const [head, tail] = ip.split("::");
-  const groups = (text) => (text ? text.split(":") : []);
-  const [left, right] = [groups(head), groups(tail)];
-  const zeros = tail === undefined ? [] : new Array(Math.max(0, 8 - left.length - right.length)).fill("0");
-  return `6${[...left, ...zeros, ...right].map((group) => group.toLowerCase().padStart(4, "0")).join("")}`;
+  #tell(host, what) {
+    if (this.told === null) return;
+    const told = this.told.get(host);
+    if (told === undefined) this.told.set(host, new Set([what]));
+    else told.add(what);
+  }
+
+  #put(host, key, value) {
+    if (host.ports === NOTHING) host.ports = new Map();
+    const before = host.ports.get(key) ?? 0;
+    this.#count(host, before, -1);
+    this.#count(host, value, 1);
+    host.ports.set(key, value);
+  }
+
+  #drop(host, key) {
+    this.#count(host, host.ports.get(key), -1);
+    host.ports.delete(key);
+  }
+
+  #count(host, value, step) {
+    if ((value & STATE_MASK) === OPEN) {
+      host.open += step;
+      this.openPorts += step;
+    }
+    if (value > STATE_MASK) this.serviceCount += step;
+  }
+
+  #rate(host, number, level) {
+    if (host.titles === NOTHING) {
+      host.titles = new Map();
+      host.severities = SEVERITIES.map(() => 0);
+    }
+    const before = host.titles.get(number);
+    for (const severities of [host.severities, this.severities]) {
+      if (before !== undefined) severities[before] -= 1;
+      severities[level] += 1;
+    }
+    host.titles.set(number, level);
+  }
+
+  #take() {
+    if (this.entries >= MAX_ENTRIES) {
+      this.full = true;
+      return false;
+    }
+    this.entries += 1;
+    return true;
+  }
 }

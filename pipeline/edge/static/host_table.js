@@ -1,40 +1,52 @@
 /**
- * The hosts of a scan, usable at 5,000 and more: only the rows in sight exist.
+ * The hosts of a scan, usable at 65,536 and more: only the rows in sight exist.
  *
  * Rows have one height, read from the style sheet (`--row-height`); one host at a time may be opened, and
  * its details take what they need below its row, `--detail-height` at most. So the place of every row is arithmetic.
+ * What is shown, and in which order, is `host_order.js`'s: sorting follows changes at its own pace, the slower the more
+ * it costs.
  */
 
-import { h, setText } from "./dom.js";
-import { count, plural } from "./format.js";
-import { addressKey } from "./host_book.js";
+import { h, setAttribute, setText } from "./dom.js";
+import { count } from "./format.js";
+import { arrange, ORDERS } from "./host_order.js";
 import { hostDetail, HostRow } from "./host_row.js";
 
-const OVERSCAN_ROWS = 6;
-const SORT_EVERY_MS = 500;
-
-const ORDERS = new Map([
-  ["found", { label: "as found", compare: null }],
-  ["address", { label: "address", compare: (a, b) => (a.key < b.key ? -1 : Number(a.key > b.key)) }],
-  ["worst", { label: "most severe", compare: (a, b) => b.host.badness - a.host.badness || a.host.position - b.host.position }],
-  ["ports", { label: "open ports", compare: (a, b) => b.host.open - a.host.open || a.host.position - b.host.position }],
-]);
+const OVERSCAN_ROWS = 4;
+const ARRANGE_EVERY_MS = 500;
+/** Arranging may take this part of the time at most. */
+const ARRANGE_SHARE = 0.04;
+const SPARE_ROWS = 40;
 
 export class HostTable {
-  constructor() {
+  /**
+   * @param {{order: string, filter: string, host: string}} chosen what the address says; an unknown order is "found"
+   * @param {() => void} onChoose what is `chosen` has changed
+   */
+  constructor(chosen, onChoose) {
+    this.onChoose = onChoose;
     this.book = null;
-    this.order = "found";
+    this.leftOut = 0;
+    this.order = ORDERS.has(chosen.order) ? chosen.order : "found";
     this.needle = "";
     this.hosts = [];
-    this.sortedAt = -Infinity;
-    this.sortedRevision = -1;
-    this.opened = null;
+    this.arrangedAt = -Infinity;
+    this.arrangedRevision = -1;
+    this.arrangeEveryMs = ARRANGE_EVERY_MS;
+    /** @type {string | null} the address of the host that is opened */
+    this.opened = chosen.host || null;
+    /** Where it was found last. */
+    this.openedAt = -1;
+    this.toShow = this.opened;
     this.detail = null;
     this.rows = new Map();
+    this.spare = [];
     this.shown = h("span", { class: "muted", testid: "hosts-shown" });
-    this.search = h("input", { class: "field", type: "search", placeholder: "Address, name, port or service", "aria-label": "Filter hosts", autocomplete: "off", spellcheck: "false" });
+    this.search = h("input", { class: "field", type: "search", placeholder: "Address, name, port, service, CVE", "aria-label": "Filter hosts", autocomplete: "off", spellcheck: "false" });
+    this.search.value = chosen.filter;
     this.select = h("select", { class: "field", "aria-label": "Order of hosts" });
     for (const [value, { label }] of ORDERS) this.select.append(h("option", { value }, label));
+    this.select.value = this.order;
     this.canvas = h("div", { class: "host-canvas", role: "rowgroup" });
     this.scroller = h("div", { class: "host-scroller", tabindex: 0, role: "table", "aria-label": "Hosts" }, tableHead(), this.canvas);
     this.placeholder = h("p", { class: "muted host-placeholder" }, "No hosts yet.");
@@ -45,8 +57,15 @@ export class HostTable {
       h("div", { class: "host-frame" }, this.scroller, this.placeholder),
     );
     this.search.addEventListener("input", () => this.#choose());
+    this.search.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.search.value !== "") {
+        this.search.value = "";
+        this.#choose();
+      }
+    });
     this.select.addEventListener("change", () => this.#choose());
     this.scroller.addEventListener("scroll", () => this.#drawSoon(), { passive: true });
+    this.scroller.addEventListener("keydown", (event) => this.#key(event));
     this.resize = new ResizeObserver(() => this.#measure());
     this.resize.observe(this.scroller);
     this.drawing = null;
@@ -54,17 +73,31 @@ export class HostTable {
     this.openHeight = 0;
   }
 
+  /** What the address is to say. */
+  get chosen() {
+    return { order: this.order === "found" ? "" : this.order, filter: this.search.value.trim(), host: this.opened ?? "" };
+  }
+
   close() {
     this.resize.disconnect();
     cancelAnimationFrame(this.drawing);
   }
 
-  /** Show a scan's hosts as they are now; call it as often as you like. @param {import("./host_book.js").HostBook} book */
-  update(book, now) {
-    const changed = book !== this.book || book.revision !== this.sortedRevision;
+  /**
+   * Show a scan's hosts as they are now; call it as often as you like.
+   *
+   * @param {import("./host_book.js").HostBook} book
+   * @param {number} total how many hosts the scan has, as far as known
+   * @param {boolean} loading more of them are on their way
+   */
+  update(book, total, loading, now) {
+    const other = book !== this.book;
+    const changed = other || book.revision !== this.arrangedRevision;
     this.book = book;
-    // Sorting and filtering is for people to read: twice a second is enough, and cheap at any size.
-    if (changed && (this.#isArrivalOrder || now - this.sortedAt >= SORT_EVERY_MS)) this.#arrange(now);
+    this.total = total;
+    this.loading = loading;
+    if (other || (changed && (this.#isArrivalOrder || now - this.arrangedAt >= this.arrangeEveryMs))) this.#arrange();
+    this.#sayShown();
     this.#draw();
   }
 
@@ -74,23 +107,31 @@ export class HostTable {
 
   #choose() {
     this.order = this.select.value;
-    this.needle = this.search.value.trim().toLowerCase();
-    if (this.book === null) return;
-    this.#arrange(performance.now());
-    this.#draw();
+    if (this.book !== null) {
+      this.#arrange();
+      this.#sayShown();
+      this.#draw();
+    }
+    this.onChoose();
   }
 
-  #arrange(now) {
-    const all = this.book.hosts;
-    const matching = this.needle === "" ? all : all.filter((host) => host.matches(this.needle));
-    const { compare } = ORDERS.get(this.order);
-    this.hosts = compare === null ? matching : sorted(matching, compare);
-    this.sortedAt = now;
-    this.sortedRevision = this.book.revision;
-    const beyond = this.book.beyond > 0 ? ` · ${plural(this.book.beyond, "result")} on further hosts not shown` : "";
-    setText(this.shown, (this.needle === "" ? count(all.length) : `${count(matching.length)} of ${count(all.length)}`) + beyond);
-    setText(this.placeholder, all.length === 0 ? "No hosts yet." : "No host matches this filter.");
-    this.placeholder.hidden = matching.length > 0;
+  #arrange() {
+    const began = performance.now();
+    this.needle = this.search.value.trim().toLowerCase();
+    this.hosts = arrange(this.book, this.order, this.needle);
+    this.arrangedRevision = this.book.revision;
+    this.arrangedAt = performance.now();
+    this.arrangeEveryMs = Math.max(ARRANGE_EVERY_MS, (this.arrangedAt - began) / ARRANGE_SHARE);
+    this.openedAt = -1;
+  }
+
+  #sayShown() {
+    const [shown, listed] = [this.hosts.length, this.book.hosts.length];
+    const more = this.total - listed;
+    const rest = more <= 0 ? "" : this.loading ? `, ${count(more)} on their way` : `, ${count(more)} counted but not listed`;
+    setText(this.shown, `${this.needle === "" ? count(listed) : `${count(shown)} of ${count(listed)}`}${rest}`);
+    setText(this.placeholder, listed === 0 ? "No hosts yet." : "No host matches this filter.");
+    this.placeholder.hidden = shown > 0;
   }
 
   #measure() {
@@ -107,41 +148,51 @@ export class HostTable {
   }
 
   #draw() {
+    if (this.book === null) return;
     const { hosts, rowHeight } = this;
-    const openedAt = this.opened === null ? -1 : this.#indexOf(this.opened);
+    const openedAt = this.#findOpened();
     const extra = openedAt < 0 ? 0 : this.openHeight;
     const top = (index) => index * rowHeight + (openedAt >= 0 && index > openedAt ? extra : 0);
-    this.canvas.style.height = `${hosts.length * rowHeight + extra}px`;
-    this.scroller.setAttribute("aria-rowcount", String(hosts.length + 1));
+    const height = `${hosts.length * rowHeight + extra}px`;
+    if (height !== this.canvas.style.height) this.canvas.style.height = height;
+    setAttribute(this.scroller, "aria-rowcount", hosts.length + 1);
+    if (this.toShow !== null && openedAt >= 0) this.#show(openedAt);
 
     const { scrollTop, clientHeight } = this.scroller;
     // An opened host above makes the rows in sight come from earlier indices: reach back by its height.
     const first = Math.max(0, Math.floor((scrollTop - extra) / rowHeight) - OVERSCAN_ROWS);
     const end = Math.min(hosts.length, Math.ceil((scrollTop + clientHeight) / rowHeight) + OVERSCAN_ROWS);
-    const gone = new Set(this.rows.keys());
+    const wanted = new Set(hosts.slice(first, end));
+    for (const host of [...this.rows.keys()]) if (!wanted.has(host)) this.#drop(host);
     let place = this.canvas.firstElementChild;
     for (let index = first; index < end; index += 1) {
       const host = hosts[index];
-      gone.delete(host.ip);
-      const row = this.rows.get(host.ip) ?? this.#add(host);
-      row.update(host, index, top(index), index === openedAt);
+      const row = this.rows.get(host) ?? this.#add(host);
+      row.update(host, this.book, index, top(index), index === openedAt);
       if (row.element === place) place = place.nextElementSibling;
       else this.canvas.insertBefore(row.element, place);
       if (index === openedAt) place = this.#drawDetail(host, top(index) + rowHeight, place);
     }
-    for (const ip of gone) this.#drop(ip);
     if (openedAt < first || openedAt >= end) this.#dropDetail();
   }
 
-  #indexOf(ip) {
-    if (this.#isArrivalOrder) return this.book.byIp.get(ip)?.position ?? -1;
-    return this.hosts.findIndex((host) => host.ip === ip);
+  #findOpened() {
+    if (this.opened === null) return -1;
+    if (this.hosts[this.openedAt]?.ip !== this.opened) this.openedAt = this.hosts.findIndex((host) => host.ip === this.opened);
+    return this.openedAt;
+  }
+
+  /** Bring the host that the address names into sight, once. */
+  #show(index) {
+    this.toShow = null;
+    this.scroller.scrollTop = Math.max(0, index * this.rowHeight - this.rowHeight);
   }
 
   #drawDetail(host, top, place) {
     if (this.detail?.host !== host || this.detail.revision !== host.revision) {
       const scrolled = this.detail?.host === host ? this.detail.element.scrollTop : 0;
-      const element = hostDetail(host);
+      const focused = this.detail?.element === document.activeElement;
+      const element = hostDetail(host, this.book);
       if (this.detail !== null) {
         if (this.detail.element === place) place = place.nextElementSibling;
         this.detail.element.remove();
@@ -149,6 +200,7 @@ export class HostTable {
       this.detail = { host, revision: host.revision, element };
       this.canvas.insertBefore(element, place);
       element.scrollTop = scrolled;
+      if (focused) element.focus({ preventScroll: true });
       this.#measureDetail();
     } else if (this.detail.element === place) {
       place = place.nextElementSibling;
@@ -172,30 +224,55 @@ export class HostTable {
     this.detail = null;
   }
 
+  #toggle(host) {
+    this.opened = this.opened === host.ip ? null : host.ip;
+    this.openedAt = this.opened === null ? -1 : this.hosts.indexOf(host);
+    this.#dropDetail();
+    this.#draw();
+    this.onChoose();
+  }
+
+  /** Arrows, Home and End go from host to host; Escape closes the one that is opened. */
+  #key(event) {
+    const at = this.hosts.findIndex((host) => this.rows.get(host)?.button === document.activeElement);
+    if (event.key === "Escape" && this.opened !== null) {
+      const index = this.#findOpened();
+      this.#toggle({ ip: this.opened });
+      if (index >= 0) this.#focus(index);
+      return;
+    }
+    if (event.altKey || event.ctrlKey || event.metaKey || (at < 0 && document.activeElement !== this.scroller)) return;
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: this.hosts.length - 1 }[event.key];
+    if (to === undefined || to < 0 || to >= this.hosts.length) return;
+    event.preventDefault();
+    this.#focus(to);
+  }
+
+  #focus(index) {
+    const { scroller, rowHeight } = this;
+    const headHeight = scroller.firstElementChild.offsetHeight;
+    const openedAt = this.#findOpened();
+    const top = index * rowHeight + (openedAt >= 0 && index > openedAt ? this.openHeight : 0);
+    if (top < scroller.scrollTop) scroller.scrollTop = top;
+    else if (top + rowHeight + headHeight > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + rowHeight + headHeight - scroller.clientHeight;
+    this.#draw();
+    this.rows.get(this.hosts[index])?.button.focus({ preventScroll: true });
+  }
+
   #add(host) {
-    const row = new HostRow(host, () => {
-      this.opened = this.opened === host.ip ? null : host.ip;
-      if (this.opened === null) this.#dropDetail();
-      this.#draw();
-    });
-    this.rows.set(host.ip, row);
+    const row = this.spare.pop() ?? new HostRow((shown) => this.#toggle(shown));
+    this.rows.set(host, row);
     return row;
   }
 
-  #drop(ip) {
-    const { element } = this.rows.get(ip);
+  #drop(host) {
+    const row = this.rows.get(host);
     // A focused row that scrolls away would send the keyboard back to the top of the page.
-    if (element.contains(document.activeElement)) this.scroller.focus({ preventScroll: true });
-    element.remove();
-    this.rows.delete(ip);
+    if (row.element.contains(document.activeElement)) this.scroller.focus({ preventScroll: true });
+    row.element.remove();
+    this.rows.delete(host);
+    if (this.spare.length < SPARE_ROWS) this.spare.push(row);
   }
-}
-
-function sorted(hosts, compare) {
-  return hosts
-    .map((host) => ({ host, key: addressKey(host.ip) }))
-    .sort(compare)
-    .map(({ host }) => host);
 }
 
 function tableHead() {
@@ -203,6 +280,6 @@ function tableHead() {
   return h(
     "div",
     { class: "host-head", role: "rowgroup" },
-    h("div", { class: "host-grid", role: "row" }, cell("Host", ""), cell("Ports and services", ""), cell("Open", "number"), cell("Findings", "")),
+    h("div", { class: "host-grid", role: "row" }, cell("Host", ""), cell("Ports and services", ""), cell("Open", "number"), cell("Found", "")),
   );
 }

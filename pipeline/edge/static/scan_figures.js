@@ -42,23 +42,25 @@ export class ScanFigures {
   }
 
   /** @param {import("./scan_model.js").ScanModel} model */
-  update({ book }) {
-    setText(this.hosts, count(book.hosts.length));
-    setText(this.ports, count(book.openPorts));
-    setText(this.services, count(book.services));
-    setText(this.vulnerabilities, count(book.vulnerabilities));
-    for (const { severity, bar, number } of this.segments) {
-      setText(number, count(book.severities[severity]));
-      bar.hidden = book.severities[severity] === 0;
-      bar.style.flexGrow = String(book.severities[severity]);
-    }
+  update({ totals }) {
+    const { hosts, openPorts, services, severities, exact } = totals;
+    const most = exact ? "" : "+"; // the least there are
+    setText(this.hosts, count(hosts) + most);
+    setText(this.ports, count(openPorts) + most);
+    setText(this.services, count(services) + most);
+    setText(this.vulnerabilities, count(severities.reduce((sum, number) => sum + number, 0)) + most);
+    this.segments.forEach(({ bar, number }, i) => {
+      setText(number, count(severities[i]));
+      bar.hidden = severities[i] === 0;
+      bar.style.flexGrow = String(severities[i]);
+    });
   }
 
-  /** What moves with time alone. @param {number | null} elapsedS seconds @param {number} now monotonic milliseconds */
-  tick({ meter }, elapsedS, now) {
+  /** What moves with time alone. @param {import("./scan_model.js").ScanModel} model @param {number} now monotonic milliseconds */
+  tick({ meter, progress }, now) {
     setText(this.rate, rate(meter.rate(now)));
     this.spark.draw(meter.history(now));
-    setText(this.elapsed, duration(elapsedS));
+    setText(this.elapsed, duration(progress.elapsed(now)));
   }
 }
 
@@ -70,23 +72,27 @@ export class Ledger {
     this.merged = h("b", { class: "number", testid: "merged-total" });
     this.filtered = h("b", { class: "number", testid: "filtered-total" });
     this.missed = h("b", { class: "number", testid: "missed-total" });
+    this.inSnapshot = h("b", { class: "number", testid: "snapshot-total" });
+    this.pace = h("b", { class: "number", testid: "pace" });
     this.position = h("b", { class: "number", testid: "position" });
     const entry = (label, value, title) => h("div", { title }, h("dt", {}, label), h("dd", {}, value));
     this.element = h(
       "dl",
       { class: "ledger", "aria-label": "Received by this page" },
+      entry("In snapshot", this.inSnapshot, "Events in the state this page began with"),
       entry("Frames", this.frames, "Messages with events that came"),
       entry("Events", this.events, "Events in them"),
       entry("Merged", this.merged, "Progress reports that a newer one in the same frame made superfluous"),
       entry("Filtered", this.filtered, "Events this page did not ask for"),
       entry("Missed", this.missed, "Events that were left out or lost, as far as anyone told"),
+      entry("Pace", this.pace, "Frames a second the server gives this page at most: fewer, larger ones when it does not keep up"),
       entry("Position", this.position, "epoch:seq, where this page would resume"),
     );
   }
 
   /** @param {import("./scan_model.js").ScanModel} model */
   update({ ledger, epoch, seq }) {
-    for (const name of ["frames", "events", "merged", "filtered", "missed"]) setText(this[name], count(ledger[name]));
+    for (const name of ["inSnapshot", "frames", "events", "merged", "filtered", "missed"]) setText(this[name], count(ledger[name]));
     setAttribute(this.missed, "data-warning", ledger.missed > 0 ? "" : null);
     setText(this.position, epoch === null ? "–" : `${epoch}:${seq}`);
   }

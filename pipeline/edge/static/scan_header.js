@@ -1,9 +1,13 @@
-/** The head of the scan view: name, status, connection, phases, progress. */
+/** The head of the scan view: name, status, connection, phases, progress, the time that is left. */
 
 import { h, progressBar, setAttribute, setText } from "./dom.js";
-import { percent, phaseName } from "./format.js";
+import { count, duration, percent, timeLeft } from "./format.js";
 
-const PHASES_SHOWN = 8;
+const TARGETS_SHOWN = 3;
+const WARNINGS = new Map([
+  ["stalled", "nothing comes from the scanner"],
+  ["orphaned", "the scanner is gone"],
+]);
 
 export class ScanHeader {
   /**
@@ -14,58 +18,79 @@ export class ScanHeader {
     this.drawnPhases = "";
     this.status = h("span", { class: "badge", testid: "status" });
     this.warning = h("span", { class: "tag tag-warning", hidden: true });
+    this.effort = h("span", { class: "tag", hidden: true, title: "Came over plain PUSH: what is lost on the way is not noticed" }, "best effort");
     this.connection = h("span", { class: "pill", testid: "connection-state" });
     this.retry = h("button", { class: "button button-small", type: "button", hidden: true }, "Try now");
     this.retry.addEventListener("click", onRetry);
-    this.phases = h("ol", { class: "phases", "aria-label": "Phases" });
+    /** Where what can be done with a scan has its place. */
+    this.actions = h("div", { class: "scan-actions", role: "group", "aria-label": "Actions" });
+    this.about = h("p", { class: "scan-about", testid: "about" });
+    this.phases = h("ol", { class: "phases", tabindex: 0, "aria-label": "Phases" });
+    this.phaseTime = null;
     this.phase = h("span", { class: "phase-now", testid: "phase" });
     this.bar = progressBar(`Progress of ${scanId}`);
     this.percent = h("span", { class: "percent number" });
     this.message = h("p", { class: "message", testid: "message" });
+    this.left = h("span", { class: "time-left", testid: "time-left" });
     this.element = h(
       "header",
       { class: "card scan-header" },
       h("div", { class: "scan-title" },
-        h("h1", {}, scanId), this.status, this.warning, h("span", { class: "spring" }), this.retry, this.connection),
+        h("h1", {}, scanId), this.status, this.warning, this.effort, h("span", { class: "spring" }), this.retry, this.connection, this.actions),
+      this.about,
       this.phases,
       h("div", { class: "progress-line" }, this.bar.element, this.percent),
-      h("div", { class: "message-line" }, this.phase, this.message),
+      h("div", { class: "message-line" }, this.phase, this.message, this.left),
     );
   }
 
   /**
    * @param {import("./scan_model.js").ScanModel} model
    * @param {boolean} ended the server gave this page nothing, and will not
+   * @param {number} now monotonic milliseconds
    */
-  update(model, ended) {
+  update(model, ended, now) {
+    const { progress } = model;
     const status = ended && model.status === "waiting" ? "unavailable" : model.status;
     setText(this.status, status);
     setAttribute(this.status, "data-status", status);
-    const warning = model.orphaned ? "scanner gone" : model.silent ? "no sign of life" : "";
+    const warning = WARNINGS.get(status) ?? "";
     setText(this.warning, warning);
     this.warning.hidden = warning === "";
-    this.bar.set(model.progress, model.status);
-    setText(this.percent, percent(model.progress));
+    this.effort.hidden = !model.bestEffort;
+    setText(this.about, aboutText(model.about));
+    this.bar.set(progress.percent, model.status);
+    setText(this.percent, percent(progress.percent));
     setText(this.phase, status === "unavailable" ? status : currentPhase(model));
     setText(this.message, model.errorMessage || model.message);
     this.message.classList.toggle("is-error", model.errorMessage !== "");
     this.#drawPhases(model);
+    this.tick(model, now);
+  }
+
+  /** What moves with time alone. */
+  tick({ progress, finished }, now) {
+    const left = finished ? null : progress.left(now);
+    setText(this.left, left === null ? "" : timeLeft(left));
+    if (this.phaseTime !== null) setText(this.phaseTime, phaseDuration(progress.phase, progress.elapsed(now)));
   }
 
   /**
    * Show the state of the connection.
    *
    * @param {{name: string, reason: string, retryAt: number | null}} state
-   * @param {boolean} degraded part of the pipeline behind the connection does not answer
+   * @param {boolean} degraded the scan's worker does not answer
+   * @param {number} behind events that are published and not here yet
    * @param {number} now monotonic milliseconds
    */
-  connectionState({ name, reason, retryAt }, degraded, now) {
+  connectionState({ name, reason, retryAt }, degraded, behind, now) {
     const texts = {
       connecting: "connecting …",
       waiting: "waiting for the scan to start",
-      live: degraded ? "live, degraded" : "live",
+      live: degraded ? "live, degraded" : behind > 0 ? `live, ${count(behind)} behind` : "live",
       reconnecting: `reconnecting in ${Math.max(0, Math.ceil(((retryAt ?? now) - now) / 1000))} s`,
       ended: reason ? `ended: ${reason}` : "ended",
+      resting: "resting",
     };
     setText(this.connection, texts[name]);
     setAttribute(this.connection, "data-state", name);
@@ -74,22 +99,41 @@ export class ScanHeader {
     this.retry.hidden = name !== "reconnecting" || retryAt - now < 1000;
   }
 
-  #drawPhases({ phases, phase, status }) {
-    const shown = phases.slice(-PHASES_SHOWN);
+  #drawPhases({ progress: { phases, phasesLeftOut, phase }, status }) {
     const state = (one) => (one !== phase || status === "completed" ? "done" : status === "failed" ? "failed" : "now");
-    const drawn = shown.map((one) => `${state(one)} ${one.name}`).join("\n");
+    const drawn = phases.map((one) => `${state(one)} ${one.key} ${one.leftS}`).join("\n");
     if (drawn === this.drawnPhases) return;
     this.drawnPhases = drawn;
-    this.phases.replaceChildren(
-      ...shown.map((one) =>
-        h("li", { class: "phase", "data-state": state(one), "aria-current": state(one) === "now" ? "step" : null }, one.name)),
-    );
-    this.phases.lastElementChild?.scrollIntoView?.({ block: "nearest", inline: "end" });
+    this.phaseTime = null;
+    const chips = phases.map((one) => this.#phaseChip(one, state(one)));
+    if (phasesLeftOut > 0) chips.push(h("li", { class: "phase phase-more" }, `${count(phasesLeftOut)} more`));
+    this.phases.replaceChildren(...chips);
+    this.phases.scrollLeft = this.phases.scrollWidth;
+  }
+
+  #phaseChip(phase, state) {
+    const time = h("span", { class: "phase-time number" }, state === "now" ? "" : phaseDuration(phase, null));
+    if (state === "now") this.phaseTime = time;
+    const title = `began ${duration(phase.startedS)} after the scan's start${phase.percent === null ? "" : `, reached ${percent(phase.percent)}`}`;
+    return h("li", { class: "phase", testid: "phase-chip", "data-state": state, "aria-current": state === "now" ? "step" : null, title },
+      h("span", { class: "phase-name" }, phase.name || "(unnamed)"), time);
   }
 }
 
-function currentPhase({ status, phase }) {
+function phaseDuration({ startedS, leftS }, elapsedS) {
+  const end = leftS ?? elapsedS;
+  return end === null ? "" : duration(Math.max(0, end - startedS));
+}
+
+function aboutText({ name, targets, targetsLeftOut }) {
+  const more = targets.length + targetsLeftOut - TARGETS_SHOWN;
+  const listed = targets.slice(0, TARGETS_SHOWN).join(", ") + (more > 0 ? ` and ${count(more)} more` : "");
+  return [name, listed].filter(Boolean).join(" · ");
+}
+
+function currentPhase({ status, progress: { phase, finalising } }) {
   if (status === "waiting") return "not started";
   if (status === "completed") return "completed";
-  return phaseName(phase?.name) || (status === "failed" ? "failed" : "starting");
+  if (finalising) return "finalising";
+  return phase?.name || (status === "failed" ? "failed" : "starting");
 }

@@ -1,30 +1,28 @@
 /**
- * One scan as it stands: folds the edge's messages into what the scan view shows. Pure: told the time, no DOM.
+ * One scan as it stands: a snapshot, and the edge's messages folded into it. Pure: told the time, no DOM.
  *
- * | what          | rule                                                                                   |
- * |---------------|----------------------------------------------------------------------------------------|
- * | status        | waiting -> running at the first event -> completed or failed at the terminal one       |
- * | progress      | 0..100, never back within a phase; 100 only when completed; rubbish is ignored         |
- * | phase's start | its own progress is an announcement: the first measured value replaces it              |
- * | ledger        | events + merged + filtered = seq reached, unless something was missed; then it is told |
- * | rate          | only events past the head the hello named: replay is not the scan's speed              |
+ * | what     | rule                                                                                                |
+ * |----------|-----------------------------------------------------------------------------------------------------|
+ * | status   | waiting -> running at the first event; stalled, orphaned until something comes; completed or failed for good |
+ * | snapshot | stands for every event up to its `seq`. Of the life that is shown it is merged into the table, whose rows stay; of another one everything begins anew |
+ * | totals   | counted here when the table has everything; else the greater of this and what the worker says       |
+ * | ledger   | events + merged + filtered = events since the snapshot, unless something was missed; then it is told |
+ * | rate     | only events past the head the hello named: what is caught up with is not the scan's speed           |
  */
 
-import { phaseName, plain, plural } from "./format.js";
+import { FindingLog } from "./finding_log.js";
+import { plain, plural, SEVERITIES } from "./format.js";
 import { HostBook } from "./host_book.js";
 import { RateMeter } from "./rate_meter.js";
+import { ScanProgress } from "./scan_progress.js";
 
-/** The most findings kept for the feed: the latest. */
-export const MAX_FINDINGS = 500;
 const MAX_NOTICES = 50;
-const MAX_PHASES = 40;
-const HIGHEST_UNFINISHED = 99.9;
 
 /**
- * @typedef {{id: number, seq: number, kind: string, severity: string, title: string, detail: string, where: string}} Finding
- *   severity is "" for what is no vulnerability; id counts from 1
  * @typedef {{id: number, level: "info" | "warning" | "error", text: string}} Notice
- * @typedef {{name: string, announced: number | null, measured: number | null}} Phase progress in percent
+ * @typedef {{hosts: number, openPorts: number, services: number, severities: number[], exact: boolean}} Totals
+ * @typedef {{epoch: number, seq: number, status: string, phase: string, totals: Totals}} Standing what is remembered to
+ *   tell later what is new
  */
 
 export class ScanModel {
@@ -41,37 +39,54 @@ export class ScanModel {
   clear() {
     this.lives += 1;
     this.status = "waiting";
-    this.silent = false;
-    this.orphaned = false;
+    /** The scan's worker does not answer. */
     this.degraded = false;
     this.message = "";
     this.errorMessage = "";
-    /** @type {number | null} seconds, as the scanner says at its end */
-    this.duration = null;
-    /** @type {Phase[]} in order of appearance */
-    this.phases = [];
-    /** @type {Phase | null} */
-    this.phase = null;
+    /** What `scanStarted` says: the name and targets. */
+    this.about = { name: "", targets: [], targetsLeftOut: 0 };
+    this.bestEffort = false;
+    this.progress = new ScanProgress();
     this.book = new HostBook();
-    /** @type {Finding[]} oldest first */
-    this.findings = [];
-    this.findingCount = 0;
-    this.ledger = { frames: 0, events: 0, merged: 0, filtered: 0, missed: 0 };
+    this.hostsLeftOut = 0;
+    this.findings = new FindingLog();
+    /** @type {Totals | null} the last that the worker said */
+    this.saidTotals = null;
+    /** The seconds a pause may take before the scan counts as stalled; 0: it never does. */
+    this.stallsAfterS = 0;
+    this.ledger = { frames: 0, events: 0, merged: 0, filtered: 0, missed: 0, inSnapshot: 0 };
     this.epoch = null;
     this.seq = 0;
     this.head = 0;
+    /** Up to which event a lag left facts out that no snapshot has brought yet; 0: none. */
+    this.lagsTo = 0;
     this.meter = new RateMeter();
-  }
-
-  /** Percent of the current phase, of the scan when it is completed; null before anything happened. */
-  get progress() {
-    if (this.status === "completed") return 100;
-    if (this.status === "waiting") return null;
-    return Math.min(this.phase?.measured ?? this.phase?.announced ?? 0, HIGHEST_UNFINISHED);
   }
 
   get finished() {
     return this.status === "completed" || this.status === "failed";
+  }
+
+  /** Return what was found. @returns {Totals} */
+  get totals() {
+    const { book, saidTotals } = this;
+    const counted = {
+      hosts: book.hosts.length, openPorts: book.openPorts, services: book.serviceCount, severities: book.severities, exact: true,
+    };
+    if ((book.exact && this.lagsTo === 0 && this.hostsLeftOut === 0) || saidTotals === null) return { ...counted, exact: book.exact };
+    const most = (name) => Math.max(counted[name], saidTotals[name]);
+    return {
+      hosts: most("hosts"), openPorts: most("openPorts"), services: most("services"),
+      severities: saidTotals.severities.map((number, i) => Math.max(number, counted.severities[i])),
+      exact: saidTotals.exact,
+    };
+  }
+
+  /** Return what is to be remembered to tell later what is new; null before anything is known. @returns {Standing | null} */
+  get standing() {
+    if (this.epoch === null) return null;
+    const { epoch, seq, status, totals, progress } = this;
+    return { epoch, seq, status, phase: progress.phase?.name ?? "", totals: { ...totals, severities: [...totals.severities] } };
   }
 
   /**
@@ -84,12 +99,16 @@ export class ScanModel {
     switch (message.type) {
       case "hello":
         this.head = message.seq;
+        this.degraded = false; // it would be said again
+        break;
+      case "snapshot":
+        this.#snapshot(message, now);
         break;
       case "batch":
         this.#batch(message, now);
         break;
       case "reset":
-        this.clear();
+        if (message.reason !== "not_held") this.clear(); // else a snapshot follows, and merges
         this.#notice("warning", `starting over: ${RESETS.get(message.reason) ?? plain(message.reason)}`);
         break;
       case "gap":
@@ -97,11 +116,11 @@ export class ScanModel {
         break;
       case "lag":
         this.ledger.missed += message.skippedMessages;
-        this.#notice("warning", `${plural(message.skippedMessages, "event")} left out: ${plain(message.reason) || "too slow"}`);
+        this.lagsTo = message.to;
+        this.#notice("warning", `${plural(message.skippedMessages, "event")} left out: ${LAGS.get(message.reason) ?? plain(message.reason)}`);
         break;
       case "degraded":
         this.degraded = message.degraded === true;
-        if (this.degraded) this.#notice("warning", "the scan's worker does not answer: what is shown may be behind");
         break;
       case "error":
         this.#notice(message.temporary ? "warning" : "error", plain(message.message) || plain(message.code));
@@ -109,9 +128,38 @@ export class ScanModel {
     }
   }
 
+  /** Take in what the statistics say of this scan. @param {object} entry as `/api/scans` lists it @param {number} at when it came */
+  said(entry, at) {
+    if (entry.epoch !== this.epoch) return;
+    this.saidTotals = totalsOf(entry.totals);
+    this.progress.said(entry, entry.seq >= this.seq, at);
+    if (!this.finished && entry.seq >= this.seq && PAUSES.has(entry.status)) this.status = entry.status;
+  }
+
+  #snapshot({ epoch, seq, state }, now) {
+    if (this.epoch !== null && this.epoch !== epoch) this.clear();
+    this.epoch = epoch;
+    this.seq = seq;
+    this.head = Math.max(this.head, seq);
+    this.lagsTo = 0;
+    this.ledger = { ...this.ledger, frames: 0, events: 0, merged: 0, filtered: 0, inSnapshot: seq };
+    this.status = state.status;
+    this.errorMessage = plain(state.error);
+    this.about = aboutOf(state);
+    this.bestEffort = state.best_effort;
+    this.stallsAfterS = state.stalls_after_s;
+    this.saidTotals = totalsOf(state.totals);
+    this.hostsLeftOut = state.hosts_left_out;
+    this.progress.restore(state, now);
+    this.findings.restore(state.findings, state.counts);
+    this.book.awaitPages();
+    this.book.merge(state.hosts, 0);
+    if (state.hosts_next === null) this.book.allPagesCame();
+  }
+
   #batch({ epoch, seq: [first, last], merged = 0, filtered = 0, at, events }, now) {
     const { ledger } = this;
-    if (ledger.frames === 0 && first > 1) {
+    if (this.epoch === null && first > 1) {
       ledger.missed += first - 1;
       this.#notice("warning", `${plural(first - 1, "event")} before ${first} no longer held`);
     }
@@ -122,37 +170,19 @@ export class ScanModel {
     this.epoch = epoch;
     this.seq = last;
     if (last > this.head) this.meter.add(last - Math.max(first - 1, this.head), now);
-    events.forEach((event, i) => this.#fold(event, first + (at?.[i] ?? i)));
+    events.forEach((event, i) => this.#fold(event, first + (at?.[i] ?? i), now));
   }
 
-  #fold(event, seq) {
-    if (this.status === "waiting") this.status = "running";
-    if (!(event.type === "scanStalled" || event.type === "scanOrphaned")) this.silent = false;
-    FOLDS.get(event.type)?.(this, event, seq);
+  #fold(event, seq, now) {
+    if (this.status === "waiting" || (PAUSES.has(this.status) && !SILENCES.has(event.type))) this.status = "running";
+    FOLDS.get(event.type)?.(this, event, seq, now);
   }
 
-  /** Enter a phase, new or seen before; past 40 phases a new one takes the place of the oldest. */
-  enter(name) {
-    if (this.phase?.name === name) return this.phase;
-    this.phase = this.phases.find((phase) => phase.name === name) ?? null;
-    if (this.phase === null) {
-      this.phase = { name, announced: null, measured: null };
-      this.phases.push(this.phase);
-      if (this.phases.length > MAX_PHASES) this.phases.shift();
-    }
-    return this.phase;
-  }
-
-  end(status) {
-    if (!this.finished) this.status = status;
-    this.orphaned = false;
-  }
-
-  find(seq, kind, { severity = "", title, detail = "", where = "" }) {
-    this.findingCount += 1;
-    this.findings.push({ id: this.findingCount, seq, kind, severity, title, detail, where });
-    // Cut rarely and in one go, so that a finding costs the same whether the feed is full or not.
-    if (this.findings.length >= 2 * MAX_FINDINGS) this.findings = this.findings.slice(-MAX_FINDINGS);
+  end(status, now) {
+    if (this.finished) return;
+    this.status = status;
+    this.message = "";
+    this.progress.end(status === "completed", now);
   }
 
   notice(level, text) {
@@ -166,82 +196,77 @@ export class ScanModel {
   }
 }
 
+const PAUSES = new Set(["stalled", "orphaned"]);
+const SILENCES = new Set(["scanStalled", "scanOrphaned"]);
+
 /** Why a page starts over. */
 const RESETS = new Map([
   ["restarted", "the scan was started again"],
   ["forgotten", "what was missed is no longer held, and the scan was started again"],
   ["went_back", "the server lost the last of what was shown: it goes on without"],
-  ["not_held", "what was missed is no longer held: built anew"],
+  ["not_held", "what was missed is no longer held: shown as the scan stands now"],
 ]);
 
-/** Percent from whatever a producer sent; null when it is no number. */
-function honestPercent(value) {
-  return Number.isFinite(value) ? Math.min(100, Math.max(0, value)) : null;
+/** Why events are left out. */
+const LAGS = new Map([
+  ["too_slow", "this page was too slow to take them"],
+  ["no_longer_held", "they are no longer held"],
+  ["damaged", "they are damaged on the server's disk"],
+]);
+
+/** @returns {Totals} */
+function totalsOf({ hosts, open_ports: openPorts, services, vulnerabilities, exact }) {
+  return { hosts, openPorts, services, severities: SEVERITIES.map((severity) => vulnerabilities[severity] ?? 0), exact };
 }
 
-function endpoint(event) {
-  const ip = plain(event.ip, 64);
-  return Number.isInteger(event.port) ? `${ip.includes(":") ? `[${ip}]` : ip}:${event.port}` : ip;
+function aboutOf({ name, targets, targets_left_out: targetsLeftOut = 0 }) {
+  const listed = typeof targets === "string" ? [targets] : Array.isArray(targets) ? targets : [];
+  return { name: plain(name), targets: listed.slice(0, 32).map((target) => plain(target)), targetsLeftOut };
 }
 
 /** What each type of event does; a type that is not here is only counted. */
 const FOLDS = new Map([
-  ["phaseStarted", (model, event) => {
-    const phase = model.enter(phaseName(event.phase));
-    phase.announced = Math.max(phase.announced ?? 0, honestPercent(event.progress) ?? 0);
+  ["scanStarted", (model, event) => (model.about = aboutOf(event))],
+  ["phaseStarted", (model, event, _, now) => {
+    model.progress.report(event.phase, event.progress, now);
     model.message = "";
   }],
-  ["scanProgress", (model, event) => {
-    const phase = model.enter(phaseName(event.phase));
-    const measured = honestPercent(event.progress);
-    if (measured !== null) phase.measured = Math.max(phase.measured ?? 0, measured);
+  ["scanProgress", (model, event, _, now) => {
+    model.progress.report(event.phase, event.progress, now);
     model.message = plain(event.message);
   }],
-  ["scanCompleted", (model, event) => {
-    model.end("completed");
-    model.message = "";
-    if (Number.isFinite(event.duration)) model.duration = event.duration;
-  }],
-  ["error", (model, event) => {
+  ["scanCompleted", (model, _event, _seq, now) => model.end("completed", now)],
+  ["error", (model, event, _, now) => {
     const text = plain(event.message);
-    if (event.fatal === false) {
-      model.notice("warning", text);
-    } else {
-      model.end("failed");
-      model.errorMessage = text;
-      model.notice("error", text);
-    }
+    model.notice(event.fatal === false ? "warning" : "error", text);
+    if (event.fatal === false) return;
+    model.errorMessage = text;
+    model.end("failed", now);
   }],
   ["hostDiscovered", (model, event) => model.book.discovered(event)],
   ["portFound", (model, event) => model.book.port(event)],
   ["serviceDetected", (model, event) => model.book.service(event)],
   ["vulnerabilityFound", (model, event, seq) => {
-    model.book.vulnerability(event, seq);
-    const severity = Object.hasOwn(model.book.severities, event.severity) ? event.severity : "Info";
-    model.find(seq, "vulnerability", {
-      severity, title: plain(event.title), detail: plain(event.cve_id, 40), where: endpoint(event),
-    });
+    if (model.book.vulnerability(event)) model.findings.add(event, seq);
   }],
-  ["enumerationFinding", (model, event, seq) => model.find(seq, plain(event.finding_type, 40) || "enumeration", {
-    title: plain(event.value), where: endpoint(event),
-  })],
-  ["dnsRecordFound", (model, event, seq) => model.find(seq, `DNS ${plain(event.record_type, 10)}`, {
-    title: plain(event.value), where: plain(event.domain),
-  })],
-  ["subdomainFound", (model, event, seq) => model.find(seq, "subdomain", { title: plain(event.subdomain) })],
+  ["enumerationStarted", (model, event) => model.book.seen(event)],
+  ["enumerationCompleted", (model, event) => model.book.seen(event)],
+  ["enumerationFinding", (model, event, seq) => {
+    model.book.seen(event);
+    model.findings.add(event, seq);
+  }],
+  ["dnsRecordFound", (model, event, seq) => model.findings.add(event, seq)],
+  ["subdomainFound", (model, event, seq) => model.findings.add(event, seq)],
   ["vpnError", (model, event) => model.notice("error", `VPN ${plain(event.config_name)}: ${plain(event.message)}`)],
-  ["scanStalled", (model) => {
-    model.silent = true;
-    model.notice("warning", "no sign of life from the scanner");
+  ["scanStalled", (model, event) => {
+    if (model.status === "running") model.status = "stalled";
+    model.notice("warning", `nothing has come from the scanner for ${Math.round(event.silent_s ?? 0)} s`);
   }],
   ["scanOrphaned", (model, event) => {
-    model.orphaned = true;
+    if (!model.finished) model.status = "orphaned";
     model.notice("error", plain(event.message) || "the scanner is gone");
   }],
-  ["scanResumed", (model) => {
-    model.orphaned = false;
-    model.notice("info", "the scanner is back");
-  }],
+  ["scanResumed", (model) => model.notice("info", "the scanner is back")],
   ["lost", (model, event) => {
     model.ledger.missed += Number.isInteger(event.count) ? event.count : 0;
     model.notice("warning", `${plural(event.count, "event")} lost before they were numbered: ${plain(event.reason)}`);

@@ -8,8 +8,10 @@ export interface ScanStreamOptions {
   scanId: string;
   /** The edge's own address, ending in a slash. In a page: the page's, if not given. */
   url?: string | URL;
-  /** Go on after this position; null: begin with everything that is held. */
+  /** Go on after this position; null: begin as `begin` says. */
   since?: Position | null;
+  /** Without a position: with every event that is held, or with the scan's state as a `Snapshot`. "start" if not given. */
+  begin?: "start" | "snapshot";
   /** Further parameters of the address, by name, such as `{ min_severity: "High" }`. */
   filter?: Record<string, string | number | readonly string[] | null | undefined>;
   /** Tell the edge, at most twice a second, which event was handed out last. WebSockets only. False if not given. */
@@ -113,7 +115,7 @@ export interface Reset {
   type: "reset";
   scan_id: string;
   epoch: number | null;
-  reason: "restarted" | "forgotten" | "not_held";
+  reason: "restarted" | "forgotten" | "went_back" | "not_held";
 }
 
 export interface Degraded {

@@ -46,6 +46,7 @@ export class ScanStream {
     scanId,
     url = globalThis.document?.baseURI,
     since = null,
+    begin = "start",
     filter = {},
     ack = false,
     onMessages,
@@ -54,7 +55,7 @@ export class ScanStream {
     EventSource = globalThis.EventSource,
   }) {
     if (!WebSocket && !EventSource) throw new TypeError("there is neither WebSocket nor EventSource here: give one in the options");
-    this.#options = { scanId, url: new URL(url), filter, ack, onMessages, onState };
+    this.#options = { scanId, url: new URL(url), begin, filter, ack, onMessages, onState };
     this.#transports = { websocket: WebSocket, sse: EventSource };
     this.#choice = new TransportChoice(Boolean(WebSocket), Boolean(EventSource));
     this.#position = new ReadPosition(since);
@@ -120,13 +121,13 @@ export class ScanStream {
   }
 
   #address(kind) {
-    const { scanId, url: base, filter } = this.#options;
+    const { scanId, url: base, begin, filter } = this.#options;
     const url = new URL(`${kind === "sse" ? "sse" : "ws"}/scans/${encodeURIComponent(scanId)}`, base);
     const secure = base.protocol === "https:" || base.protocol === "wss:";
     url.protocol = `${kind === "sse" ? "http" : "ws"}${secure ? "s" : ""}:`;
     for (const [name, value] of Object.entries(filter)) if (value != null) url.searchParams.set(name, String(value));
-    const { since } = this.#position;
-    url.searchParams.set("since", since ?? "start");
+    const since = this.#position.since ?? (begin === "snapshot" ? null : "start");
+    if (since !== null) url.searchParams.set("since", since);
     return url.href;
   }
 

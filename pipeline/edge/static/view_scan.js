@@ -1,40 +1,63 @@
-/** One scan, as it happens: ties the client, the model and the parts of the page together. */
+/**
+ * One scan, as it happens: ties the client, the model and the parts of the page together.
+ *
+ * | what                         | what the page does                                                                 |
+ * |------------------------------|------------------------------------------------------------------------------------|
+ * | opened, reloaded             | begins with a snapshot; the hosts that did not fit into it are fetched beside      |
+ * | hidden for `REST_AFTER_MS`   | closes its stream: it costs nothing                                                |
+ * | seen again after that        | begins with a snapshot, not with a backlog, and says what was missed               |
+ * | connection lost              | goes on at its position; with more than `MAX_BACKLOG` events to come: a snapshot   |
+ * | a lag, a position not held   | the snapshot that follows makes it right; it says what was missed                  |
+ *
+ * Messages are applied in animation frames, several in one picture.
+ */
 
-import { fetchScans } from "./api.js";
-import { h, setText } from "./dom.js";
+import { statsSocketUrl } from "./api.js";
+import { rewriteQuery } from "./address.js";
+import { h } from "./dom.js";
 import { FindingsFeed } from "./findings_feed.js";
-import { percent, plural } from "./format.js";
+import { percent } from "./format.js";
+import { HostPages } from "./host_pages.js";
 import { HostTable } from "./host_table.js";
+import { missed } from "./missed.js";
+import { Notices, Standing } from "./notices.js";
 import { Ledger, ScanFigures } from "./scan_figures.js";
 import { ScanHeader } from "./scan_header.js";
 import { ScanModel } from "./scan_model.js";
 import { ScanStream } from "./scanstream.js";
+import { StatsFeed } from "./stats_feed.js";
 
 const TICK_MS = 1_000;
-const ASK_AGE_AGAIN_MS = 5_000;
+const REST_AFTER_MS = 5_000;
+const MAX_BACKLOG = 20_000;
 
 export class ScanView {
   /**
    * @param {string} scanId
    * @param {(text: string) => void} announce says a change to a screen reader
+   * @param {URLSearchParams} query what the address says of filters, order and the opened host
    */
-  constructor(scanId, announce) {
+  constructor(scanId, announce, query = new URLSearchParams()) {
     this.scanId = scanId;
     this.announce = announce;
     this.model = new ScanModel();
     this.state = { name: "connecting", reason: "", retryAt: null };
     this.said = { status: "waiting", connection: "connecting" };
-    /** @type {{age: number, asked: number, ticking: boolean} | null} the scan's seconds when the edge was asked, and when that was */
-    this.clock = null;
-    this.clockFor = null;
-    this.askAgainAt = -Infinity;
-    this.asking = new AbortController();
+    /** What was shown when the page ceased to follow, why and when: told with the next snapshot. */
+    this.left = null;
+    this.lostAt = null;
+    this.drawing = null;
+    this.resting = null;
+    this.behind = 0;
 
+    const chosen = (name) => query.get(name) ?? "";
+    const onChoose = () => this.#showInAddress();
     this.header = new ScanHeader(scanId, () => this.stream.retryNow());
     this.figures = new ScanFigures();
-    this.table = new HostTable();
-    this.feed = new FindingsFeed();
+    this.table = new HostTable({ order: chosen("order"), filter: chosen("hosts"), host: chosen("host") }, onChoose);
+    this.feed = new FindingsFeed({ severity: chosen("severity"), kind: chosen("kind"), text: chosen("find") }, onChoose);
     this.notices = new Notices();
+    this.standing = new Standing(announce);
     this.ledger = new Ledger();
     this.element = h(
       "div",
@@ -45,68 +68,139 @@ export class ScanView {
       h("div", { class: "columns" }, this.table.element, this.feed.element),
       this.notices.element,
       this.ledger.element,
+      this.standing.element,
     );
 
-    this.scanId = scanId;
-    this.stream = this.#newStream();
-    this.onVisibility = () => {
-      if (!document.hidden) this.#draw();
-    };
+    this.pages = new HostPages(scanId, (page, after) => this.#page(page, after));
+    this.stats = new StatsFeed({ url: statsSocketUrl(), onChange: () => this.#stats(), onLost: () => {} });
+    this.entry = null;
+    this.onVisibility = () => (document.hidden ? this.#hidden() : this.#seen());
     document.addEventListener("visibilitychange", this.onVisibility);
     this.timer = setInterval(() => this.#tick(), TICK_MS);
     this.#draw();
-    this.stream.open();
+    this.stream = null;
+    if (document.hidden) this.#rest();
+    else this.#connect();
   }
 
   get title() {
     const { status, progress } = this.model;
-    const state = status === "running" ? percent(progress) : status;
-    return `${state} · ${this.scanId} · scanstream`;
+    if (this.state.name === "resting") return `${this.scanId} · scanstream`;
+    return `${status === "running" ? percent(progress.percent) : status} · ${this.scanId} · scanstream`;
   }
 
   close() {
     clearInterval(this.timer);
+    clearTimeout(this.resting);
+    cancelAnimationFrame(this.drawing);
     document.removeEventListener("visibilitychange", this.onVisibility);
-    this.asking.abort();
-    this.stream.close();
+    this.stream?.close();
+    this.stats.close();
+    this.pages.stop();
     this.table.close();
   }
 
-  #newStream() {
-    return new ScanStream({
+  // --- following --------------------------------------------------------------------------------
+
+  /** Begin with a snapshot. */
+  #connect() {
+    this.stream?.close();
+    this.stream = new ScanStream({
       scanId: this.scanId,
+      begin: "snapshot",
+      ack: true, // so that the edge learns how fast this page is, not only how fast the browser takes messages
       onMessages: (messages) => this.#apply(messages),
       onState: (state) => this.#connectionState(state),
     });
+    this.stream.open();
   }
 
   #apply(messages) {
+    const { model } = this;
     const now = performance.now();
     for (const message of messages) {
-      if (message.type === "snapshot") {
-        // The position was not held any more. This view is built from events alone: all of them, then.
-        this.stream.close();
-        this.stream = this.#newStream();
-        this.stream.open();
+      if (message.type === "hello" && message.resumed && message.seq - model.seq > MAX_BACKLOG) {
+        this.#leave("away", this.lostAt);
+        this.#connect();
         return;
       }
-      this.model.apply(message, now);
+      if (message.type === "lag" && message.reason === "too_slow") this.#leave("lag", null);
+      if (message.type === "reset" && message.reason === "not_held") this.#leave("away", this.lostAt);
+      model.apply(message, now);
+      if (message.type === "snapshot") this.#snapshot(message, now);
+      if (message.type === "reset") this.pages.stop();
     }
-    this.#askAge();
+    if (this.entry !== null) model.said(this.entry.entry, this.entry.at);
+    this.lostAt = null;
     this.#sayStatus();
-    document.title = this.title;
     if (!document.hidden) this.#draw();
   }
 
+  #snapshot({ epoch, state }, now) {
+    if (state.hosts_next === null) this.pages.stop();
+    else this.pages.start(state.hosts_next, epoch);
+    const { left } = this;
+    this.left = null;
+    const news = left && missed(left.standing, this.model.standing, left.why, left.at === null ? null : (now - left.at) / 1000);
+    if (!news) return;
+    this.standing.tellMissed(news.text);
+    this.feed.markMissed(news);
+  }
+
+  #page(page, after) {
+    this.model.book.merge(page.hosts, after);
+    this.model.hostsLeftOut = page.left_out;
+    if (page.next === null) this.model.book.allPagesCame();
+    this.#drawSoon();
+  }
+
+  /** The statistics have something new, maybe of this scan. */
+  #stats() {
+    const known = this.stats.scans.get(this.scanId) ?? null;
+    if (known === this.entry || known === null) return;
+    this.entry = known;
+    this.model.said(known.entry, known.at);
+    this.behind = known.entry.epoch === this.model.epoch ? Math.max(0, known.entry.seq - this.model.seq) : 0;
+    this.#drawSoon();
+  }
+
+  /** Remember what is shown, to tell later what was missed. */
+  #leave(why, at) {
+    this.left ??= { standing: this.model.standing, why, at };
+  }
+
+  // --- hidden -----------------------------------------------------------------------------------
+
+  #hidden() {
+    this.resting ??= setTimeout(() => this.#rest(), REST_AFTER_MS);
+  }
+
+  #rest() {
+    this.#leave("hidden", performance.now());
+    this.stream?.close();
+    this.stream = null;
+    this.pages.stop();
+    this.#connectionState({ name: "resting", reason: "this page is hidden", retryAt: null });
+    document.title = this.title;
+  }
+
+  #seen() {
+    clearTimeout(this.resting);
+    this.resting = null;
+    if (this.stream === null) this.#connect();
+    this.#draw();
+  }
+
+  // --- showing ----------------------------------------------------------------------------------
+
   #connectionState(state) {
     this.state = state;
-    this.header.update(this.model, state.name === "ended");
-    this.header.connectionState(state, this.model.degraded, performance.now());
+    if (state.name === "reconnecting") this.lostAt ??= performance.now();
+    this.#drawSoon();
     // A first connection that works is what everyone expects; only what departs from it is said.
-    if (state.name !== "connecting" && state.name !== this.said.connection) {
-      if (!(state.name === "live" && this.said.connection === "connecting")) this.announce(`Connection: ${state.name} ${state.reason}`.trim());
-      this.said.connection = state.name;
-    }
+    if (state.name === "connecting" || state.name === "resting" || state.name === this.said.connection) return;
+    if (!(state.name === "live" && this.said.connection === "connecting")) this.announce(`Connection: ${state.name} ${state.reason}`.trim());
+    this.said.connection = state.name;
   }
 
   #sayStatus() {
@@ -116,80 +210,41 @@ export class ScanView {
     this.announce(`Scan ${this.scanId}: ${status}${errorMessage ? `, ${errorMessage}` : ""}`);
   }
 
+  #showInAddress() {
+    const { order, filter, host } = this.table.chosen;
+    const { severity, kind, text } = this.feed.chosen;
+    rewriteQuery({ hosts: filter, order, host, severity, kind, find: text });
+  }
+
+  #drawSoon() {
+    if (document.hidden) return;
+    this.drawing ??= requestAnimationFrame(() => this.#draw());
+  }
+
   #draw() {
+    cancelAnimationFrame(this.drawing);
+    this.drawing = null;
     const now = performance.now();
-    this.header.update(this.model, this.state.name === "ended");
-    this.header.connectionState(this.state, this.model.degraded, now);
-    this.figures.update(this.model);
-    this.table.update(this.model.book, now);
-    this.feed.update(this.model);
-    this.notices.update(this.model);
-    this.ledger.update(this.model);
+    const { model } = this;
+    const { totals } = model;
+    this.header.update(model, this.state.name === "ended", now);
+    this.figures.update(model);
+    this.table.update(model.book, totals.hosts, this.pages.busy, now);
+    this.feed.update(model.findings, totals.severities.reduce((sum, number) => sum + number, 0) + model.findings.otherCount);
+    this.notices.update(model);
+    this.standing.setDegraded(model.degraded && !model.finished);
+    this.ledger.update(model);
+    document.title = this.title;
     this.#tick();
   }
 
   #tick() {
     if (document.hidden) return;
     const now = performance.now();
-    this.figures.tick(this.model, this.#elapsed(now), now);
-    this.header.connectionState(this.state, this.model.degraded, now);
+    this.figures.tick(this.model, now);
+    this.header.tick(this.model, now);
+    this.header.connectionState(this.state, this.model.degraded, this.behind, now);
     // In other orders than arrival the table follows at its own pace: the last change may still be due.
-    this.table.update(this.model.book, now);
-    this.#askAge();
-  }
-
-  /** Seconds the scan runs or ran; null while nobody said. */
-  #elapsed(now) {
-    const { duration, finished } = this.model;
-    if (finished && duration !== null) return duration;
-    if (this.clock === null) return null;
-    return this.clock.age + (this.clock.ticking ? (now - this.clock.asked) / 1000 : 0);
-  }
-
-  /** Ask the edge how old the scan is: once when it is seen, once more when it ends. A browser's own clock may be wrong. */
-  async #askAge() {
-    const { epoch, finished } = this.model;
-    const about = epoch === null ? null : `${epoch} ${finished}`;
-    const asked = performance.now();
-    if (about === this.clockFor || asked < this.askAgainAt) return;
-    this.clockFor = about;
-    if (about === null) {
-      this.clock = null;
-      return;
-    }
-    let scan;
-    try {
-      const { scans } = await fetchScans(this.asking.signal);
-      scan = scans.find((one) => one.scan_id === this.scanId);
-    } catch {
-      // The figure stays as it is until the next try: everything else comes over the WebSocket.
-    }
-    if (this.asking.signal.aborted || about !== this.clockFor) return;
-    if (scan === undefined) {
-      this.clockFor = null;
-      this.askAgainAt = performance.now() + ASK_AGE_AGAIN_MS;
-      return;
-    }
-    this.clock = { age: scan.elapsed_time, asked, ticking: !finished && scan.status === "running" };
-    this.#tick();
-  }
-}
-
-/** What went wrong or is worth knowing beside the findings; hidden while there is nothing. */
-class Notices {
-  constructor() {
-    this.lastId = 0;
-    this.count = h("span", { class: "muted" });
-    this.list = h("ol", { class: "notices" });
-    this.element = h("section", { class: "card", "aria-label": "Notices", testid: "notices", hidden: true },
-      h("header", { class: "card-head" }, h("h2", {}, "Notices"), this.count), this.list);
-  }
-
-  update({ notices, noticeCount }) {
-    if (noticeCount === this.lastId) return;
-    this.lastId = noticeCount;
-    setText(this.count, noticeCount > notices.length ? `latest ${notices.length} of ${plural(noticeCount, "notice")}` : "");
-    this.list.replaceChildren(...notices.toReversed().map(({ level, text }) => h("li", { class: "notice", "data-level": level }, text)));
-    this.element.hidden = false;
+    this.table.update(this.model.book, this.model.totals.hosts, this.pages.busy, now);
   }
 }
