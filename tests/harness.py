@@ -11,6 +11,7 @@ import os
 import queue
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -148,6 +149,13 @@ def private_dir() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path)
+
+
+def free_port() -> int:
+    """Return a port nobody listens on, for what cannot be told to choose one itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Pipeline:

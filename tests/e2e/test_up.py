@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from pipeline import Emitter
-from tests.harness import PATIENCE, Process, deadline, private_dir
+from tests.harness import PATIENCE, Process, deadline, free_port, private_dir
 
 
 class Up(Process):
@@ -81,12 +81,6 @@ def up() -> Iterator[Start]:
         yield start
         for process in started:
             process.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def gone(pids: list[int], seconds: float = 10) -> None:
