@@ -57,6 +57,7 @@ class Frame:
         at: each surviving event's offset from `first`; empty when nothing was merged.
         critical: holds an event of class critical.
         terminal: holds the event that ends the channel.
+        taken_us: when its oldest event was taken, microseconds of the machine's monotonic clock; 0: not told.
         state: (index into `events`, merge key) of each state event, so that a reader may merge further.
     """
 
@@ -70,3 +71,4 @@ class Frame:
     critical: bool = False
     terminal: bool = False
     state: tuple[tuple[int, str], ...] = field(default=())
+    taken_us: int = field(default=0, compare=False)

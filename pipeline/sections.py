@@ -24,6 +24,16 @@ Shards = Annotated[
         "data directory exists.",
     ),
 ]
+MetricsPort = Annotated[
+    int,
+    msgspec.Meta(
+        ge=0,
+        le=65_535,
+        description="The port of the first process of this stage; the next ones, by --index or by their "
+        "first shard, take those after it. 0 takes any free one. A port that is taken is logged, and the "
+        "process works without.",
+    ),
+]
 
 
 class PlaceSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +41,38 @@ class PlaceSection(msgspec.Struct, frozen=True, kw_only=True):
 
     run_dir: RunDir = ""
     shards: Shards = DEFAULT_SHARDS
+
+
+class MetricsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Where Prometheus finds this process's figures, at `/metrics`."""
+
+    enabled: Annotated[bool, msgspec.Meta(description="Whether they are served.")] = True
+    address: Annotated[
+        str,
+        msgspec.Meta(
+            description="The address to serve them on. They hold no scan and no address, and whoever reaches "
+            "it can read them."
+        ),
+    ] = "127.0.0.1"
+    port: MetricsPort = 0
+
+
+class IngestMetricsSection(MetricsSection, frozen=True, kw_only=True):
+    """Where Prometheus finds this process's figures, at `/metrics`."""
+
+    port: MetricsPort = 9700
+
+
+class WorkerMetricsSection(MetricsSection, frozen=True, kw_only=True):
+    """Where Prometheus finds this process's figures, at `/metrics`."""
+
+    port: MetricsPort = 9900
+
+
+class EdgeMetricsSection(MetricsSection, frozen=True, kw_only=True):
+    """Where Prometheus finds this process's figures, at `/metrics`."""
+
+    port: MetricsPort = 9800
 
 
 class LogSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,3 +86,15 @@ class LogSection(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "text", "json"],
         msgspec.Meta(description="One line a fact, on stderr. auto: text on a terminal, JSON otherwise."),
     ] = "auto"
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name or address, without port and brackets, means this machine only."""
+    if host.lower() in {"localhost", "::1"}:
+        return True
+    parts = host.split(".")
+    return len(parts) == 4 and parts[0] == "127" and all(map(_is_octet, parts))
+
+
+def _is_octet(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255

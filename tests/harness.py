@@ -60,7 +60,7 @@ class Process:
             stdin=stdin if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, "PIPELINE_METRICS__PORT": "0", **(env or {})},
         )
         self.stdout: list[bytes] = []
         self._readers = [

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from pipeline.edge.sections import DrainSection, HttpSection, RequestsSection
-from pipeline.sections import LogSection, PlaceSection
+from pipeline.sections import EdgeMetricsSection, LogSection, PlaceSection
 
 
 class EdgeSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,6 +239,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     ring: RingSection = RingSection()
     compression: CompressionSection = CompressionSection()
     upstream: UpstreamSection = UpstreamSection()
+    metrics: EdgeMetricsSection = EdgeMetricsSection()
     log: LogSection = LogSection()
 
     def problems(self) -> list[str]:

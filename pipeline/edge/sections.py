@@ -7,6 +7,8 @@ from typing import Annotated
 
 import msgspec
 
+from pipeline.sections import is_loopback
+
 
 class HttpSection(msgspec.Struct, frozen=True, kw_only=True):
     """Where browsers find the edge."""
@@ -181,15 +183,3 @@ def networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
         ValueError: one names none, or has bits set beyond its length.
     """
     return [ip_network(text) for text in texts]
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host name or address, without port and brackets, means this machine only."""
-    if host.lower() in {"localhost", "::1"}:
-        return True
-    parts = host.split(".")
-    return len(parts) == 4 and parts[0] == "127" and all(map(_is_octet, parts))
-
-
-def _is_octet(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= 255

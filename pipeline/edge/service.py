@@ -29,6 +29,7 @@ from pipeline.edge.upstream import Upstream
 from pipeline.edge.visitors import Rate, Visitors
 from pipeline.errors import LayoutError
 from pipeline.log import LimitedLog, Log
+from pipeline.metrics import HISTOGRAMS, Figures, Histogram
 from pipeline.runtime import wall_ms
 from pipeline.sockets import Binder
 from pipeline.vitals import Vitals
@@ -109,6 +110,7 @@ class Service:
         self._fan_out = FanOut(self._late)
         self._ladders = Ladders(self._drive_one)
         self.counters: Counter[str] = Counter()
+        self._took = {name: Histogram() for name in HISTOGRAMS["edge"]}
         self.upstream = Upstream(config, binder, log, self._on_frames, self._on_beacon, on_fatal)
         self.greeting = Greeting(config.heartbeat.interval_s, config.heartbeat.client_timeout_s, __version__)
         self.access = Access(config.http)
@@ -218,6 +220,21 @@ class Service:
             "draining": float(self.draining),
         }
 
+    def scraped(self) -> Figures:
+        """Return the figures that Prometheus is told."""
+        feeds = self.hub.feeds()
+        now: Counter[str] = Counter(
+            f"readers{{wire={session.variant.wire},pace={session.pace.per_s}}}" for session in self._drivers
+        )
+        told = {
+            **self.figures(),
+            **now,
+            "readers_behind": float(sum(len(feed.loose) for feed in feeds)),
+            "channels_watched": float(len(feeds)),
+            "ring_bytes": float(sum(feed.held_bytes for feed in feeds)),
+        }
+        return Figures([({}, told)], self._took)
+
     @property
     def connections(self) -> int:
         """How many browsers are connected."""
@@ -230,6 +247,7 @@ class Service:
             await asyncio.sleep(self._wheel.tick_s)
             now = time.monotonic()
             self.vitals.worked(due, now)
+            self._took["loop_delay_seconds"].observe(now - due)
             self._watch_shards(now)
             if tick % SLOTS == 0:
                 self._tell_positions()
@@ -284,6 +302,11 @@ class Service:
             feed = self.hub.add(frame, now)
             if feed is not None:
                 self._drive(feed, at_every_pace=frame.header.critical)
+                self.counters["frames"] += 1
+                self.counters["frame_bytes"] += len(frame.body)
+                if frame.header.taken_us:
+                    # The monotonic clock is the machine's, and so are all processes of a pipeline.
+                    self._took["write_seconds"].observe(time.monotonic() - frame.header.taken_us / 1e6)
 
     def _on_beacon(self, beacon: Beacon) -> None:
         now = time.monotonic()

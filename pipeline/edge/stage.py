@@ -45,7 +45,9 @@ from pipeline.edge.listening import (
 from pipeline.edge.roll import Roll
 from pipeline.edge.service import Service
 from pipeline.errors import LayoutError
+from pipeline.exposition import FIGURES_S, Metrics
 from pipeline.log import Log
+from pipeline.metrics import Figures
 from pipeline.places import run_dir
 from pipeline.runtime import die_with_parent
 from pipeline.sockets import Binder
@@ -141,11 +143,15 @@ async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> N
     beating = loop.create_task(service.beat())
     if config.http.trusted_proxies:
         log.warning("a proxy lets others in, and there are no accounts", hosts=", ".join(config.http.hosts))
+    metrics = Metrics("edge", config.edge.index, config.metrics, lambda: _figures(service, loop), log)
+    if metrics.failed:
+        service.counters["metrics_failed"] += 1
     log.info(
         "ready",
         edge=_address(config, listening[0].getsockname()),
         run_dir=place,
         shards=config.pipeline.shards,
+        metrics=metrics.url,
     )
     try:
         await stops.get()
@@ -153,6 +159,7 @@ async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> N
     finally:
         beating.cancel()
         await service.roll.close()
+        await asyncio.to_thread(metrics.close)
         control.close()
         service.upstream.close()
         await server.finish()
@@ -160,6 +167,15 @@ async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> N
         log.info("stopped", **dict(sorted(counted.items())))
     if failed:
         raise failed[0]
+
+
+def _figures(service: Service, loop: asyncio.AbstractEventLoop) -> Figures:
+    """Have the loop make the figures, and wait for it, in another thread."""
+
+    async def made() -> Figures:
+        return service.scraped()
+
+    return asyncio.run_coroutine_threadsafe(made(), loop).result(FIGURES_S)
 
 
 def _address(config: EdgeConfig, bound: tuple[Any, ...]) -> str:

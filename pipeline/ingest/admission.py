@@ -20,11 +20,13 @@ from dataclasses import dataclass, field
 
 from pipeline.errors import EventRejected, MessageMalformed, RejectReason
 from pipeline.event import check_event, check_events, check_scan_id
+from pipeline.ingest.roundtrip import Last
 from pipeline.wire import (
     ENVELOPE_MARK,
     MAX_ENVELOPE_EVENTS,
     MAX_FOREIGN_EVENTS,
     MAX_MESSAGE_BYTES,
+    Envelope,
     EnvelopeHeader,
     Nack,
     channel_name,
@@ -58,10 +60,12 @@ class Admission:
     Attributes:
         routed: (channel, envelope, its number of events) to hand on, in order.
         rejections: what was not taken, and why.
+        last: the last event handed on of a numbered producer; None where there is none.
     """
 
     routed: list[tuple[str, bytes, int]] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    last: Last | None = None
 
 
 def admit(message: bytes) -> Admission:
@@ -103,7 +107,7 @@ def _admit_envelope(message: bytes) -> Admission:
     with contextlib.suppress(EventRejected):
         check_events(envelope.events)
         if not header.rejected:
-            return Admission([(header.channel, message, len(envelope.events))])
+            return Admission([(header.channel, message, len(envelope.events))], last=_last(envelope))
     admission = Admission()
     good: list[bytes] = []
     rejected = dict(header.rejected)
@@ -134,7 +138,14 @@ def _admit_envelope(message: bytes) -> Admission:
         )
     if good or header.sign or (header.pid and rejected):
         admission.routed.append((header.channel, message, len(good)))
+        admission.last = _last(envelope)
     return admission
+
+
+def _last(envelope: Envelope) -> Last | None:
+    header = envelope.header
+    count = len(envelope.events) + len(header.rejected)
+    return (header.pid, header.inc, header.channel, header.pseq + count - 1) if header.pid and count else None
 
 
 def _admit_foreign(message: bytes) -> Admission:

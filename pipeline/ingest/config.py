@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.sections import LogSection, PlaceSection
+from pipeline.sections import IngestMetricsSection, LogSection, PlaceSection
 
 
 class IngestSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,4 +81,5 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: PlaceSection = PlaceSection()
     ingest: IngestSection = IngestSection()
     limits: LimitsSection = LimitsSection()
+    metrics: IngestMetricsSection = IngestMetricsSection()
     log: LogSection = LogSection()

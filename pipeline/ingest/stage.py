@@ -14,9 +14,12 @@ import zmq
 
 from pipeline import __version__
 from pipeline.errors import LayoutError, MessageMalformed
+from pipeline.exposition import Metrics
 from pipeline.ingest.admission import Rejection, admit
 from pipeline.ingest.config import IngestConfig
+from pipeline.ingest.roundtrip import RoundTrips
 from pipeline.log import LimitedLog, Log
+from pipeline.metrics import Figures, Histogram
 from pipeline.places import run_dir
 from pipeline.runtime import Signals, die_with_parent
 from pipeline.shards import HASH_NAME, shard_of
@@ -61,6 +64,8 @@ class IngestStage:
         self._counters: Counter[str] = Counter()
         self._vitals = Vitals(os.getpid(), __version__, time.monotonic())
         self._producers: OrderedDict[Producer, bytes] = OrderedDict()
+        self._roundtrips = RoundTrips()
+        self._ack_s, self._wakeup_s = Histogram(), Histogram()
         self._run_dir = run_dir(config.pipeline.run_dir, os.environ)
         shards = range(config.pipeline.shards)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -99,8 +104,15 @@ class IngestStage:
             poller.register(socket, zmq.POLLIN)
         poller.register(signals.socket.fileno(), zmq.POLLIN)
         limit = self._config.ingest.drain_messages
+        metrics = Metrics("ingest", self._index, self._config.metrics, self._figures, self._log)
+        if metrics.failed:
+            self._counters["metrics_failed"] += 1
         self._log.info(
-            "ready", run_dir=self._run_dir, data=ingest_data(self._index), shards=len(self._shards)
+            "ready",
+            run_dir=self._run_dir,
+            data=ingest_data(self._index),
+            shards=len(self._shards),
+            metrics=metrics.url,
         )
         try:
             while True:
@@ -113,12 +125,20 @@ class IngestStage:
                     self._answer_control(limit, now)
                 if self._data in ready:
                     self._take_in(limit, now)
+                self._wakeup_s.observe(time.monotonic() - now)
                 if signals.socket.fileno() in ready and signals.read():
                     break
                 self._vitals.worked(now, time.monotonic())
         finally:
             signals.close()
+            metrics.close()
             self._log.info("stopped", **dict(sorted(self._counters.items())))
+
+    def _figures(self) -> Figures:
+        """Return what there is to tell; another thread calls it, so what it reads it copies at once."""
+        counted: dict[str, float] = dict(self._counters)
+        counted["producers_known"] = len(self._producers)
+        return Figures([({}, counted)], {"ack_seconds": self._ack_s, "wakeup_seconds": self._wakeup_s})
 
     def close(self) -> None:
         """Close the sockets."""
@@ -140,6 +160,8 @@ class IngestStage:
                 else:
                     self._counters["events"] += count
                     self._counters["bytes"] += len(envelope)
+                    if admission.last is not None:
+                        self._roundtrips.sent(shard, admission.last, now)
         for rejection in rejections:
             self._counters[f"rejected{{reason={rejection.reason}}}"] += 1
             fields = {"producer": rejection.nack.pid, "pseq": rejection.nack.pseq} if rejection.nack else {}
@@ -161,7 +183,10 @@ class IngestStage:
                             f"this ingest is set to {len(self._shards)} shards, spread by {HASH_NAME!r}"
                         )
                 else:
-                    self._tell(decode_feedback(message))
+                    feedback = decode_feedback(message)
+                    for took_s in self._roundtrips.acked(feedback.acks, now):
+                        self._ack_s.observe(took_s)
+                    self._tell(feedback)
             except MessageMalformed as error:
                 self._counters["malformed{socket=feedback}"] += 1
                 self._rejection_log.warning("malformed feedback", now, problem=error)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from pipeline.event import CatalogueEntry, EventClass
-from pipeline.sections import LogSection, PlaceSection
+from pipeline.sections import LogSection, PlaceSection, WorkerMetricsSection
 from pipeline.throttle_batch.sections import StateSection, WatchdogSection
 
 
@@ -281,6 +281,7 @@ class ThrottleBatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitsSection = LimitsSection()
     state: StateSection = StateSection()
     watchdog: WatchdogSection = WatchdogSection()
+    metrics: WorkerMetricsSection = WorkerMetricsSection()
     log: LogSection = LogSection()
     events: Annotated[
         dict[str, EventRule],

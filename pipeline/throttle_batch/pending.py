@@ -92,7 +92,7 @@ class PendingBatch:
 
     def _cut(self, upto: int, *, critical: bool) -> Frame:
         """Cut a frame of the runs that begin at `upto` or before, as far as `max_frame_bytes` allows."""
-        first = self._runs[0].first
+        first, taken_us = self._runs[0].first, int(self._runs[0].received_at * 1_000_000)
         kept: dict[int, Run] = {}
         latest: dict[str, Run] = {}
         size = merged = 0
@@ -129,6 +129,7 @@ class PendingBatch:
             critical=critical,
             terminal=any(run.treatment.terminal for run in runs),
             state=_state(runs) if latest else (),
+            taken_us=taken_us,
         )
 
     def _take(self, count: int) -> Run:

@@ -6,6 +6,7 @@ Holds no rule about events; `batcher` does. A wake-up of the stage calls `take_i
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 
 import zmq
@@ -14,6 +15,7 @@ from pipeline.errors import EventsDamaged, JournalError, MessageMalformed
 from pipeline.event import Catalogue
 from pipeline.frame import Frame
 from pipeline.log import LimitedLog, Log
+from pipeline.metrics import Histogram
 from pipeline.runtime import wall_ms
 from pipeline.shards import HASH_NAME
 from pipeline.sockets import Binder, drain, drain_router, shard_events, shard_history, shard_in
@@ -69,6 +71,7 @@ class Shard:
     boot: names this run of the worker.
     boot_ms: the wall clock at `now`, epoch milliseconds.
     now: monotonic seconds.
+    took: the histograms `commit_seconds` and `publish_seconds`, which all shards of a worker share.
 
     Attributes:
         inbox: the PULL socket.
@@ -88,11 +91,13 @@ class Shard:
         boot: str,
         boot_ms: int,
         now: float,
+        took: dict[str, Histogram],
     ) -> None:
         self.number = number
         self._config = config
         self._log = log.bind(shard=number)
         self._limited_log = LimitedLog(self._log)
+        self._commit_s, self._publish_s = took["commit_seconds"], took["publish_seconds"]
         self._trim_failing = False
         self._vitals = vitals
         self._boot = boot
@@ -143,7 +148,7 @@ class Shard:
         if now > self._looked_until:
             self._looked_at = None
         for frame in self._batcher.handle_timeout(now):
-            self._publish(frame)
+            self._publish(frame, now)
         for channel, epoch in self._batcher.take_gone():
             if self._journal.free(channel, epoch):
                 self._batcher.forget(channel, epoch)
@@ -158,8 +163,12 @@ class Shard:
         feedback = released.feedback
         if feedback.acks or feedback.retries or feedback.nacks:
             self.events.send(encode_feedback(feedback), zmq.NOBLOCK)
+            self._counters["acks"] += len(feedback.acks)
+            self._counters["retries"] += len(feedback.retries)
+        if released.frames:
+            now = time.monotonic()  # the commit took its time
         for frame in released.frames:
-            self._publish(frame)
+            self._publish(frame, now)
 
     def _supply(self, now: float) -> None:
         """Read what the journal keeps of the states that are to be whole again."""
@@ -181,6 +190,7 @@ class Shard:
 
     def _commit(self, commit: Commit) -> bool:
         now_ms = wall_ms()
+        began = time.monotonic()
         try:
             self._journal.commit(commit, now_ms)
         except JournalError as error:
@@ -188,6 +198,7 @@ class Shard:
                 self._log.error("journal cannot be written; nothing is acked until it can", problem=error)
             self._journal_failing = True
             return False
+        self._commit_s.observe(time.monotonic() - began)
         if self._journal_failing:
             self._log.info("journal can be written again")
         self._journal_failing = False
@@ -214,9 +225,10 @@ class Shard:
             self._commit(commit)
         self._journal.close()
 
-    def _publish(self, frame: Frame) -> None:
+    def _publish(self, frame: Frame, now: float) -> None:
         message = encode_frame(frame)
         self.events.send(message, zmq.NOBLOCK)  # XPUB never blocks: a full subscriber misses the frame
+        self._publish_s.observe(now - frame.taken_us / 1e6)
         self._rotation.moved(frame.channel)
         self._counters["frames"] += 1
         self._counters["frame_bytes"] += len(message)
@@ -283,7 +295,7 @@ class Shard:
                     summaries = [summary(channel, now) for channel in self._batcher.channels()]
                     reply = encode(ChannelsReply(request.id, self.number, summaries))
                 else:
-                    name, figures = f"shard-{self.number}", self._figures()
+                    name, figures = f"shard-{self.number}", self.figures()
                     reply = encode(self._vitals.reply(request.id, name, figures, now))
                 self.questions.send_multipart((peer, reply), zmq.NOBLOCK)
                 break
@@ -420,7 +432,7 @@ class Shard:
         self._looked_at = self._batcher.revive(record, now) if record is not None else None
         return self._looked_at
 
-    def _figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         """Return the counters, and how things are now."""
         pending_events, pending_bytes = self._batcher.pending()
         return {

@@ -15,7 +15,9 @@ import zmq
 
 from pipeline import __version__
 from pipeline.event import Catalogue
+from pipeline.exposition import Asked, Metrics
 from pipeline.log import Log
+from pipeline.metrics import HISTOGRAMS, Figures, Histogram
 from pipeline.places import claim_layout, data_dir, run_dir
 from pipeline.runtime import Signals, die_with_parent, wall_ms
 from pipeline.sockets import Binder, poll_ms
@@ -63,13 +65,25 @@ class ThrottleBatchStage:
         boot = f"{boot_ms:x}-{os.getpid():x}"
         now = time.monotonic()
         self._vitals = vitals = Vitals(os.getpid(), __version__, now)
+        self._counters: Counter[str] = Counter()
+        self._took = {name: Histogram() for name in HISTOGRAMS["throttle-batch"]}
         self._shards: list[Shard] = []
         try:
             for number in sorted(set(place.own)) or range(place.shards):
                 journal = self._open_journal(number, data, recover=recover)
                 try:
                     shard = Shard(
-                        number, config, catalogue, journal, self._binder, log, vitals, boot, boot_ms, now
+                        number,
+                        config,
+                        catalogue,
+                        journal,
+                        self._binder,
+                        log,
+                        vitals,
+                        boot,
+                        boot_ms,
+                        now,
+                        self._took,
                     )
                 except BaseException:
                     journal.close()
@@ -111,8 +125,17 @@ class ThrottleBatchStage:
             for socket in (shard.inbox, shard.events, shard.questions):
                 poller.register(socket, zmq.POLLIN)
         poller.register(signals.socket.fileno(), zmq.POLLIN)
+        asked = Asked(self._figures)
+        metrics = Metrics(
+            "throttle-batch", self._shards[0].number, self._config.metrics, asked.ask, self._log
+        )
+        if metrics.failed:
+            self._counters["metrics_failed"] += 1
         self._log.info(
-            "ready", run_dir=self._run_dir, shards=",".join(str(shard.number) for shard in self._shards)
+            "ready",
+            run_dir=self._run_dir,
+            shards=",".join(str(shard.number) for shard in self._shards),
+            metrics=metrics.url,
         )
         next_beacon = time.monotonic()
         try:
@@ -140,16 +163,27 @@ class ThrottleBatchStage:
                     for shard in self._shards:
                         shard.send_beacon()
                         shard.trim()
+                    asked.tell()
                     next_beacon = now + self._config.publish.beacon_interval_s
+                self._took["wakeup_seconds"].observe(time.monotonic() - now)
                 if signals.socket.fileno() in ready and signals.read():
                     break
                 self._vitals.worked(now, time.monotonic())
         finally:
             signals.close()
-            counted: Counter[str] = Counter()
+            metrics.close()
+            counted = self._counters.copy()
             for shard in self._shards:
                 counted.update(shard.counters())
             self._log.info("stopped", **dict(sorted(counted.items())))
+
+    def _figures(self) -> Figures:
+        counted: list[tuple[dict[str, str], dict[str, float]]] = []
+        for shard in self._shards:
+            figures = shard.figures()
+            figures["commit_timestamp_seconds"] = figures.pop("committed_ms") / 1000
+            counted.append(({"shard": str(shard.number)}, figures))
+        return Figures([*counted, ({}, dict(self._counters))], self._took)
 
     def close(self) -> None:
         """Close the sockets and the journals."""

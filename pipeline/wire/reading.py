@@ -52,6 +52,7 @@ class FrameHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     critical: bool = False
     terminal: bool = False
     state: tuple[tuple[int, str], ...] = ()
+    taken_us: int = 0
 
 
 class FrameMessage(msgspec.Struct, frozen=True):
@@ -82,6 +83,7 @@ def encode_frame(frame: Frame) -> bytes:
         frame.critical,
         frame.terminal,
         frame.state,
+        frame.taken_us,
     )
     return b"".join((frame_topic(frame.channel), _encode(header), b"\n[", b",".join(frame.events), b"]"))
 

@@ -40,7 +40,7 @@ ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
 PROTOCOL = ROOT / "docs" / "PROTOCOL.md"
 OPERATIONS = ROOT / "docs" / "OPERATIONS.md"
 SECURITY = ROOT / "SECURITY.md"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 STAGE_FOLDERS = {"ingest": "ingest", "throttle_batch": "throttle-batch", "edge": "edge"}
 LOG_METHODS = {"debug", "info", "warning", "error"}

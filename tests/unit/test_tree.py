@@ -112,5 +112,6 @@ def test_what_calls_itself_pure_is(path: pathlib.Path) -> None:
 def test_a_test_file_has_its_module(path: pathlib.Path) -> None:
     """So that a module that moved takes its test along; the files of pipeline tested together are named."""
     together = {"test_tree.py", "test_docs.py", "test_configs.py", "test_mutations.py", "test_adapters.py"}
+    together |= {"test_ops.py"}
     module = path.relative_to(TESTS).with_name(path.name.removeprefix("test_"))
     assert path.name in together or module in MODULES

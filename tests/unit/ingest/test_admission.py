@@ -68,7 +68,7 @@ def reasons(admission: Admission) -> list[RejectReason]:
 
 def test_a_good_envelope_goes_on_byte_for_byte() -> None:
     message = encode_envelope(HEADER, [GOOD, b' {"type" : "x"}'])
-    assert admit(message) == Admission([("scan/demo", message, 2)], [])
+    assert admit(message) == Admission([("scan/demo", message, 2)], [], ("p1", 3, "scan/demo", 6))
 
 
 @pytest.mark.parametrize("name", BAD)
