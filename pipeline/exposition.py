@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pipeline import __version__
 from pipeline.log import Log
-from pipeline.metrics import HISTOGRAMS, Figures, families, metric_name
+from pipeline.metrics import HISTOGRAMS, Scrape, families, metric_name
 from pipeline.sections import MetricsSection, is_loopback
 
 _REQUEST_S = 5.0
@@ -31,12 +31,12 @@ class Asked:
         figures: makes them.
     """
 
-    def __init__(self, figures: Callable[[], Figures]) -> None:
+    def __init__(self, figures: Callable[[], Scrape]) -> None:
         self._figures = figures
         self._wanted = False
         self._told = threading.Event()
         self._turn = threading.Lock()
-        self._latest = Figures([])
+        self._latest = Scrape([])
 
     def tell(self) -> None:
         """Call often in the loop: it does nothing while nobody asks."""
@@ -45,7 +45,7 @@ class Asked:
             self._wanted = False
             self._told.set()
 
-    def ask(self) -> Figures:
+    def ask(self) -> Scrape:
         """Return what the loop tells; call it in another thread.
 
         Raises:
@@ -60,7 +60,7 @@ class Asked:
 
 
 class Metrics:
-    """Serves from its making to `close`.
+    """Serves from its making until the process ends, its draining included.
 
     Args:
         stage: `ingest`, `throttle-batch` or `edge`.
@@ -75,31 +75,24 @@ class Metrics:
     """
 
     def __init__(
-        self, stage: str, index: int, settings: MetricsSection, figures: Callable[[], Figures], log: Log
+        self, stage: str, index: int, settings: MetricsSection, figures: Callable[[], Scrape], log: Log
     ) -> None:
         self.url = ""
         self.failed = False
-        self._server: ThreadingHTTPServer | None = None
         if not settings.enabled:
             return
         port = settings.port + index if settings.port else 0
         any_host = not is_loopback(settings.address)
         try:
-            self._server = _Server((settings.address, port), _handler(_registry(stage, figures), any_host))
+            server = _Server((settings.address, port), _handler(_registry(stage, figures), any_host))
         except (OSError, OverflowError) as error:
             self.failed = True
             problem = getattr(error, "strerror", None) or str(error)
             log.warning("metrics cannot be served", address=f"{settings.address}:{port}", problem=problem)
             return
-        host, bound = self._server.server_address[:2]
+        host, bound = server.server_address[:2]
         self.url = f"http://{host!s}:{bound}/metrics"
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
-
-    def close(self) -> None:
-        """Serve no more."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
 class _Server(ThreadingHTTPServer):
@@ -109,7 +102,7 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: a scraper that goes away is its own affair."""
 
 
-def _registry(stage: str, figures: Callable[[], Figures]) -> Any:
+def _registry(stage: str, figures: Callable[[], Scrape]) -> Any:
     from prometheus_client import CollectorRegistry, ProcessCollector
 
     registry = CollectorRegistry(auto_describe=False)
@@ -119,7 +112,7 @@ def _registry(stage: str, figures: Callable[[], Figures]) -> Any:
 
 
 class _Collector:
-    def __init__(self, stage: str, figures: Callable[[], Figures]) -> None:
+    def __init__(self, stage: str, figures: Callable[[], Scrape]) -> None:
         self._stage = stage
         self._figures = figures
 

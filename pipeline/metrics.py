@@ -59,7 +59,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Scrape:
     """What a process tells when it is scraped.
 
     Attributes:
@@ -93,7 +93,7 @@ def families(stage: str, counted: Iterable[tuple[dict[str, str], dict[str, float
 
     Args:
         stage: `ingest`, `throttle-batch` or `edge`.
-        counted: as in `Figures`.
+        counted: as in `Scrape`.
     """
     found: dict[str, Family] = {}
     for shared, counters in counted:
@@ -206,8 +206,8 @@ TEXTS = {
         "closed": "Connections ended, by close code.",
         "messages_sent": "Messages of connections that have ended.",
         "bytes_sent": "Bytes sent on connections that have ended.",
-        "frames": "Frames that came from the workers and somebody watches.",
-        "frame_bytes": "Bytes of their events.",
+        "frames": "Frames taken from workers.",
+        "frame_bytes": "Bytes of the events of those frames that somebody watches.",
         "inbound_messages": "Messages from browsers.",
         "paces_lowered": "Times a browser's pace fell a step.",
         "events_skipped": "Events browsers were not given, and told so, by reason.",

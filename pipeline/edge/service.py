@@ -29,7 +29,7 @@ from pipeline.edge.upstream import Upstream
 from pipeline.edge.visitors import Rate, Visitors
 from pipeline.errors import LayoutError
 from pipeline.log import LimitedLog, Log
-from pipeline.metrics import HISTOGRAMS, Figures, Histogram
+from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
 from pipeline.runtime import wall_ms
 from pipeline.sockets import Binder
 from pipeline.vitals import Vitals
@@ -220,7 +220,7 @@ class Service:
             "draining": float(self.draining),
         }
 
-    def scraped(self) -> Figures:
+    def scraped(self) -> Scrape:
         """Return the figures that Prometheus is told."""
         feeds = self.hub.feeds()
         now: Counter[str] = Counter(
@@ -233,7 +233,7 @@ class Service:
             "channels_watched": float(len(feeds)),
             "ring_bytes": float(sum(feed.held_bytes for feed in feeds)),
         }
-        return Figures([({}, told)], self._took)
+        return Scrape([({}, told)], self._took)
 
     @property
     def connections(self) -> int:
@@ -302,7 +302,6 @@ class Service:
             feed = self.hub.add(frame, now)
             if feed is not None:
                 self._drive(feed, at_every_pace=frame.header.critical)
-                self.counters["frames"] += 1
                 self.counters["frame_bytes"] += len(frame.body)
                 if frame.header.taken_us:
                     # The monotonic clock is the machine's, and so are all processes of a pipeline.

@@ -47,7 +47,7 @@ from pipeline.edge.service import Service
 from pipeline.errors import LayoutError
 from pipeline.exposition import FIGURES_S, Metrics
 from pipeline.log import Log
-from pipeline.metrics import Figures
+from pipeline.metrics import Scrape
 from pipeline.places import run_dir
 from pipeline.runtime import die_with_parent
 from pipeline.sockets import Binder
@@ -159,7 +159,6 @@ async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> N
     finally:
         beating.cancel()
         await service.roll.close()
-        await asyncio.to_thread(metrics.close)
         control.close()
         service.upstream.close()
         await server.finish()
@@ -169,10 +168,10 @@ async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> N
         raise failed[0]
 
 
-def _figures(service: Service, loop: asyncio.AbstractEventLoop) -> Figures:
+def _figures(service: Service, loop: asyncio.AbstractEventLoop) -> Scrape:
     """Have the loop make the figures, and wait for it, in another thread."""
 
-    async def made() -> Figures:
+    async def made() -> Scrape:
         return service.scraped()
 
     return asyncio.run_coroutine_threadsafe(made(), loop).result(FIGURES_S)

@@ -19,7 +19,7 @@ from pipeline.ingest.admission import Rejection, admit
 from pipeline.ingest.config import IngestConfig
 from pipeline.ingest.roundtrip import RoundTrips
 from pipeline.log import LimitedLog, Log
-from pipeline.metrics import Figures, Histogram
+from pipeline.metrics import Histogram, Scrape
 from pipeline.places import run_dir
 from pipeline.runtime import Signals, die_with_parent
 from pipeline.shards import HASH_NAME, shard_of
@@ -131,14 +131,13 @@ class IngestStage:
                 self._vitals.worked(now, time.monotonic())
         finally:
             signals.close()
-            metrics.close()
             self._log.info("stopped", **dict(sorted(self._counters.items())))
 
-    def _figures(self) -> Figures:
+    def _figures(self) -> Scrape:
         """Return what there is to tell; another thread calls it, so what it reads it copies at once."""
         counted: dict[str, float] = dict(self._counters)
         counted["producers_known"] = len(self._producers)
-        return Figures([({}, counted)], {"ack_seconds": self._ack_s, "wakeup_seconds": self._wakeup_s})
+        return Scrape([({}, counted)], {"ack_seconds": self._ack_s, "wakeup_seconds": self._wakeup_s})
 
     def close(self) -> None:
         """Close the sockets."""

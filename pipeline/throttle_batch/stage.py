@@ -17,7 +17,7 @@ from pipeline import __version__
 from pipeline.event import Catalogue
 from pipeline.exposition import Asked, Metrics
 from pipeline.log import Log
-from pipeline.metrics import HISTOGRAMS, Figures, Histogram
+from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
 from pipeline.places import claim_layout, data_dir, run_dir
 from pipeline.runtime import Signals, die_with_parent, wall_ms
 from pipeline.sockets import Binder, poll_ms
@@ -171,19 +171,18 @@ class ThrottleBatchStage:
                 self._vitals.worked(now, time.monotonic())
         finally:
             signals.close()
-            metrics.close()
             counted = self._counters.copy()
             for shard in self._shards:
                 counted.update(shard.counters())
             self._log.info("stopped", **dict(sorted(counted.items())))
 
-    def _figures(self) -> Figures:
+    def _figures(self) -> Scrape:
         counted: list[tuple[dict[str, str], dict[str, float]]] = []
         for shard in self._shards:
             figures = shard.figures()
             figures["commit_timestamp_seconds"] = figures.pop("committed_ms") / 1000
             counted.append(({"shard": str(shard.number)}, figures))
-        return Figures([*counted, ({}, dict(self._counters))], self._took)
+        return Scrape([*counted, ({}, dict(self._counters))], self._took)
 
     def close(self) -> None:
         """Close the sockets and the journals."""
