@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -84,7 +85,7 @@ class Metrics:
         port = settings.port + index if settings.port else 0
         any_host = not is_loopback(settings.address)
         try:
-            server = _Server((settings.address, port), _handler(_registry(stage, figures), any_host))
+            server = _Server((settings.address, port), _handler(stage, figures, any_host))
         except (OSError, OverflowError) as error:
             self.failed = True
             problem = getattr(error, "strerror", None) or str(error)
@@ -141,15 +142,16 @@ class _Collector:
             )
 
 
-def _handler(registry: Any, any_host: bool) -> type[BaseHTTPRequestHandler]:
-    """Return what answers one request.
+def _handler(stage: str, figures: Callable[[], Scrape], any_host: bool) -> type[BaseHTTPRequestHandler]:
+    """Return what answers one request. The library is imported at the first: it takes its time and memory.
 
     Args:
-        registry: what is told.
+        stage: whose figures.
+        figures: returns them.
         any_host: whether a request may name any host. On a loopback address it must name that: a page
             elsewhere could otherwise read it by a name of its own that resolves to this machine.
     """
-    from prometheus_client.exposition import choose_encoder
+    registry = cache(lambda: _registry(stage, figures))
 
     class Handler(BaseHTTPRequestHandler):
         timeout = _REQUEST_S
@@ -163,9 +165,11 @@ def _handler(registry: Any, any_host: bool) -> type[BaseHTTPRequestHandler]:
             if self.path.partition("?")[0] != "/metrics":
                 self._answer(404, "text/plain; charset=utf-8", b"there is /metrics\n")
                 return
+            from prometheus_client.exposition import choose_encoder
+
             encoder, content_type = choose_encoder(self.headers.get("Accept", ""))
             try:
-                body = encoder(registry)
+                body = encoder(registry())
             except TimeoutError:
                 self._answer(503, "text/plain; charset=utf-8", b"the process does not answer now\n")
                 return

@@ -272,7 +272,7 @@ def test_one_that_does_not_stop_is_killed(up: Start, tmp_path: Path) -> None:
     running.ready()
     os.kill(running.children()["throttle-batch-0"], signal.SIGSTOP)
     assert running.terminate() == 0
-    assert running.wait_for("killed")["program"] == "throttle-batch-0"
+    running.wait_for("killed", program="throttle-batch-0")  # a busy machine may be late with others too
     gone(list(running.children().values()))
 
 
