@@ -97,6 +97,7 @@ class RejectReason(enum.StrEnum):
     FENCED = "fenced"
     SCAN_OWNED = "scan_owned"
     QUOTA = "quota"
+    KEY_REUSED = "key_reused"
 
 
 class EventRejected(PeerError):

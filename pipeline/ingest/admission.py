@@ -18,6 +18,8 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from pipeline.errors import EventRejected, MessageMalformed, RejectReason
 from pipeline.event import check_event, check_events, check_scan_id
 from pipeline.ingest.roundtrip import Last
@@ -125,17 +127,7 @@ def _admit_envelope(message: bytes) -> Admission:
         else:
             good.append(raw)
     if admission.rejections:
-        message = encode_envelope(
-            EnvelopeHeader(
-                header.channel,
-                header.pid,
-                header.inc,
-                header.pseq,
-                header.una,
-                tuple(sorted(rejected.items())),
-            ),
-            good,
-        )
+        message = encode_envelope(replace(header, rejected=tuple(sorted(rejected.items()))), good)
     if good or header.sign or (header.pid and rejected):
         admission.routed.append((header.channel, message, len(good)))
         admission.last = _last(envelope)

@@ -193,11 +193,11 @@ class IngestStage:
     def _tell(self, feedback: Feedback) -> None:
         """Send each producer that is known here its part of the feedback, in one message."""
         parts: dict[Producer, Feedback] = {}
-        for kind in ("acks", "retries", "nacks"):
+        for kind in ("acks", "retries", "nacks", "reached"):
             for item in getattr(feedback, kind):
                 producer = (item.pid, item.inc)
                 if producer in self._producers:
-                    getattr(parts.setdefault(producer, Feedback([], [], [])), kind).append(item)
+                    getattr(parts.setdefault(producer, Feedback([], [], [], [])), kind).append(item)
         for producer, part in parts.items():
             if not self._send_control(self._producers[producer], encode(part)):
                 del self._producers[producer]  # it says hello if it is there after all

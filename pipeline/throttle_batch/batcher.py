@@ -14,7 +14,7 @@ is added because a scan does not go on, `watch`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.event import Catalogue
 from pipeline.frame import Frame
@@ -24,9 +24,9 @@ from pipeline.throttle_batch.deadlines import Deadlines
 from pipeline.throttle_batch.history import Chunk
 from pipeline.throttle_batch.intake import Intake
 from pipeline.throttle_batch.lives import Lives
-from pipeline.throttle_batch.records import Checkpoint, LifeRecord, Recovered
+from pipeline.throttle_batch.records import NOT_POSTED, Checkpoint, LifeRecord, Posted, Recovered
 from pipeline.throttle_batch.watch import Watch
-from pipeline.wire import Ack, Envelope, Feedback
+from pipeline.wire import Ack, Envelope, Feedback, Reached
 
 _CLEANUP_GRAIN_S = 0.01
 """Something that is pending when cleanup is due is waited for in steps of this."""
@@ -43,11 +43,13 @@ class Commit:
         chunks: the new events, per channel.
         acks: how far each producer is that has got further.
         checkpoints: states to keep: of channels long not kept, and of those whose memory was freed.
+        posted: (pid, channel) -> what is kept with an ack of those that post.
     """
 
     chunks: list[Chunk]
     acks: list[Ack]
     checkpoints: list[Checkpoint]
+    posted: dict[tuple[str, str], Posted] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.chunks or self.acks or self.checkpoints)
@@ -115,7 +117,12 @@ class Batcher:
             for (pid, channel_name), producer in self._intake.gathered.acks.items()
             if producer.committed < producer.taken
         ]
-        return Commit(chunks, acks, list(self._checkpoints.values()))
+        posted = {
+            key: producer.posted
+            for key, producer in self._intake.gathered.acks.items()
+            if producer.posted is not NOT_POSTED
+        }
+        return Commit(chunks, acks, list(self._checkpoints.values()), posted)
 
     def _keep(self, checkpoint: Checkpoint | None) -> None:
         """Have a checkpoint written with the next commit, in place of one that waits since that failed."""
@@ -141,9 +148,12 @@ class Batcher:
         gathered = self._intake.take_gathered()
         self._checkpoints.clear()
         acks = []
+        reached = []
         for (pid, name), producer in gathered.acks.items():
             producer.committed = producer.taken
             acks.append(Ack(pid, producer.inc, name, producer.committed))
+            if producer.posted.epoch:
+                reached.append(Reached(pid, producer.inc, name, producer.posted.epoch, producer.posted.seq))
         frames: list[Frame] = []
         for channel in gathered.channels.values():
             frames.extend(channel.committed(now))
@@ -151,7 +161,7 @@ class Batcher:
                 frames.extend(channel.close())
             if self._lives.holds(channel):  # the wake-up that replaced a life may also have freed it
                 self._schedule(channel, now)
-        return Release(Feedback(acks, gathered.retries, gathered.nacks), frames)
+        return Release(Feedback(acks, gathered.retries, gathered.nacks, reached), frames)
 
     def next_deadline(self) -> float | None:
         """Return when to call `handle_timeout`, or None when there is nothing to wait for."""

@@ -33,7 +33,7 @@ from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import LimitsSection
 from pipeline.throttle_batch.lives import Lives
 from pipeline.throttle_batch.producers import Producer, Producers, Verdict
-from pipeline.throttle_batch.records import ProducerRecord
+from pipeline.throttle_batch.records import Posted, ProducerRecord
 from pipeline.throttle_batch.runs import Run, read_runs
 from pipeline.wire import Envelope, EnvelopeHeader, Nack, Retry
 
@@ -92,16 +92,21 @@ class Intake:
         if not header.pid:
             self._receive_foreign(envelope, now)
             return
-        if header.sign:
+        count = len(envelope.events) + len(header.rejected)
+        if header.sign and not count:
             self._receive_sign(header, now)
             return
-        count = len(envelope.events) + len(header.rejected)
         producer, verdict = self._producers.judge(header, count)
         if verdict is Verdict.FENCED:
             self._counters[f"rejected{{reason={RejectReason.FENCED}}}"] += 1
             why = "a later process uses the same producer id"
             fenced = Nack(header.pid, header.inc, header.channel, header.pseq, RejectReason.FENCED, why)
             self.gathered.nacks.append(fenced)
+        elif verdict is Verdict.REUSED:
+            self._counters[f"rejected{{reason={RejectReason.KEY_REUSED}}}"] += 1
+            why = "the same key came with other events before"
+            reused = Nack(header.pid, header.inc, header.channel, header.pseq, RejectReason.KEY_REUSED, why)
+            self.gathered.nacks.append(reused)
         elif verdict is Verdict.GAP:
             self._retry(header, producer, "gap", now)
         elif verdict is Verdict.NEW:
@@ -127,11 +132,14 @@ class Intake:
         if changed:
             self.gathered.channels[channel.name, channel.epoch] = channel  # who is there is kept at once
 
-    def _note_events(self, channel: Channel, pid: str, now: float) -> None:
+    def _note_events(self, channel: Channel, header: EnvelopeHeader, now: float) -> None:
         """Have the watchdog hear of events that are about to be taken."""
         dog = channel.watchdog
         if dog is not None and not channel.terminal_accepted:
-            dog.heard(pid, now)
+            if header.sign == "bye":
+                dog.bye(header.pid, now)
+            else:
+                dog.heard(header.pid, now)
             self.say(channel, dog.resumed(now, by_event=True), now)
             dog.event(now)
 
@@ -173,9 +181,11 @@ class Intake:
                 forced = channel
             fitting = len(run) if channel is forced else run.fitting(channel.room_bytes)
             if fitting:
-                self._note_events(channel, header.pid, now)
+                self._note_events(channel, header, now)
                 self._accept(channel, run if fitting == len(run) else run.part(0, fitting), now)
                 producer.taken += fitting
+                if header.sign == "bye":
+                    producer.posted = Posted(channel.epoch, channel.head_seq, header.digest)
             if fitting < len(run):
                 self._retry(header, producer, "full", now)
                 return
@@ -192,7 +202,7 @@ class Intake:
                 self._counters["dropped{reason=max_channels}"] += len(run)
                 continue
             channel.best_effort = True
-            self._note_events(channel, "", now)
+            self._note_events(channel, envelope.header, now)
             if run.treatment.event_class is EventClass.CRITICAL or run.size_bytes <= channel.room_bytes:
                 self._accept(channel, run, now)
                 continue

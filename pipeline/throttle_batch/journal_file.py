@@ -10,7 +10,8 @@ chunk                   consecutive events of a life, one a line
 detail                  what of a life's checkpoint grows with what was found: apart from `life`, because
                         that row is written at every commit
 producer                how far a (producer, channel) is: written with the events, so that an event is
-                        in the log and its number marked as taken, or neither
+                        in the log and its number marked as taken, or neither. `epoch`, `seq`, `digest`:
+                        what is kept of one that posts, see `records.Posted`
 meta                    `open_since_boot`: the run of the operating system that a worker opened the file
                         in; not there while it is closed. `open_with_fsync`: whether its commits wait
 ======================= ===========================================================================
@@ -103,6 +104,12 @@ _MIGRATIONS = (
         checksum INTEGER NOT NULL,
         body BLOB NOT NULL
     );
+    """,
+    """
+    ALTER TABLE producer ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE producer ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE producer ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    UPDATE producer SET checksum = row_checksum(pid, channel, inc, committed, updated_ms, epoch, seq, digest);
     """,
 )
 """Each brings a journal from the version of its place to the next; the first makes a new one."""

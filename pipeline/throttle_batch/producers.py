@@ -8,6 +8,7 @@ the message                verdict  what happens
 ========================== ======== ==================================================================
 an incarnation we know not          starts at its `una`: what is before, the producer no longer holds
 an older incarnation       FENCED   nack `fenced`: a later process goes by the same pid
+another digest             REUSED   nack `key_reused`: what goes by this pid was something else
 `una` beyond taken + 1              we have forgotten what was acked (our journal was lost): jump there,
                                     count it
 all <= committed           AGAIN    acked again, its nacks told again: the feedback was lost
@@ -23,7 +24,7 @@ import enum
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
-from pipeline.throttle_batch.records import ProducerRecord
+from pipeline.throttle_batch.records import NOT_POSTED, Posted, ProducerRecord
 from pipeline.wire import EnvelopeHeader, Nack
 
 RETRY_INTERVAL_S = 0.05
@@ -38,6 +39,7 @@ class Verdict(enum.Enum):
     """What is to be done with a message; a row of the module's table each."""
 
     FENCED = enum.auto()
+    REUSED = enum.auto()
     AGAIN = enum.auto()
     TAKEN = enum.auto()
     GAP = enum.auto()
@@ -46,11 +48,19 @@ class Verdict(enum.Enum):
 
 @dataclass(slots=True)
 class Producer:
-    """What is known of one (pid, channel)."""
+    """What is known of one (pid, channel).
+
+    Attributes:
+        inc: its incarnation.
+        taken: the last number taken.
+        committed: the last one durable.
+        posted: its digest, and where the last of its events is that came with a `bye`.
+    """
 
     inc: int
     taken: int
     committed: int
+    posted: Posted = NOT_POSTED
     _retried: int = 0
     _retried_at: float = float("-inf")
     _nacks: list[Nack] = field(default_factory=list)
@@ -87,7 +97,8 @@ class Producers:
 
     def restore(self, record: ProducerRecord) -> None:
         """Take in what a journal knows of one; those heard of last come last."""
-        self._remember((record.pid, record.channel), Producer(record.inc, record.committed, record.committed))
+        known = Producer(record.inc, record.committed, record.committed, record.posted)
+        self._remember((record.pid, record.channel), known)
 
     def judge(self, header: EnvelopeHeader, count: int) -> tuple[Producer, Verdict]:
         """Return who sent a message and what is to be done with it.
@@ -99,10 +110,13 @@ class Producers:
         key = (header.pid, header.channel)
         producer = self._known.get(key)
         if producer is None or header.inc > producer.inc:
-            producer = Producer(header.inc, header.una - 1, header.una - 1)
+            posted = Posted(0, 0, header.digest) if header.digest else NOT_POSTED
+            producer = Producer(header.inc, header.una - 1, header.una - 1, posted)
             self._remember(key, producer)
         elif header.inc < producer.inc:
             return producer, Verdict.FENCED
+        elif header.digest != producer.posted.digest:
+            return producer, Verdict.REUSED
         self._known.move_to_end(key)
         if header.una > producer.taken + 1:
             self.counters["jumped"] += header.una - 1 - producer.taken

@@ -138,6 +138,25 @@ class LifeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Posted:
+    """What is kept of a producer that says `bye` with its events, beside how far it is.
+
+    Attributes:
+        epoch: the life that its last event taken is in; 0 while none is.
+        seq: the number of that event there.
+        digest: of what goes by this pid; empty when that is not decided.
+    """
+
+    epoch: int = 0
+    seq: int = 0
+    digest: str = ""
+
+
+NOT_POSTED = Posted()
+"""Of every other producer."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProducerRecord:
     """How far one (producer, channel) is."""
 
@@ -145,6 +164,7 @@ class ProducerRecord:
     channel: str
     inc: int
     committed: int
+    posted: Posted = NOT_POSTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -29,9 +30,11 @@ from pipeline.throttle_batch.journal import DamagedRange
 from pipeline.throttle_batch.journal_file import JournalFile, transaction
 from pipeline.throttle_batch.lineage import Lineage, Reason
 from pipeline.throttle_batch.records import (
+    NOT_POSTED,
     Checkpoint,
     LifeRecord,
     LifeState,
+    Posted,
     ProducerRecord,
     Recovered,
     decode_state,
@@ -39,6 +42,7 @@ from pipeline.throttle_batch.records import (
     row_checksum,
 )
 from pipeline.throttle_batch.retention import Life, Place, Retention
+from pipeline.wire import Ack
 
 _ROW_BYTES = 64
 """What a row costs beside its events, about."""
@@ -47,7 +51,7 @@ _TRIM_FREE_BYTES = 1_048_576
 
 # SQLite gives whatever type stands in the file; a flipped bit may have changed it.
 _LifeRow: TypeAlias = tuple[int, str, int, int, int, int | None, int, int, int, bytes, int, int]
-_ProducerRow: TypeAlias = tuple[str, str, int, int, int, int]
+_ProducerRow: TypeAlias = tuple[str, str, int, int, int, int, int, str, int]
 
 
 class SqliteJournal:
@@ -167,12 +171,15 @@ class SqliteJournal:
             )
         producers = []
         for row in db.execute(
-            "SELECT pid, channel, inc, committed, updated_ms, checksum FROM producer ORDER BY updated_ms"
+            "SELECT pid, channel, inc, committed, updated_ms, epoch, seq, digest, checksum"
+            " FROM producer ORDER BY updated_ms"
         ):
             *known, wanted = msgspec.convert(row, _ProducerRow)
             if row_checksum(*known) != wanted:
                 raise ValueError(f"how far producer {known[0]} is in {known[1]} is not what was written")
-            producers.append(ProducerRecord(*known[:4]))
+            pid, channel, inc, committed, _, epoch, seq, digest = known
+            posted = Posted(epoch, seq, digest) if epoch or digest else NOT_POSTED
+            producers.append(ProducerRecord(pid, channel, inc, committed, posted))
         return Recovered(lives, producers)
 
     def load(self) -> Recovered:
@@ -201,10 +208,12 @@ class SqliteJournal:
                         if found is None:
                             continue  # trimmed away since
                         changed[place] = self._keep(place, found, checkpoint)
-                    acks = [(ack.pid, ack.channel, ack.inc, ack.committed, now_ms) for ack in commit.acks]
+                    marks = [_mark(ack, commit.posted, now_ms) for ack in commit.acks]
                     self._db.executemany(
-                        "INSERT OR REPLACE INTO producer VALUES (?, ?, ?, ?, ?, ?)",
-                        [(*ack, row_checksum(*ack)) for ack in acks],
+                        "INSERT OR REPLACE INTO producer"
+                        " (pid, channel, inc, committed, updated_ms, epoch, seq, digest, checksum)"
+                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        [(*mark, row_checksum(*mark)) for mark in marks],
                     )
         except JournalError:
             self._failed_commits += 1
@@ -377,6 +386,12 @@ class SqliteJournal:
         self._db.close()
         self._lineage.close()
         self._file.close()
+
+
+def _mark(ack: Ack, posted: Mapping[tuple[str, str], Posted], now_ms: int) -> tuple[object, ...]:
+    """Return the row of a producer, without its checksum."""
+    found = posted.get((ack.pid, ack.channel), NOT_POSTED)
+    return ack.pid, ack.channel, ack.inc, ack.committed, now_ms, found.epoch, found.seq, found.digest
 
 
 def _detail(db: sqlite3.Connection, life: int, folded: int) -> bytes:

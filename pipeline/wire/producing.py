@@ -47,7 +47,9 @@ class EnvelopeHeader(msgspec.Struct, frozen=True, omit_defaults=True):
         una: the oldest number the producer has no ack for; it holds nothing before it any more.
         rejected: (offset from `pseq`, reason) of numbers that carry no event: ingest took them out. Sorted.
         own: the producer claims the channel's life for itself.
-        sign: `alive` or `bye` in an envelope without events: the producer lives, or has no more to say here.
+        sign: `alive` in an envelope without events: the producer lives. `bye`, with events or without: it has
+            nothing more to say here for now; with events it is told the position they reached.
+        digest: of all that goes by this pid, if that is decided once and for all: another one is refused.
     """
 
     channel: str
@@ -58,6 +60,7 @@ class EnvelopeHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     rejected: tuple[tuple[int, str], ...] = ()
     own: bool = False
     sign: Literal["", "alive", "bye"] = ""
+    digest: str = ""
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -91,8 +94,8 @@ def decode_envelope(message: bytes) -> Envelope:
     split_channel(header.channel)
     events = body.split(b"\n") if body else []
     count = len(events) + len(header.rejected)
-    if header.sign and (count or not header.pid):
-        raise MessageMalformed(f"sign {header.sign}: only a numbered producer's, and without events")
+    if header.sign and (not header.pid or (count and header.sign != "bye")):
+        raise MessageMalformed(f"sign {header.sign}: only a numbered producer's; alive without events")
     if (count == 0 and not header.sign) or count > MAX_ENVELOPE_EVENTS:
         raise MessageMalformed(f"envelope of {count} events; 1 to {MAX_ENVELOPE_EVENTS} are allowed")
     if header.pid:
@@ -102,11 +105,13 @@ def decode_envelope(message: bytes) -> Envelope:
             raise MessageMalformed(f"pseq {header.pseq} and una {header.una}: 1 <= una <= pseq is needed")
         if not 0 <= header.inc < 2**53:
             raise MessageMalformed(f"inc {header.inc}: 0 <= inc < 2**53 is needed")
+        if len(header.digest) > 64:
+            raise MessageMalformed(f"digest of {len(header.digest)} characters exceeds the limit of 64")
         offsets = [offset for offset, _ in header.rejected]
         if any(not 0 <= offset < count for offset in offsets) or sorted(set(offsets)) != offsets:
             raise MessageMalformed("rejected: offsets must ascend and lie within the envelope")
-    elif header.rejected or header.own:
-        raise MessageMalformed("rejected, own: only a numbered producer has numbers, or a scan of its own")
+    elif header.rejected or header.own or header.digest:
+        raise MessageMalformed("rejected, own, digest: only a numbered producer has them")
     return Envelope(header, events)
 
 
@@ -162,12 +167,23 @@ class Nack(msgspec.Struct, frozen=True, array_like=True):
     message: str
 
 
+class Reached(msgspec.Struct, frozen=True, array_like=True):
+    """Where the last event taken of (pid, channel) is: told to one that said `bye` with its events."""
+
+    pid: str
+    inc: int
+    channel: str
+    epoch: int
+    seq: int
+
+
 class Feedback(msgspec.Struct, frozen=True, tag="feedback", omit_defaults=True):
     """What a worker, or an ingest, tells producers: one message for all of one wake-up."""
 
     acks: list[Ack] = []
     retries: list[Retry] = []
     nacks: list[Nack] = []
+    reached: list[Reached] = []
 
 
 ProducerMessage: TypeAlias = Hello | StatsRequest

@@ -208,8 +208,8 @@ MUTATIONS = {
     ),
     "an unknown producer starts at 1": (
         "producers",
-        "Producer(header.inc, header.una - 1, header.una - 1)",
-        "Producer(header.inc, 0, 0)",
+        "Producer(header.inc, header.una - 1, header.una - 1, posted)",
+        "Producer(header.inc, 0, 0, posted)",
         intake.check_an_unknown_producer_starts_at_its_una,
     ),
     "an old process is heard": (

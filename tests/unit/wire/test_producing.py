@@ -236,7 +236,7 @@ ENVELOPES = {
     ),
     "rejected of nobody": (
         b'\x01{"channel":"scan/a","rejected":[[0,"json"]]}\n{}',
-        "rejected, own: only a numbered producer has numbers",
+        "rejected, own, digest: only a numbered producer has them",
     ),
     "rejected twice": (
         H.replace(b'"una":2', b'"una":2,"rejected":[[0,"json"],[0,"json"]]') + b"{}",
