@@ -32,6 +32,7 @@ _COMMANDS = {
     "up": ("pipeline.up.command", "up", "Run a whole pipeline on this machine."),
     "emit": ("pipeline.producer.emit", "emit", "Send events: from a tool's output, a file or a simulation."),
     "tail": ("pipeline.tail.command", "tail", "Print events as they pass."),
+    "doctor": ("pipeline.operate.doctor", "doctor", "Say whether a pipeline works, and if not, what to do."),
     "config": ("pipeline.operate.config", "config", "Print, check and show a stage's configuration."),
 }
 

@@ -527,7 +527,9 @@ def test_every_command_shown_exists(line: str) -> None:
             command.make_context(name, arguments)
 
 
-@pytest.mark.parametrize("name", ["up", "ingest", "throttle-batch", "edge", "tail", "emit", "test", "bench"])
+@pytest.mark.parametrize(
+    "name", ["up", "ingest", "throttle-batch", "edge", "tail", "emit", "doctor", "test", "bench"]
+)
 def test_every_wrapper_can_be_run(name: str) -> None:
     assert os.access(ROOT / "bin" / name, os.X_OK)
 
