@@ -33,6 +33,7 @@ _COMMANDS = {
     "emit": ("pipeline.producer.emit", "emit", "Send events: from a tool's output, a file or a simulation."),
     "tail": ("pipeline.tail.command", "tail", "Print events as they pass."),
     "doctor": ("pipeline.operate.doctor", "doctor", "Say whether a pipeline works, and if not, what to do."),
+    "scan": ("pipeline.operate.scan", "scan", "List, show, export, compare and delete past scans."),
     "config": ("pipeline.operate.config", "config", "Print, check and show a stage's configuration."),
 }
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from pipeline import __version__
 from pipeline.edge.access import NO_HOST, Access
+from pipeline.edge.archive import Archive
 from pipeline.edge.close_codes import DRAINING, LIMIT, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.config import EdgeConfig
@@ -46,6 +47,8 @@ from pipeline.wire import (
 LIST_AGE_S = 0.25
 """A list of scans that is not older is given again, so that many pages that poll cost one question."""
 LIST_TIMEOUT_S = 1.0
+MAX_COMPARED = 2
+"""Comparisons at a time; each holds the hosts of a scan. The others wait."""
 
 
 AllConnections = Callable[[int], Awaitable[tuple[list[ConnectionsReply], bool]]]
@@ -95,6 +98,8 @@ class Service:
     Attributes:
         draining: it has been told to stop; `/readyz` is red.
         admits: whether connections are taken; after a grace, no longer.
+        archive: the scans that are no longer in memory.
+        comparing: held while two scans are compared.
         empty: set once none are taken and the last has gone.
         max_connections: how many there may be: what is configured, or what the process has descriptors for.
     """
@@ -112,6 +117,8 @@ class Service:
         self.counters: Counter[str] = Counter()
         self._took = {name: Histogram() for name in HISTOGRAMS["edge"]}
         self.upstream = Upstream(config, binder, log, self._on_frames, self._on_beacon, on_fatal)
+        self.archive = Archive(self.upstream)
+        self.comparing = asyncio.Semaphore(MAX_COMPARED)
         self.greeting = Greeting(config.heartbeat.interval_s, config.heartbeat.client_timeout_s, __version__)
         self.access = Access(config.http)
         requests, limits = config.requests, config.limits

@@ -18,6 +18,8 @@ from pipeline.edge.close_codes import DRAINING, SHUTDOWN
 from pipeline.edge.config import EdgeConfig
 from pipeline.edge.control import Control
 from pipeline.edge.draining import TICK_S, told_by
+from pipeline.edge.handlers.export import Export
+from pipeline.edge.handlers.past import Compare
 from pipeline.edge.handlers.rest import (
     Connections,
     Events,
@@ -77,6 +79,8 @@ def application(service: Service) -> Application:
         (rf"/api/scans/{_ID}", Scan, shared),
         (rf"/api/scans/{_ID}/events", Events, shared),
         (rf"/api/scans/{_ID}/hosts", Hosts, shared),
+        (rf"/api/scans/{_ID}/export", Export, shared),
+        (rf"/api/scans/{_ID}/compare", Compare, shared),
         (r"/healthz", Health, shared),
         (r"/readyz", Readiness, shared),
         (r"/()", Page, {**static, "default_filename": "index.html"}),

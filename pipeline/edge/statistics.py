@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from pipeline.edge.filter import Filter, read_gists
 from pipeline.event import SEVERITIES
 from pipeline.frame import Position
 from pipeline.wire import ChannelSummary, Document, Page, StateHeader, split_channel, split_events
@@ -95,7 +96,7 @@ def scan_entry(scan: ChannelSummary) -> dict[str, object]:
         "status": scan.status,
         "phase": scan.phase,
         "progress": scan.progress,
-        "started_at": _iso(scan.started_ms),
+        "started_at": iso(scan.started_ms),
         "elapsed_time": scan.elapsed_s,
         "message_count": scan.frames,
         "event_count": scan.events,
@@ -115,7 +116,7 @@ def scan_entry(scan: ChannelSummary) -> dict[str, object]:
         "labels": scan.labels,
         "owner": scan.owner,
         "error": scan.error,
-        "last_event_at": _iso(scan.last_event_ms),
+        "last_event_at": iso(scan.last_event_ms),
     }
 
 
@@ -147,16 +148,19 @@ def rest_document(scan_id: str, document: Document) -> bytes:
     return msgspec.json.encode(about)[:-1] + b',"hosts":' + document.body + b"}"
 
 
-def rest_events(scan_id: str, page: Page, resumed: bool | None, limit: int) -> bytes:
+def rest_events(
+    scan_id: str, page: Page, resumed: bool | None, limit: int, wanted: Filter | None = None
+) -> bytes:
     """Compose the answer of `GET /api/scans/ID/events`.
 
     Args:
         page: what history gave.
         resumed: whether it goes on from the position asked for; None when none was.
-        limit: the most events given; the page may hold fewer.
+        limit: the most events looked at; the page may hold fewer.
+        wanted: which of them are given; None for all.
 
     Returns:
-        JSON: `seq` is [first, last] of the events given, null when there are none; `next` the position to
+        JSON: `seq` is [first, last] of the events looked at, null when there are none; `next` the position to
         ask with for what follows; `head` the last event there is; `complete` whether that is reached and the
         scan has ended. `damaged` is [first, last] of events that nobody can be given any more, and there only
         when what was asked for begins with such.
@@ -167,6 +171,12 @@ def rest_events(scan_id: str, page: Page, resumed: bool | None, limit: int) -> b
     if last - header.first + 1 > limit:
         last = header.first + limit - 1
         body = b"[" + b",".join(split_events(body)[:limit]) + b"]"
+    left_out: dict[str, object] = {}
+    if wanted is not None:
+        raws = split_events(body)
+        passing = [at for at, gist in enumerate(read_gists(body)) if wanted.keeps(gist)]
+        body = b"[" + b",".join(raws[at] for at in passing) + b"]"
+        left_out = {"filtered": len(raws) - len(passing), "at": passing}
     about = {
         "scan_id": scan_id,
         "epoch": header.epoch,
@@ -176,6 +186,7 @@ def rest_events(scan_id: str, page: Page, resumed: bool | None, limit: int) -> b
         "resumed": resumed,
         "complete": header.terminal and last == header.last,
         **damaged,
+        **left_out,
     }
     return msgspec.json.encode(about)[:-1] + b',"events":' + body + b"}"
 
@@ -185,5 +196,6 @@ def channel_scans(summaries: list[ChannelSummary]) -> list[ChannelSummary]:
     return [summary for summary in summaries if summary.channel.startswith("scan/")]
 
 
-def _iso(at_ms: int) -> str:
+def iso(at_ms: int) -> str:
+    """Return a wall clock, epoch milliseconds, as ISO 8601."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -27,6 +27,8 @@ from pipeline.wire import (
     Beacon,
     ChannelsReply,
     ChannelsRequest,
+    DeleteReply,
+    DeleteRequest,
     Document,
     FrameMessage,
     HeadReply,
@@ -35,6 +37,8 @@ from pipeline.wire import (
     HostsRequest,
     Page,
     PageRequest,
+    PastReply,
+    PastRequest,
     StateRequest,
     decode_beacon,
     decode_frame,
@@ -43,7 +47,9 @@ from pipeline.wire import (
     frame_topic,
 )
 
-Question = HeadRequest | PageRequest | ChannelsRequest | StateRequest | HostsRequest
+Question = (
+    HeadRequest | PageRequest | ChannelsRequest | StateRequest | HostsRequest | PastRequest | DeleteRequest
+)
 
 
 class Upstream:
@@ -212,9 +218,32 @@ class Upstream:
         """
         return await self._document(StateRequest(0, channel, epoch))
 
-    async def hosts(self, channel: str, after: int, limit: int) -> Document:
-        """Ask for hosts of a scan's present life, as `state` does."""
-        return await self._document(HostsRequest(0, channel, None, after, limit))
+    async def hosts(self, channel: str, epoch: int | None, after: int, limit: int) -> Document:
+        """Ask for hosts of a scan, as `state` does."""
+        return await self._document(HostsRequest(0, channel, epoch, after, limit))
+
+    async def past(self, shard: int, wanted: PastRequest) -> PastReply:
+        """Ask a shard for lives that are in its journal only, until it answers."""
+        reply = await self._ask(shard, lambda number: replace(wanted, id=number))
+        assert isinstance(reply, PastReply)
+        return reply
+
+    async def delete(self, channel: str, epoch: int | None) -> DeleteReply:
+        """Have a scan's lives deleted, until the worker answers.
+
+        Args:
+            channel: `kind/id`.
+            epoch: which life; None for all.
+        """
+        shard = shard_of(channel, self._shards)
+        reply = await self._ask(shard, lambda number: DeleteRequest(number, channel, epoch))
+        assert isinstance(reply, DeleteReply)
+        return reply
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
+        return self._shards
 
     async def _document(self, wanted: StateRequest | HostsRequest) -> Document:
         task = self._documents.get(wanted)

@@ -24,7 +24,7 @@ from pipeline.throttle_batch.deadlines import Deadlines
 from pipeline.throttle_batch.history import Chunk
 from pipeline.throttle_batch.intake import Intake
 from pipeline.throttle_batch.lives import Lives
-from pipeline.throttle_batch.records import NOT_POSTED, Checkpoint, LifeRecord, Posted, Recovered
+from pipeline.throttle_batch.records import NOT_POSTED, Checkpoint, LifeRecord, LifeState, Posted, Recovered
 from pipeline.throttle_batch.watch import Watch
 from pipeline.wire import Ack, Envelope, Feedback, Reached
 
@@ -89,6 +89,7 @@ class Batcher:
 
         Lives whose cleanup is not due are in memory again; of the others only the end is kept in mind.
         """
+        self._lives.deleted_epoch = recovered.deleted_epoch
         for record in recovered.lives:  # by ascending epoch: the last of a channel is its present life
             channel = self._lives.restore(record, now)
             if channel.expired(now):
@@ -207,6 +208,24 @@ class Batcher:
         """Take notice that a life whose memory was freed is nowhere any more."""
         self._lives.forget(name, epoch)
 
+    def delete(self, name: str, epoch: int) -> list[Frame]:
+        """Let go of a life that has ended and is deleted from the journal.
+
+        Returns:
+            The frames of it that were not published yet.
+        """
+        channel = self._lives.life(name, epoch)
+        frames: list[Frame] = []
+        if channel is not None:
+            frames = channel.close()
+            self._intake.forget(channel)
+            self._frame_deadlines.drop(channel)
+            self._cleanup_deadlines.drop(channel)
+            self._watch.drop(channel)
+        self._checkpoints.pop((name, epoch), None)
+        self._lives.delete(name, epoch)
+        return frames
+
     def deaf(self, now: float) -> None:
         """Take notice that nothing could be heard until now: no scan has been silent."""
         self._watch.deaf(now)
@@ -228,6 +247,11 @@ class Batcher:
     def revive(self, record: LifeRecord, now: float) -> Channel:
         """Return a life as it was, to look at; it takes no part in anything."""
         return self._lives.revive(record, now)
+
+    def waiting_state(self, name: str, epoch: int) -> LifeState | None:
+        """Return the state of a freed life that is to be written with the next commit; None for none."""
+        waiting = self._checkpoints.get((name, epoch))
+        return waiting.state if waiting is not None else None
 
     def take_gone(self) -> list[tuple[str, int]]:
         """Return (channel, epoch) of the lives freed since the last call."""

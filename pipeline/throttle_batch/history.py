@@ -89,6 +89,10 @@ class History:
         if log is not None:
             self.size_bytes -= log.size_bytes
 
+    def epochs(self, channel: str) -> list[int]:
+        """Return the lives of a channel, by ascending epoch."""
+        return sorted(epoch for name, epoch in self._logs if name == channel)
+
     def held(self, channel: str, epoch: int) -> int | None:
         """Return the oldest seq held; the next seq when none is; None when the life is unknown."""
         log = self._logs.get((channel, epoch))

@@ -12,7 +12,9 @@ from typing import Protocol
 
 from pipeline.throttle_batch.batcher import Commit
 from pipeline.throttle_batch.history import History
+from pipeline.throttle_batch.past import PastRow
 from pipeline.throttle_batch.records import LifeRecord, Recovered
+from pipeline.wire import Mark
 
 MEMORY_CHANNEL_BYTES = 16_777_216
 MEMORY_TOTAL_BYTES = 268_435_456
@@ -75,6 +77,27 @@ class Journal(Protocol):
             JournalError: it cannot be read.
         """
 
+    def epochs(self, channel: str) -> list[int]:
+        """Return the lives of a channel, by ascending epoch.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+
+    def past(self, channel: str | None, before: Mark | None, limit: int) -> list[PastRow]:
+        """Return lives that outlive their memory, the latest first; see `past_rows.read_past`.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+
+    def delete(self, channel: str, epochs: list[int]) -> None:
+        """Have readers find lives no more, for good, all of them or none.
+
+        Raises:
+            JournalError: it cannot be written; they are as they were.
+        """
+
     def free(self, channel: str, epoch: int) -> bool:
         """Take notice that a life's memory was freed.
 
@@ -128,6 +151,16 @@ class MemoryJournal:
 
     def record(self, channel: str, epoch: int) -> LifeRecord | None:  # noqa: ARG002  # what is freed is gone
         return None
+
+    def epochs(self, channel: str) -> list[int]:
+        return self._history.epochs(channel)
+
+    def past(self, channel: str | None, before: Mark | None, limit: int) -> list[PastRow]:  # noqa: ARG002  # what is freed is gone
+        return []
+
+    def delete(self, channel: str, epochs: list[int]) -> None:
+        for epoch in epochs:
+            self._history.drop(channel, epoch)
 
     def free(self, channel: str, epoch: int) -> bool:
         self._history.drop(channel, epoch)

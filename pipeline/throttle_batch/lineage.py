@@ -54,6 +54,7 @@ class Lineage:
         self._journal = journal
         self._path = journal.with_name(journal.name + ".last")
         self._inode = 0
+        self._last = _Last(0)
         self._descriptor: int | None = None
 
     def doubt(self, db: sqlite3.Connection, *, unmarked: bool) -> Reason | None:
@@ -105,8 +106,18 @@ class Lineage:
         with contextlib.suppress(OSError):  # what stands there is older then, and true all the same
             self._write(_Last(self._inode, channel, epoch, head))
 
+    def forget(self, channel: str, epoch: int) -> None:
+        """Call before a life is deleted: that it is missing then is no sign of a journal that went back.
+
+        Raises:
+            OSError: it cannot be written; the life must stay.
+        """
+        if (self._last.channel, self._last.epoch) == (channel, epoch):
+            self._write(_Last(self._inode))
+
     def _write(self, last: _Last) -> None:
         assert self._descriptor is not None
+        self._last = last
         os.pwrite(self._descriptor, _encode(last).ljust(_SIZE_BYTES - 1) + b"\n", 0)
 
     def close(self) -> None:

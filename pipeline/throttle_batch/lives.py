@@ -39,6 +39,9 @@ class Lives:
         are greater.
     now: monotonic seconds.
     counters: where it counts `past_channels_forgotten`.
+
+    Attributes:
+        deleted_epoch: the greatest epoch of a life that was deleted: later ones are greater.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Lives:
         self._opened: Counter[str] = Counter()
         self._budget = Budget(config.state.max_total_entries)
         self._wanted: list[Channel] = []
+        self.deleted_epoch = 0
 
     def __iter__(self) -> Iterator[Channel]:
         """Yield every life in memory."""
@@ -100,7 +104,7 @@ class Lives:
             starts: whether the event begins a new life after the end of another.
         """
         before = self._current.get(name) or self._past.get(name)
-        epoch = self._wall_ms(now)
+        epoch = max(self._wall_ms(now), self.deleted_epoch + 1)
         if isinstance(before, LifeRecord) and not (before.cut or (starts and before.ended)):
             channel = self._open(name, before.epoch, pid, now)
             self._recall(channel, before, now)
@@ -190,6 +194,14 @@ class Lives:
         past = self._past.get(name)
         if past is not None and past.epoch == epoch:
             del self._past[name]
+
+    def delete(self, name: str, epoch: int) -> None:
+        """Take notice that a life is deleted, whether or not it is in memory."""
+        channel = self._lives.get((name, epoch))
+        if channel is not None:
+            self.retire(channel)
+        self.forget(name, epoch)
+        self.deleted_epoch = max(self.deleted_epoch, epoch)
 
     def _wall_ms(self, now: float) -> int:
         return self._boot_ms + int((now - self._boot_now) * 1000)

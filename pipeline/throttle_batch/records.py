@@ -169,10 +169,14 @@ class ProducerRecord:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a worker has to know when it starts: lives by ascending epoch, producers oldest first."""
+    """What a worker has to know when it starts: lives by ascending epoch, producers oldest first.
+
+    `deleted_epoch` is the greatest epoch of a life that was deleted; 0 for none.
+    """
 
     lives: list[LifeRecord]
     producers: list[ProducerRecord]
+    deleted_epoch: int = 0
 
 
 def row_checksum(*fields: object) -> int:

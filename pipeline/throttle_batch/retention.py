@@ -8,8 +8,11 @@ beyond                      what goes
 `retention_age_s`           lives without an event for so long, whole
 `max_channel_bytes`,        a life's oldest events, up to its checkpoint: what is not folded into that is
 `max_channel_events`        needed when a worker starts
-`max_total_bytes`           the same, of the life that holds most
+`max_total_bytes`           the same, of the life that holds most; states count. Where nothing but states is
+                            left, lives that have ended, whole, the oldest first
 `PRODUCER_AGE_MS`           producers that said nothing for so long, and for `retention_age_s`
+a reader's wish             a life that was deleted, whole. Readers find it no more from the moment its
+                            row says so: by `DELETED_MS` in place of its last event's time
 =========================== ==========================================================================
 """
 
@@ -25,6 +28,9 @@ from pipeline.throttle_batch.records import row_checksum
 
 PRODUCER_AGE_MS = 86_400_000
 """How long it is remembered how far a silent producer was, at least: it may still send again."""
+
+DELETED_MS = -1
+"""Of a life that is deleted, in place of its last event's time: so old that it is the next to go."""
 
 _ROWS = 64
 """Rows deleted in one `trim` at most, beside twice as many as were added since the last one: so it keeps up,
@@ -50,6 +56,7 @@ class Life:
         updated_ms: wall clock of its last event.
         ended_ms: wall clock of its terminal event; None while it has none.
         cut: it takes no more events, see `lineage`.
+        state_bytes: of its checkpoint, with what of it grows.
     """
 
     number: int
@@ -61,6 +68,17 @@ class Life:
     updated_ms: int
     ended_ms: int | None = None
     cut: bool = False
+    state_bytes: int = 0
+
+    @property
+    def deleted(self) -> bool:
+        """Whether readers do not find it any more; its rows go by and by."""
+        return self.updated_ms == DELETED_MS
+
+    @property
+    def all_bytes(self) -> int:
+        """What it takes in the file."""
+        return self.size_bytes + self.state_bytes
 
     def checksum(self, place: Place) -> int:
         """Return what stands in its row to check it by."""
@@ -84,7 +102,7 @@ class Retention:
 
     Attributes:
         lives: every life in the file.
-        size_bytes: of all of them.
+        size_bytes: of all of them, their states too.
         trimmed_events: how many events were let go of.
     """
 
@@ -100,7 +118,7 @@ class Retention:
     def note(self, place: Place, life: Life, added_rows: int = 0) -> None:
         """Take notice of how a life stands in the file now."""
         before = self.lives.get(place)
-        self.size_bytes += life.size_bytes - (before.size_bytes if before is not None else 0)
+        self.size_bytes += life.all_bytes - (before.all_bytes if before is not None else 0)
         self.lives[place] = life
         self._added_rows += added_rows
         if any(self._surplus(life)):
@@ -143,7 +161,7 @@ class Retention:
         """Delete lives without an event since `oldest_ms`; return how many of `rows` are left."""
         old = db.execute(
             "SELECT channel, epoch FROM life WHERE updated_ms < ? ORDER BY updated_ms LIMIT ?",
-            (oldest_ms, rows),
+            (max(oldest_ms, DELETED_MS + 1), rows),
         ).fetchall()
         for place in old:
             if rows <= 0:
@@ -152,13 +170,18 @@ class Retention:
             rows -= 1 + self._shorten(db, place, life.head, rows, (life.size_bytes, life.head))
             life = self.lives[place]
             if life.held > life.head:
-                with transaction(db):
-                    db.execute("DELETE FROM detail WHERE life = ?", (life.number,))
-                    db.execute("DELETE FROM life WHERE id = ?", (life.number,))
-                self.size_bytes -= self.lives.pop(place).size_bytes
-                self._beyond.discard(place)
-                self._gone.append(place)
+                self._drop(db, place)
         return rows
+
+    def _drop(self, db: sqlite3.Connection, place: Place) -> None:
+        """Delete a life that has no events any more."""
+        life = self.lives[place]
+        with transaction(db):
+            db.execute("DELETE FROM detail WHERE life = ?", (life.number,))
+            db.execute("DELETE FROM life WHERE id = ?", (life.number,))
+        self.size_bytes -= self.lives.pop(place).all_bytes
+        self._beyond.discard(place)
+        self._gone.append(place)
 
     def _trim_long(self, db: sqlite3.Connection, rows: int) -> int:
         for place in list(self._beyond):
@@ -177,6 +200,20 @@ class Retention:
             if over <= 0 or rows <= 0:
                 return
             rows -= self._shorten(db, place, life.folded, rows, (over, 0))
+        if rows > 0:
+            self._drop_oldest(db, rows)
+
+    def _drop_oldest(self, db: sqlite3.Connection, rows: int) -> None:
+        """Delete lives that have ended and of which only the state is left, while that is too much."""
+        old = db.execute(
+            "SELECT channel, epoch FROM life WHERE ended_ms IS NOT NULL AND held > head"
+            " ORDER BY updated_ms LIMIT ?",
+            (rows,),
+        ).fetchall()
+        for place in old:
+            if self.size_bytes <= self._settings.max_total_bytes:
+                return
+            self._drop(db, place)
 
     def _shorten(
         self, db: sqlite3.Connection, place: Place, upto: int, max_rows: int, surplus: tuple[int, int]

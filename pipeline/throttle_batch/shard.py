@@ -25,6 +25,7 @@ from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.heads import REPEATS, HeadRotation
 from pipeline.throttle_batch.journal import DamagedRange, Journal
 from pipeline.throttle_batch.records import LifeRecord
+from pipeline.throttle_batch.shelf import Shelf
 from pipeline.throttle_batch.shown import hosts_page, state_document, summary
 from pipeline.vitals import Vitals
 from pipeline.wire import (
@@ -33,6 +34,8 @@ from pipeline.wire import (
     Beacon,
     ChannelsReply,
     ChannelsRequest,
+    DeleteReply,
+    DeleteRequest,
     Head,
     HeadReply,
     HeadRequest,
@@ -40,6 +43,7 @@ from pipeline.wire import (
     HostsRequest,
     PageHeader,
     PageRequest,
+    PastRequest,
     StateHeader,
     StateRequest,
     decode_envelope,
@@ -114,6 +118,7 @@ class Shard:
         for found in journal.damaged:
             self._tell_damage(found)
         self._batcher.restore(journal.load(), now)
+        self._shelf = Shelf(number, self._batcher, journal)
         self._supply(now)
         self._rotation = HeadRotation(config.publish.beacon_interval_s)
         self._gone: deque[list[tuple[str, int]]] = deque([[]], maxlen=REPEATS)
@@ -180,8 +185,7 @@ class Shard:
         try:
             return self._journal.record(channel, epoch)
         except JournalError as error:
-            self._counters["history_failed"] += 1
-            self._limited_log.warning("history cannot be read", now, problem=error)
+            self._cannot_read(error, now)
             return None
 
     def deaf(self, now: float) -> None:
@@ -289,8 +293,15 @@ class Shard:
                 elif isinstance(request, StateRequest | HostsRequest):
                     pages += 1
                     reply = self._state(request, now)
+                elif isinstance(request, PastRequest):
+                    pages += 1
+                    reply = self._past(request, now)
+                    if not reply:
+                        break
+                elif isinstance(request, DeleteRequest):
+                    reply = encode(self._delete(request, now))
                 elif isinstance(request, HeadRequest):
-                    reply = encode(self._head(request))
+                    reply = encode(self._head(request, now))
                 elif isinstance(request, ChannelsRequest):
                     summaries = [summary(channel, now) for channel in self._batcher.channels()]
                     reply = encode(ChannelsReply(request.id, self.number, summaries))
@@ -302,32 +313,68 @@ class Shard:
             else:
                 return
 
-    def _head(self, request: HeadRequest) -> HeadReply:
+    def _past(self, request: PastRequest, now: float) -> bytes:
+        try:
+            return encode(self._shelf.past(request))
+        except JournalError as error:
+            self._cannot_read(error, now)
+            return b""
+
+    def _delete(self, request: DeleteRequest, now: float) -> DeleteReply:
+        if self._journal_failing:
+            return DeleteReply(request.id, request.channel, [], "journal")
+        reply, frames = self._shelf.delete(request)
+        for frame in frames:
+            self._publish(frame, now)
+        for epoch in reply.epochs:
+            self._gone[-1].append((request.channel, epoch))
+            self._counters["lives_deleted"] += 1
+            self._log.info("scan deleted", channel=request.channel, epoch=epoch)
+        self._looked_at = None
+        return reply
+
+    def _cannot_read(self, error: JournalError, now: float) -> None:
+        self._counters["history_failed"] += 1
+        self._limited_log.warning("history cannot be read", now, problem=error)
+
+    def _present(self, name: str, now: float) -> tuple[int, bool] | None:
+        """Return (epoch, whether it has ended) of a channel's present life; None when there is none."""
+        channel = self._batcher.current(name)
+        if channel is not None:
+            return channel.epoch, channel.terminal_at is not None
+        past = self._batcher.past(name)
+        if past is not None:
+            return past.epoch, past.ended
+        try:
+            epoch = self._shelf.latest(name)
+        except JournalError as error:
+            self._cannot_read(error, now)
+            epoch = None
+        return (epoch, True) if epoch is not None else None  # nothing comes for it: see `lives`
+
+    def _head(self, request: HeadRequest, now: float) -> HeadReply:
         name = request.channel
         asked = self._ends(name, request.epoch) if request.epoch is not None else None
         asked_held, asked_seq = None, 0
         if request.epoch is not None and asked is not None:
             asked_held, asked_seq = asked[0], self._committed(name, request.epoch, asked[1])
-        channel = self._batcher.current(name)
-        past = self._batcher.past(name)
-        epoch = channel.epoch if channel is not None else past.epoch if past is not None else None
-        ends = self._ends(name, epoch) if epoch is not None else None
-        if epoch is None or ends is None:
+        present = self._present(name, now)
+        ends = self._ends(name, present[0]) if present is not None else None
+        if present is None or ends is None:
             return HeadReply(
                 request.id, name, asked_seq=asked_seq, asked_held=asked_held, critical=self._critical
             )
-        ended = channel.terminal_at is not None if channel is not None else past is not None and past.ended
         held, seq = ends
         return HeadReply(
             request.id,
             name,
-            epoch,
+            present[0],
             seq,
             held,
-            ended,
+            present[1],
             asked_seq,
             asked_held,
-            channel is None,
+            self._batcher.current(name) is None,
             self._critical,
         )
 
@@ -363,18 +410,12 @@ class Shard:
             first, events = max(request.first, error.first), []
             damaged = min(error.last, head)
         except JournalError as error:
-            self._counters["history_failed"] += 1
-            self._limited_log.warning("history cannot be read", now, problem=error)
+            self._cannot_read(error, now)
             return b""
         last = first + len(events) - 1
-        channel, past = self._batcher.current(name), self._batcher.past(name)
-        present = channel or past
-        if present is not None and present.epoch == request.epoch:
-            ended = (
-                channel.terminal_at is not None if channel is not None else past is not None and past.ended
-            )
-        else:
-            ended = ends is not None  # a life before the present one: nothing of it is to come
+        present = self._present(name, now)
+        # Of a life before the present one nothing is to come.
+        ended = present[1] if present is not None and present[0] == request.epoch else ends is not None
         header = PageHeader(
             request.id,
             name,
@@ -383,7 +424,7 @@ class Shard:
             last,
             head,
             ends is not None,
-            present.epoch if present is not None else None,
+            present[0] if present is not None else None,
             ended and max(last, damaged) >= committed,
             damaged,
             self._journal.is_cut(name, request.epoch),
@@ -409,8 +450,8 @@ class Shard:
     def _state(self, request: StateRequest | HostsRequest, now: float) -> bytes:
         """Answer with a life's state, or some of its hosts; from the journal when its memory is freed."""
         name = request.channel
-        present = self._batcher.current(name) or self._batcher.past(name)
-        epoch = request.epoch if request.epoch is not None else present.epoch if present is not None else 0
+        present = self._present(name, now) if request.epoch is None else None
+        epoch = request.epoch if request.epoch is not None else present[0] if present is not None else 0
         live = self._batcher.life(name, epoch)
         channel = live or self._revived(name, epoch, now)
         self._counters["states"] += 1

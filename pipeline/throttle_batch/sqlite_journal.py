@@ -1,7 +1,7 @@
 """The journal on disk: one SQLite file a shard, in WAL mode, one writer. Shell.
 
 `journal_file` opens the file and has its schema, `lineage` says whether it is the one that readers know,
-`chunks` reads its events, `retention` trims it.
+`chunks` reads its events, `past_rows` lists and deletes its lives, `retention` trims it.
 
 A full disk: nothing is committed, so nothing is acked, and history is still served. `min_free_bytes` stops
 commits while there is still room for trimming, which needs some itself; without even that it waits.
@@ -29,6 +29,8 @@ from pipeline.throttle_batch.history import Chunk
 from pipeline.throttle_batch.journal import DamagedRange
 from pipeline.throttle_batch.journal_file import JournalFile, transaction
 from pipeline.throttle_batch.lineage import Lineage, Reason
+from pipeline.throttle_batch.past import PastRow
+from pipeline.throttle_batch.past_rows import delete_lives, deleted_epoch, epochs_of, read_past
 from pipeline.throttle_batch.records import (
     NOT_POSTED,
     Checkpoint,
@@ -42,7 +44,7 @@ from pipeline.throttle_batch.records import (
     row_checksum,
 )
 from pipeline.throttle_batch.retention import Life, Place, Retention
-from pipeline.wire import Ack
+from pipeline.wire import Ack, Mark
 
 _ROW_BYTES = 64
 """What a row costs beside its events, about."""
@@ -127,10 +129,12 @@ class SqliteJournal:
                 )
                 self._retention.note(place, cut)
         lives = [replace(record, cut=True) for record in self._recovered.lives]
-        self._recovered = Recovered(lives, self._recovered.producers)
+        self._recovered = replace(self._recovered, lives=lives)
 
     def _read_all(self, db: sqlite3.Connection) -> Recovered:
         lives = []
+        # The length of a blob is known without reading it.
+        sizes = dict(db.execute("SELECT life, length(body) FROM detail").fetchall())
         rows = db.execute(
             "SELECT id, channel, epoch, head, held, ended_ms, size_bytes, updated_ms, folded, state, cut,"
             " checksum FROM life ORDER BY epoch"
@@ -151,12 +155,23 @@ class SqliteJournal:
                 wanted,
             ) = msgspec.convert(row, _LifeRow)
             life = Life(
-                number, head, held, size_bytes, folded, zlib.crc32(state), updated_ms, ended_ms, bool(cut)
+                number,
+                head,
+                held,
+                size_bytes,
+                folded,
+                zlib.crc32(state),
+                updated_ms,
+                ended_ms,
+                bool(cut),
+                len(state) + sizes.get(number, 0),
             )
             place = (channel, epoch)
             if life.checksum(place) != wanted:
                 raise ValueError(f"what stands of {channel} is not what was written")
             self._retention.note(place, life)
+            if life.deleted:
+                continue
             first = max(folded + 1, held)  # age may have taken events after the checkpoint
             tail, damaged = read_around_damage(db, number, held, head, first, keep=True)
             if self._file.checked:
@@ -180,7 +195,7 @@ class SqliteJournal:
             pid, channel, inc, committed, _, epoch, seq, digest = known
             posted = Posted(epoch, seq, digest) if epoch or digest else NOT_POSTED
             producers.append(ProducerRecord(pid, channel, inc, committed, posted))
-        return Recovered(lives, producers)
+        return Recovered(lives, producers, deleted_epoch(db))
 
     def load(self) -> Recovered:
         """Return everything a worker has to know when it starts; ask once."""
@@ -204,9 +219,9 @@ class SqliteJournal:
                         changed[chunk.channel, chunk.epoch] = self._append(chunk, now_ms)
                     for checkpoint in commit.checkpoints:
                         place = (checkpoint.channel, checkpoint.epoch)
-                        found = changed.get(place) or self._retention.lives.get(place)
+                        found = changed.get(place) or self._life(*place)
                         if found is None:
-                            continue  # trimmed away since
+                            continue  # trimmed away or deleted since
                         changed[place] = self._keep(place, found, checkpoint)
                     marks = [_mark(ack, commit.posted, now_ms) for ack in commit.acks]
                     self._db.executemany(
@@ -255,12 +270,13 @@ class SqliteJournal:
         ).lastrowid
         assert number is not None
         # Not always from 1: a silent channel may be too old to be kept, and then go on.
-        return Life(number, 0, chunk.first, 0, 0, zlib.crc32(state), now_ms)
+        return Life(number, 0, chunk.first, 0, 0, zlib.crc32(state), now_ms, state_bytes=len(state))
 
     def _keep(self, place: Place, known: Life, checkpoint: Checkpoint) -> Life:
         state, detail = checkpoint.state, checkpoint.detail
         raw = encode_state(state)
-        life = replace(known, folded=state.folded, state_checksum=zlib.crc32(raw))
+        size = known.state_bytes if detail is None else len(raw) + len(detail)
+        life = replace(known, folded=state.folded, state_checksum=zlib.crc32(raw), state_bytes=size)
         self._db.execute(
             "UPDATE life SET folded = ?, state = ?, checksum = ? WHERE id = ?",
             (state.folded, raw, life.checksum(place), life.number),
@@ -281,6 +297,10 @@ class SqliteJournal:
 
     # --- reading ----------------------------------------------------------------------------------
 
+    def _life(self, channel: str, epoch: int) -> Life | None:
+        life = self._retention.lives.get((channel, epoch))
+        return None if life is None or life.deleted else life
+
     def read(
         self, channel: str, epoch: int, first: int, upto: int, max_bytes: int
     ) -> tuple[int, list[bytes]]:
@@ -290,7 +310,7 @@ class SqliteJournal:
             EventsDamaged: the first of them is damaged.
             JournalError: the file cannot be read.
         """
-        life = self._retention.lives.get((channel, epoch))
+        life = self._life(channel, epoch)
         if life is None:
             return first, []
         first = max(first, life.held)
@@ -305,7 +325,7 @@ class SqliteJournal:
             JournalDamaged: it is not as it was written.
             JournalError: the file cannot be read.
         """
-        life = self._retention.lives.get((channel, epoch))
+        life = self._life(channel, epoch)
         if life is None:
             return None
         with self._file.errors():
@@ -329,18 +349,36 @@ class SqliteJournal:
 
     def held(self, channel: str, epoch: int) -> int | None:
         """Return the oldest seq held of a life; the next seq when none is; None when it is unknown."""
-        life = self._retention.lives.get((channel, epoch))
+        life = self._life(channel, epoch)
         return None if life is None else life.held
 
     def head(self, channel: str, epoch: int) -> int | None:
         """Return the last seq committed of a life; None when it is unknown."""
-        life = self._retention.lives.get((channel, epoch))
+        life = self._life(channel, epoch)
         return None if life is None else life.head
 
     def is_cut(self, channel: str, epoch: int) -> bool:
         """Say whether a life takes no more events although it had not ended, see `lineage`."""
-        life = self._retention.lives.get((channel, epoch))
+        life = self._life(channel, epoch)
         return life is not None and life.cut
+
+    def epochs(self, channel: str) -> list[int]:
+        """Return the lives of a channel, by ascending epoch.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        with self._file.errors():
+            return epochs_of(self._db, channel)
+
+    def past(self, channel: str | None, before: Mark | None, limit: int) -> list[PastRow]:
+        """Return lives, the latest first; see `past_rows.read_past`.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        with self._file.errors():
+            return read_past(self._db, self._retention, channel, before, limit)
 
     @property
     def has_room(self) -> bool:
@@ -356,7 +394,18 @@ class SqliteJournal:
         Returns:
             Whether the life is gone for readers too.
         """
-        return (channel, epoch) not in self._retention.lives
+        return self._life(channel, epoch) is None
+
+    def delete(self, channel: str, epochs: list[int]) -> None:
+        """Have readers find lives no more, for good; what they hold goes with `trim`.
+
+        Raises:
+            JournalError: the file cannot be written; they are as they were.
+        """
+        with self._file.errors():
+            for epoch in epochs:
+                self._lineage.forget(channel, epoch)
+            delete_lives(self._db, self._retention, channel, epochs)
 
     def trim(self, now_ms: int) -> list[tuple[str, int]]:
         """Let go of a little of what is beyond the bounds; call it often.

@@ -8,6 +8,7 @@ decides nothing. Everybody imports from here.
 `reading`     worker -> readers: frame, beacon, history
 `browser`     edge -> browser, and the way back: our wire and HeroForge's
 `serving`     edge -> edge, and who looks after it: its connections
+`past`        the lives a journal holds beyond those in memory, and how one is deleted
 `state`       a scan's state and its hosts, as a worker tells them
 `message`     what these share
 ============= =======================================================================================
@@ -46,6 +47,16 @@ from pipeline.wire.message import (
     channel_name,
     encode,
     split_channel,
+)
+from pipeline.wire.past import (
+    MAX_PAST_A_PAGE,
+    MAX_SEARCH_LENGTH,
+    DeleteReply,
+    DeleteRequest,
+    Mark,
+    PastLife,
+    PastReply,
+    PastRequest,
 )
 from pipeline.wire.producing import (
     ENVELOPE_MARK,
@@ -142,6 +153,8 @@ __all__ = [
     "MAX_HOSTS_BYTES",
     "MAX_MESSAGE_BYTES",
     "MAX_PAGE_BYTES",
+    "MAX_PAST_A_PAGE",
+    "MAX_SEARCH_LENGTH",
     "PING",
     "SUBPROTOCOL",
     "VERSION",
@@ -166,6 +179,8 @@ __all__ = [
     "ConnectionSummary",
     "ConnectionsReply",
     "ConnectionsRequest",
+    "DeleteReply",
+    "DeleteRequest",
     "Document",
     "EdgeReply",
     "EdgeRequest",
@@ -184,10 +199,14 @@ __all__ = [
     "HostsHeader",
     "HostsRequest",
     "IngestMessage",
+    "Mark",
     "Nack",
     "Page",
     "PageHeader",
     "PageRequest",
+    "PastLife",
+    "PastReply",
+    "PastRequest",
     "PhaseEntry",
     "ProducerMessage",
     "Reached",

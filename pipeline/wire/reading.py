@@ -20,6 +20,7 @@ import msgspec
 from pipeline.errors import MessageMalformed
 from pipeline.frame import Frame
 from pipeline.wire.message import MAX_CONTROL_BYTES, StatsReply, StatsRequest
+from pipeline.wire.past import DeleteReply, DeleteRequest, PastReply, PastRequest
 from pipeline.wire.state import (
     Document,
     HostsHeader,
@@ -337,11 +338,20 @@ class ChannelsReply(msgspec.Struct, frozen=True, tag="channels"):
 
 
 HistoryRequest: TypeAlias = (
-    HeadRequest | PageRequest | ChannelsRequest | StateRequest | HostsRequest | StatsRequest
+    HeadRequest
+    | PageRequest
+    | ChannelsRequest
+    | StateRequest
+    | HostsRequest
+    | StatsRequest
+    | PastRequest
+    | DeleteRequest
 )
-HistoryReply: TypeAlias = HeadReply | ChannelsReply | StatsReply | Page | Document
+HistoryReply: TypeAlias = HeadReply | ChannelsReply | StatsReply | PastReply | DeleteReply | Page | Document
 
-_Header: TypeAlias = HeadReply | ChannelsReply | StatsReply | PageHeader | StateHeader | HostsHeader
+_Header: TypeAlias = (
+    HeadReply | ChannelsReply | StatsReply | PastReply | DeleteReply | PageHeader | StateHeader | HostsHeader
+)
 
 _decode_history_request: Callable[[bytes], HistoryRequest] = msgspec.json.Decoder(HistoryRequest).decode
 _decode_history_reply: Callable[[bytes], _Header] = msgspec.json.Decoder(_Header).decode

@@ -26,6 +26,7 @@ from pipeline import errors, event, settings, wire
 from pipeline.cli import cli
 from pipeline.edge.close_codes import CLOSE_CODES
 from pipeline.edge.overview import Overview
+from pipeline.edge.past import past_entry
 from pipeline.edge.sse_event import sse_event
 from pipeline.edge.statistics import rest_events, scan_list, scan_statistics
 from pipeline.errors import PipelineError, RejectReason
@@ -367,6 +368,9 @@ def test_the_answers_of_rest_are_those_shown() -> None:
     summaries = msgspec.convert(reply["channels"], list[wire.ChannelSummary])
     lists = [value for value in shown if "scans" in value and "type" not in value]
     made = [scan_list(summaries, complete=True), scan_statistics(summaries, complete=True)]
+    (past,) = (value["lives"] for value in shown if "lives" in value)
+    entries = [past_entry(life) for life in msgspec.convert(past, list[wire.PastLife])]
+    made.append({"scans": entries, "next": None, "complete": True})
     assert lists == [json.loads(msgspec.json.encode(answer)) for answer in made]
     overview = Overview()
     overview.take(summaries, complete=True)
@@ -376,7 +380,7 @@ def test_the_answers_of_rest_are_those_shown() -> None:
 
 
 def test_the_events_of_rest_are_those_shown() -> None:
-    (shown,) = (text for text in examples(PROTOCOL) if '"next"' in text)
+    (shown,) = (text for text in examples(PROTOCOL) if '"resumed"' in text and '"next"' in text)
     value = json.loads(shown)
     first, last = value["seq"]
     header = wire.PageHeader(

@@ -10,7 +10,10 @@ import msgspec
 from tornado.web import RequestHandler, StaticFileHandler
 
 from pipeline.edge import connections
+from pipeline.edge.filter import DEFAULT_CRITICAL
+from pipeline.edge.handlers.asked import asked_filter
 from pipeline.edge.handlers.guard import enter
+from pipeline.edge.past import MAX_PAST, past_entry, read_after, read_epoch, read_flag, read_search
 from pipeline.edge.service import Service
 from pipeline.edge.since import read_since, resume_at
 from pipeline.edge.statistics import (
@@ -24,7 +27,7 @@ from pipeline.edge.statistics import (
 )
 from pipeline.event import is_scan_id
 from pipeline.frame import Position
-from pipeline.wire import MAX_HOSTS_A_PAGE, Document, channel_name
+from pipeline.wire import MAX_HOSTS_A_PAGE, Document, PastRequest, channel_name
 
 ANSWER_TIMEOUT_S = 5.0
 
@@ -78,23 +81,83 @@ class Statistics(Guarded):
 
 
 class ScanList(Guarded):
-    """`GET /api/scans`."""
+    """`GET /api/scans`; with `?past=true&search=TEXT&limit=N&after=PLACE` those that are in journals only."""
 
     async def get(self) -> None:
+        try:
+            past = read_flag("past", self.get_query_argument("past", None))
+            search = read_search(self.get_query_argument("search", None))
+            limit = read_number("limit", self.get_query_argument("limit", None), 100, 1, MAX_PAST)
+            after = read_after(self.get_query_argument("after", None))
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
+        if past:
+            lives, following, complete = await self.service.archive.past(
+                PastRequest(0, search=search), limit, after
+            )
+            self.answer({"scans": list(map(past_entry, lives)), "next": following, "complete": complete})
+            return
         summaries, complete = await self.service.summaries()
         self.answer(scan_list(summaries, complete=complete))
 
 
+_UNDELETED = {
+    "unknown": (404, "no such scan"),
+    "running": (409, "the scan is running: it can be deleted once it has ended"),
+    "journal": (503, "the journal cannot be written"),
+}
+"""Why a scan was not deleted -> status, and what is said."""
+
+
 class Scan(Guarded):
-    """`GET /api/scans/ID`: its state, with the first of its hosts."""
+    """`GET /api/scans/ID?epoch=N`: its state, with the first of its hosts; `DELETE`: let go of it."""
+
+    def epoch(self) -> int | None:
+        """Return the life that is asked for; None for the present one.
+
+        Raises:
+            ValueError: that is no epoch.
+        """
+        return read_epoch(self.get_query_argument("epoch", None))
 
     async def get(self, scan_id: str) -> None:
+        try:
+            epoch = self.epoch()
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
         if not is_scan_id(scan_id):
             self.answer({"error": "no such scan"}, 404)
             return
         await self.answer_document(
-            scan_id, lambda: self.service.upstream.state(channel_name("scan", scan_id), None)
+            scan_id, lambda: self.service.upstream.state(channel_name("scan", scan_id), epoch)
         )
+
+    async def delete(self, scan_id: str) -> None:
+        if self.request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            self.service.refuse("origin", "a deletion from another site", path=self.request.path)
+            self.answer({"error": "a deletion from another site"}, 403)
+            return
+        try:
+            epoch = self.epoch()
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
+        if not is_scan_id(scan_id):
+            self.answer({"error": "no such scan"}, 404)
+            return
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                reply = await self.service.upstream.delete(channel_name("scan", scan_id), epoch)
+        except TimeoutError:
+            self.answer({"error": "the scan's worker does not answer; ask whether it is gone"}, 503)
+            return
+        if reply.problem:
+            status, problem = _UNDELETED.get(reply.problem, (500, reply.problem))
+            self.answer({"error": problem}, status)
+            return
+        self.answer({"scan_id": scan_id, "deleted": reply.epochs})
 
     async def answer_document(self, scan_id: str, ask: Callable[[], Awaitable[Document]]) -> None:
         """Answer with what a worker says of a scan."""
@@ -112,10 +175,11 @@ class Scan(Guarded):
 
 
 class Hosts(Scan):
-    """`GET /api/scans/ID/hosts?after=N&limit=N`: its hosts, a page at a time."""
+    """`GET /api/scans/ID/hosts?after=N&limit=N&epoch=N`: its hosts, a page at a time."""
 
     async def get(self, scan_id: str) -> None:
         try:
+            epoch = self.epoch()
             after = read_number("after", self.get_query_argument("after", None), 0, 0, MAX_AFTER)
             limit = read_number(
                 "limit", self.get_query_argument("limit", None), MAX_HOSTS_A_PAGE, 1, MAX_HOSTS_A_PAGE
@@ -127,15 +191,19 @@ class Hosts(Scan):
             self.answer({"error": "no such scan"}, 404)
             return
         await self.answer_document(
-            scan_id, lambda: self.service.upstream.hosts(channel_name("scan", scan_id), after, limit)
+            scan_id, lambda: self.service.upstream.hosts(channel_name("scan", scan_id), epoch, after, limit)
         )
 
 
 class Events(Guarded):
-    """`GET /api/scans/ID/events?since=EPOCH:SEQ&limit=N`: what is kept, a part at a time."""
+    """`GET /api/scans/ID/events?since=EPOCH:SEQ&limit=N`: what is kept, a part at a time.
+
+    Filters are those of the streams.
+    """
 
     async def get(self, scan_id: str) -> None:
         try:
+            wanted = asked_filter(self)
             since = read_since(self.get_query_argument("since", None))
             limit = read_number("limit", self.get_query_argument("limit", None), 1_000, 1, MAX_EVENTS)
         except ValueError as error:
@@ -160,7 +228,9 @@ class Events(Guarded):
             return
         self.set_header("Content-Type", "application/json; charset=utf-8")
         resumed = None if position is None else start is not None
-        self.finish(rest_events(scan_id, page, resumed, limit))
+        if wanted is not None:
+            wanted = wanted.over(DEFAULT_CRITICAL if head.critical is None else head.critical)
+        self.finish(rest_events(scan_id, page, resumed, limit, wanted))
 
 
 class Connections(Guarded):

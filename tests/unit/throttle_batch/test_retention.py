@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,20 @@ def test_whatever_is_added_the_latest_stay(
             journal = None
     if journal is not None:
         context.__exit__(None, None, None)
+
+
+def test_states_count_and_go_with_lives_that_have_ended_when_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with opened(path, max_total_bytes=60_000) as journal:
+        for number in range(20):
+            name = f"scan/{number}"
+            kept = replace(keep(1, name), detail=b"x" * 5_000)
+            journal.commit(commit(chunk(1, fact(1), channel=name, ends=number != 3), kept), number)
+        assert journal.counters()["journal_bytes"] > 100_000
+        gone = [name for name, _ in trimmed(journal)]
+        assert "scan/3" not in gone, "it has not ended"
+        assert gone == [f"scan/{number}" for number in range(len(gone) + 1) if number != 3]
+        assert 50_000 < journal.counters()["journal_bytes"] <= 60_000
+        counted = journal.counters()["journal_bytes"]
+    with opened(path, max_total_bytes=60_000) as journal:
+        assert journal.counters()["journal_bytes"] == counted, "as it is after a start"

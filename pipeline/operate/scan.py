@@ -1,0 +1,196 @@
+"""The `scan` commands: past scans listed, shown, exported, compared and deleted, over an edge's REST."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pipeline.errors import OperatorError
+from pipeline.event import is_scan_id
+from pipeline.log import escape
+
+DEFAULT_EDGE = "http://127.0.0.1:8800"
+FORMATS = ("json", "ndjson", "csv", "html")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _checked(_context: click.Context, _parameter: click.Parameter, given: Any) -> Any:
+    for text in (given,) if isinstance(given, str) else given or ():
+        scan_id, at, epoch = text.partition("@")
+        if not is_scan_id(scan_id) or (at and not (epoch.isascii() and epoch.isdigit())):
+            raise click.BadParameter(f"{text!r} is no scan id, nor ID@EPOCH")
+    return given
+
+
+def _edge_option(command: _Command) -> _Command:
+    return click.option(
+        "--edge",
+        "url",
+        metavar="URL",
+        default=DEFAULT_EDGE,
+        envvar="PIPELINE_EDGE",
+        show_default=True,
+        show_envvar=True,
+        help="Where an edge of the pipeline is.",
+    )(command)
+
+
+def _scan_argument(command: _Command) -> _Command:
+    return click.argument("scan", metavar="ID", callback=_checked)(command)
+
+
+def _edge(url: str) -> Any:
+    from pipeline.operate.rest import Edge
+
+    return Edge(url)
+
+
+def _parts(scan: str) -> tuple[str, str | None]:
+    scan_id, _, epoch = scan.partition("@")
+    return scan_id, epoch or None
+
+
+def _show(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+@click.group()
+def scan() -> None:
+    """List, show, export, compare and delete the scans that are kept.
+
+    ID names a scan; ID@EPOCH one life of it, where several scans had the same id. An edge is asked: the
+    pipeline must be running.
+    """
+
+
+@scan.command("list")
+@click.option("--search", metavar="TEXT", help="Words that stand in the id, the name, a target or a label.")
+@click.option(
+    "-n", "limit", metavar="COUNT", type=click.IntRange(min=1), default=100, show_default=True,
+    help="The most that are listed.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_edge_option
+def list_(search: str | None, limit: int, as_json: bool, url: str) -> None:
+    """List past scans, the latest first: those that are no longer in a worker's memory."""
+    from pipeline.operate.scan_text import list_lines
+
+    edge, after = _edge(url), None
+    found: list[dict[str, Any]] = []
+    while len(found) < limit:
+        answer = edge.ask(
+            "GET", "/api/scans", past="true", search=search, limit=min(limit - len(found), 1_000), after=after
+        )
+        found += answer["scans"]
+        if not answer["complete"]:
+            click.echo("a worker does not answer: scans may be missing", err=True)
+        after = answer["next"]
+        if after is None:
+            break
+    if as_json:
+        _show([json.dumps(each) for each in found])
+    elif found:
+        _show(list_lines(found))
+    else:
+        click.echo("no past scans", err=True)
+
+
+@scan.command()
+@_scan_argument
+@click.option("--json", "as_json", is_flag=True, help="The state as JSON.")
+@_edge_option
+def show(scan: str, as_json: bool, url: str) -> None:
+    """Show what a scan has found, in numbers."""
+    from pipeline.operate.scan_text import scan_lines
+
+    scan_id, epoch = _parts(scan)
+    found = _edge(url).ask("GET", f"/api/scans/{scan_id}", epoch=epoch)
+    _show([json.dumps(found)] if as_json else scan_lines(found))
+
+
+@scan.command()
+@_scan_argument
+@click.option("--format", "form", type=click.Choice(FORMATS), default="json", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Where to; standard output if not given. It is there only once it is whole.",
+)  # fmt: skip
+@_edge_option
+def export(scan: str, form: str, output: Path | None, url: str) -> None:
+    """Write a scan as a file: state and hosts, events, a table, or a report to read and print."""
+    scan_id, epoch = _parts(scan)
+    parts = _edge(url).stream(f"/api/scans/{scan_id}/export", format=form, epoch=epoch)
+    if output is None:
+        for part in parts:
+            sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
+        return
+    _write(output, parts)
+
+
+def _write(output: Path, parts: Iterator[bytes]) -> None:
+    """Write a file beside its place, then move it there: a part is never taken for the whole."""
+    partial = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with partial.open("xb") as file:
+            for part in parts:
+                file.write(part)
+        partial.replace(output)
+    except OSError as error:
+        raise OperatorError(f"{output}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@scan.command()
+@_scan_argument
+@click.argument("other", metavar="[WITH]", required=False, callback=_checked)
+@click.option("--json", "as_json", is_flag=True, help="The comparison as JSON.")
+@_edge_option
+def compare(scan: str, other: str | None, as_json: bool, url: str) -> None:
+    """Show what is new, gone or changed since an earlier scan.
+
+    WITH is that scan; without it, the latest earlier one of the same targets.
+    """
+    from pipeline.operate.scan_text import comparison_lines
+
+    scan_id, epoch = _parts(scan)
+    found = _edge(url).ask("GET", f"/api/scans/{scan_id}/compare", epoch=epoch, **{"with": other})
+    _show([json.dumps(found)] if as_json else comparison_lines(found))
+
+
+@scan.command("rm")
+@click.argument("scans", metavar="ID...", nargs=-1, required=True, callback=_checked)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_edge_option
+def remove(scans: tuple[str, ...], yes: bool, url: str) -> None:
+    """Delete scans that have ended, for good: events, state, all.
+
+    Asks before it does, on a terminal; elsewhere --yes is needed. ID alone deletes all lives of that id.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("nobody can be asked: --yes deletes without")
+        told = ", ".join(scans)
+        click.confirm(f"Delete {told} for good?", abort=True, err=True)
+    edge, problems = _edge(url), []
+    for each in scans:
+        scan_id, epoch = _parts(each)
+        try:
+            edge.ask("DELETE", f"/api/scans/{scan_id}", epoch=epoch)
+        except OperatorError as error:
+            problems.append(f"{each}: {error}")
+        else:
+            click.echo(f"deleted {each}")
+    if problems:
+        for problem in problems[:-1]:
+            click.echo(f"error: {escape(problem)}", err=True)
+        raise OperatorError(problems[-1])
