@@ -28,6 +28,10 @@ class Log:
         """Return a log that adds `fields` to every line."""
         return Log(self._logger, {**self._bound, **fields})
 
+    def follow(self, level: str, style: str) -> None:
+        """Write from now on as `start_log` was told, whoever has this log or one that is bound from it."""
+        start_log(self._logger.name, level, style)
+
     def debug(self, fact: str, **fields: object) -> None:
         """Write what only a developer wants to know."""
         self._write(logging.DEBUG, fact, fields)

@@ -157,6 +157,7 @@ TEXTS = {
         "feedback_messages": "Messages with acks, retries or nacks sent to producers.",
         "malformed": "Messages that make no sense, by socket.",
         "metrics_failed": "Starts without metrics: their port was taken.",
+        "config_reloads": "Times the configuration was read anew, by result.",
     },
     "throttle-batch": {
         "events": "Events taken and numbered.",
@@ -189,6 +190,7 @@ TEXTS = {
         "history_failed": "Pages that could not be read.",
         "malformed": "Messages that make no sense, by socket.",
         "metrics_failed": "Starts without metrics: their port was taken.",
+        "config_reloads": "Times the configuration was read anew, by result.",
     },
     "edge": {
         "connections": "Connections taken, by wire.",
@@ -223,6 +225,7 @@ TEXTS = {
         "malformed": "Messages that make no sense, by socket.",
         "dropped": "Answers nobody reads, and questions another edge does not take, by reason.",
         "metrics_failed": "Starts without metrics: their port was taken.",
+        "config_reloads": "Times the configuration was read anew, by result.",
     },
 }
 """Stage -> counter or gauge -> what it tells."""

@@ -40,6 +40,15 @@ def die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def has_terminal() -> bool:
+    """Say whether this process has a controlling terminal: after one hung up, it has none any more."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 class Signals:
     """Signals as bytes in a socket, for a loop that polls.
 
@@ -53,6 +62,7 @@ class Signals:
         self._write.setblocking(False)
         self._before = {number: signal.signal(number, _wake_only) for number in numbers}
         self._wakeup_before = signal.set_wakeup_fd(self._write.fileno())
+        heed(*numbers)
 
     def read(self) -> list[int]:
         """Return the numbers of the signals that came since the last call."""
@@ -68,6 +78,11 @@ class Signals:
             signal.signal(number, handler)
         self.socket.close()
         self._write.close()
+
+
+def heed(*numbers: signal.Signals) -> None:
+    """Let signals in that `up` held back while this process could not yet heed them."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def _wake_only(_number: int, _frame: FrameType | None) -> None:

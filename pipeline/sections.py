@@ -36,6 +36,10 @@ MetricsPort = Annotated[
 ]
 
 
+LIVE_LOG_KEYS = frozenset({"log.level", "log.format"})
+"""What every stage takes over when it reads its configuration anew."""
+
+
 class PlaceSection(msgspec.Struct, frozen=True, kw_only=True):
     """Where a stage meets the others."""
 

@@ -22,8 +22,12 @@ def edge(index: int | None, port: int | None, share_port: bool | None, **given: 
 
     Several edges serve one port with --share-port; give each its --index.
     """
-    flags = {"edge.index": index, "http.port": port, "http.share_port": share_port}
-    config = load(EdgeConfig, "edge", given, flags)
+
+    def read() -> EdgeConfig:
+        flags = {"edge.index": index, "http.port": port, "http.share_port": share_port}
+        return load(EdgeConfig, "edge", given, flags)
+
+    config = read()
     from pipeline.edge.stage import run
 
-    run(config, open_log(f"edge-{config.edge.index}", config))
+    run(config, open_log(f"edge-{config.edge.index}", config), read)

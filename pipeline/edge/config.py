@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from pipeline.edge.sections import DrainSection, HttpSection, RequestsSection
-from pipeline.sections import EdgeMetricsSection, LogSection, PlaceSection
+from pipeline.sections import LIVE_LOG_KEYS, EdgeMetricsSection, LogSection, PlaceSection
 
 
 class EdgeSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +224,18 @@ class UpstreamSection(msgspec.Struct, frozen=True, kw_only=True):
             ge=1, le=100_000, description="Messages taken in one wake-up.", extra={"unit": "messages"}
         ),
     ] = 200
+
+
+LIVE_KEYS = (
+    LIVE_LOG_KEYS
+    | {f"drain.{key}" for key in DrainSection.__struct_fields__}
+    | {f"limits.{key}" for key in LimitsSection.__struct_fields__ if key != "max_lag_s"}
+    | {f"compression.{key}" for key in CompressionSection.__struct_fields__}
+    | {"http.hosts", "http.trusted_proxies"}
+    | {"requests.header_timeout_s", "requests.max_unfinished"}
+    | {"requests.connects_per_s", "requests.connect_burst"}
+)
+"""What an edge that runs takes over when it reads its configuration anew."""
 
 
 class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):

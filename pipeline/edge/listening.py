@@ -126,6 +126,10 @@ class EdgeServer(HTTPServer):
         self._unfinished: OrderedDict[IOStream, float] = OrderedDict()
         super().initialize(*args, **options)
 
+    def follow(self, requests: RequestsSection) -> None:
+        """Let go of those that do not ask by other bounds from now on."""
+        self._requests = requests
+
     # --- accepting --------------------------------------------------------------------------------
 
     def accept_on(self, listening: list[socket.socket]) -> None:

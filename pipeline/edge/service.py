@@ -144,6 +144,21 @@ class Service:
         self.vitals = Vitals(os.getpid(), __version__, self._started_at)
         self.stats = StatsStream(self.summaries, self.counters, self._stats_failed)
 
+    def follow(self, config: EdgeConfig, max_connections: int) -> None:
+        """Go on with another configuration; browsers that are connected stay so.
+
+        Args:
+            max_connections: how many of them there may be from now on.
+        """
+        self.config = config
+        self.access = Access(config.http)
+        requests, limits = config.requests, config.limits
+        self.visitors.follow(
+            limits.max_connections_per_address, Rate(requests.connects_per_s, requests.connect_burst)
+        )
+        self.inbound_rate = Rate(limits.max_inbound_per_s, 2 * limits.max_inbound_per_s)
+        self.max_connections = max_connections
+
     # --- connections ------------------------------------------------------------------------------
 
     def admit(self, connection: Connection, address: str) -> CloseCode | None:

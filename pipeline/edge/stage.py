@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import zmq
 from tornado.web import Application, RedirectHandler, RequestHandler
 
 from pipeline.edge.close_codes import DRAINING, SHUTDOWN
-from pipeline.edge.config import EdgeConfig
+from pipeline.edge.config import LIVE_KEYS, EdgeConfig
 from pipeline.edge.control import Control
 from pipeline.edge.draining import TICK_S, told_by
 from pipeline.edge.handlers.export import Export
@@ -51,7 +52,8 @@ from pipeline.exposition import FIGURES_S, Metrics
 from pipeline.log import Log
 from pipeline.metrics import Scrape
 from pipeline.places import run_dir
-from pipeline.runtime import die_with_parent
+from pipeline.reread import read_anew
+from pipeline.runtime import die_with_parent, heed
 from pipeline.sockets import Binder
 
 STATIC_DIR = Path(__file__).parent / "static"
@@ -111,7 +113,9 @@ def _log_request(log: Log, handler: RequestHandler) -> None:
     )
 
 
-async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> None:
+async def _serve(
+    config: EdgeConfig, log: Log, read: Callable[[], EdgeConfig], binder: Binder, place: Path
+) -> None:
     loop = asyncio.get_running_loop()
     stops: asyncio.Queue[None] = asyncio.Queue()
     failed: list[LayoutError] = []
@@ -144,6 +148,8 @@ async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> N
     server.accept_on(listening)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stops.put_nowait, None)
+    loop.add_signal_handler(signal.SIGHUP, _read_anew, service, server, read)
+    heed(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     beating = loop.create_task(service.beat())
     if config.http.trusted_proxies:
         log.warning("a proxy lets others in, and there are no accounts", hosts=", ".join(config.http.hosts))
@@ -170,6 +176,14 @@ async def _serve(config: EdgeConfig, log: Log, binder: Binder, place: Path) -> N
         log.info("stopped", **dict(sorted(counted.items())))
     if failed:
         raise failed[0]
+
+
+def _read_anew(service: Service, server: EdgeServer, read: Callable[[], EdgeConfig]) -> None:
+    config = read_anew(read, service.config, LIVE_KEYS, service.log)
+    service.counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
+    if config is not None:
+        service.follow(config, raise_descriptor_limit(config.limits.max_connections, service.log))
+        server.follow(config.requests)
 
 
 def _figures(service: Service, loop: asyncio.AbstractEventLoop) -> Scrape:
@@ -228,8 +242,8 @@ async def _told_again(stops: asyncio.Queue[None], seconds: float) -> bool:
     return True
 
 
-def run(config: EdgeConfig, log: Log) -> None:
-    """Run one edge process until it is told to stop.
+def run(config: EdgeConfig, log: Log, read: Callable[[], EdgeConfig]) -> None:
+    """Run one edge process until it is told to stop; `read` reads its configuration anew.
 
     Raises:
         EndpointError: the port or the run directory cannot be used.
@@ -241,7 +255,7 @@ def run(config: EdgeConfig, log: Log) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     binder = Binder(context, place)
     try:
-        asyncio.run(_serve(config, log, binder, place))
+        asyncio.run(_serve(config, log, read, binder, place))
     finally:
         binder.close()
         context.term()

@@ -64,6 +64,11 @@ class Visitors:
         self._open: Counter[str] = Counter()
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
+    def follow(self, max_per_address: int, rate: Rate) -> None:
+        """Judge by other limits from now on; who is in stays in."""
+        self._max_per_address = max_per_address
+        self._rate = rate
+
     def knock(self, address: str, now: float) -> float:
         """Count an attempt.
 

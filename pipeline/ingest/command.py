@@ -18,7 +18,11 @@ def ingest(index: int | None, **given: Any) -> None:
 
     Several ingests run side by side: give each its --index.
     """
-    config = load(IngestConfig, "ingest", given, {"ingest.index": index})
+
+    def read() -> IngestConfig:
+        return load(IngestConfig, "ingest", given, {"ingest.index": index})
+
+    config = read()
     from pipeline.ingest.stage import run
 
-    run(config, open_log(f"ingest-{config.ingest.index}", config))
+    run(config, open_log(f"ingest-{config.ingest.index}", config), read)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.sections import IngestMetricsSection, LogSection, PlaceSection
+from pipeline.sections import LIVE_LOG_KEYS, IngestMetricsSection, LogSection, PlaceSection
 
 
 class IngestSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +73,14 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "lines/s"},
         ),
     ] = 10
+
+
+LIVE_KEYS = LIVE_LOG_KEYS | {
+    "ingest.drain_messages",
+    "limits.max_producers",
+    "limits.max_rejections_logged_per_s",
+}
+"""What an ingest that runs takes over when it reads its configuration anew."""
 
 
 class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 
 import zmq
 
@@ -16,11 +17,12 @@ from pipeline import __version__
 from pipeline.errors import LayoutError, MessageMalformed
 from pipeline.exposition import Metrics
 from pipeline.ingest.admission import Rejection, admit
-from pipeline.ingest.config import IngestConfig
+from pipeline.ingest.config import LIVE_KEYS, IngestConfig
 from pipeline.ingest.roundtrip import RoundTrips
 from pipeline.log import LimitedLog, Log
 from pipeline.metrics import Histogram, Scrape
 from pipeline.places import run_dir
+from pipeline.reread import read_anew
 from pipeline.runtime import Signals, die_with_parent
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import (
@@ -54,10 +56,12 @@ class IngestStage:
     """Args:
     config: what it can be told.
     log: where its lines go.
+    read: reads the configuration anew.
     """
 
-    def __init__(self, config: IngestConfig, log: Log) -> None:
+    def __init__(self, config: IngestConfig, log: Log, read: Callable[[], IngestConfig]) -> None:
         self._config = config
+        self._read = read
         self._index = config.ingest.index
         self._log = log
         self._rejection_log = LimitedLog(log, config.limits.max_rejections_logged_per_s)
@@ -93,17 +97,16 @@ class IngestStage:
         self._feedback.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT; a second one ends at once.
+        """Work until SIGTERM or SIGINT; a second one ends at once. SIGHUP reads the configuration anew.
 
         Raises:
             LayoutError: a worker's beacon tells of other shards than this configuration.
         """
-        signals = Signals(signal.SIGTERM, signal.SIGINT)
+        signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         poller = zmq.Poller()
         for socket in (self._data, self._control, self._feedback):
             poller.register(socket, zmq.POLLIN)
         poller.register(signals.socket.fileno(), zmq.POLLIN)
-        limit = self._config.ingest.drain_messages
         metrics = Metrics("ingest", self._index, self._config.metrics, self._figures, self._log)
         if metrics.failed:
             self._counters["metrics_failed"] += 1
@@ -118,6 +121,7 @@ class IngestStage:
             while True:
                 ready = dict(poller.poll())
                 now = time.monotonic()
+                limit = self._config.ingest.drain_messages
                 # Feedback first: a producer that hears of its acks has room to send.
                 if self._feedback in ready:
                     self._pass_on_feedback(limit, now)
@@ -126,8 +130,10 @@ class IngestStage:
                 if self._data in ready:
                     self._take_in(limit, now)
                 self._wakeup_s.observe(time.monotonic() - now)
-                if signals.socket.fileno() in ready and signals.read():
-                    break
+                if signals.socket.fileno() in ready and (told := set(signals.read())):
+                    if told - {signal.SIGHUP}:
+                        break
+                    self._read_anew()
                 self._vitals.worked(now, time.monotonic())
         finally:
             signals.close()
@@ -138,6 +144,13 @@ class IngestStage:
         counted: dict[str, float] = dict(self._counters)
         counted["producers_known"] = len(self._producers)
         return Scrape([({}, counted)], {"ack_seconds": self._ack_s, "wakeup_seconds": self._wakeup_s})
+
+    def _read_anew(self) -> None:
+        config = read_anew(self._read, self._config, LIVE_KEYS, self._log)
+        self._counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
+        if config is not None:
+            self._config = config
+            self._rejection_log.most = config.limits.max_rejections_logged_per_s
 
     def close(self) -> None:
         """Close the sockets."""
@@ -239,10 +252,10 @@ class IngestStage:
         return True
 
 
-def run(config: IngestConfig, log: Log) -> None:
-    """Run one ingest process until it is told to stop."""
+def run(config: IngestConfig, log: Log, read: Callable[[], IngestConfig]) -> None:
+    """Run one ingest process until it is told to stop; `read` reads its configuration anew."""
     die_with_parent()
-    stage = IngestStage(config, log)
+    stage = IngestStage(config, log, read)
     try:
         stage.run()
     finally:

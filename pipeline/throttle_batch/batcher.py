@@ -84,6 +84,11 @@ class Batcher:
         self._watch = Watch(now)
         self._checkpoints: dict[tuple[str, int], Checkpoint] = {}
 
+    def follow(self, config: ThrottleBatchConfig) -> None:
+        """Go on with another configuration: its budget and limits."""
+        self._lives.follow(config)
+        self._intake.limits = config.limits
+
     def restore(self, recovered: Recovered, now: float) -> None:
         """Take in what a journal knows; call it once, before anything else.
 

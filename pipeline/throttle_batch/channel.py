@@ -141,6 +141,13 @@ class Channel:
         self.terminal_accepted = False
         self.terminal_at: float | None = None
 
+    def follow(self, batch: BatchSection) -> None:
+        """Go on with other settings, from the next frame on."""
+        self._batch = batch
+        self._frame_bucket.set(batch.max_frames_per_s)
+        self._critical_bucket.set(batch.max_critical_frames_per_s, batch.max_critical_frames_per_s)
+        self._pending.limit(batch.max_frame_bytes)
+
     def restore(self, record: LifeRecord, catalogue: Catalogue, now: float, now_ms: int) -> None:
         """Go on where a journal left off: what was committed counts as published; readers ask for it.
 

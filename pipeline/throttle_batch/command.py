@@ -29,12 +29,16 @@ def throttle_batch(data_dir: str | None, own: list[int] | None, recover: bool, *
 
     Several processes share the shards: give each the ones it owns.
     """
-    flags = {"pipeline.data_dir": data_dir, "pipeline.own": own}
-    config = load(ThrottleBatchConfig, "throttle-batch", given, flags)
+
+    def read() -> ThrottleBatchConfig:
+        flags = {"pipeline.data_dir": data_dir, "pipeline.own": own}
+        return load(ThrottleBatchConfig, "throttle-batch", given, flags)
+
+    config = read()
     from pipeline.throttle_batch.stage import run
 
     name = "-".join(["throttle-batch", *(str(shard) for shard in config.pipeline.own)])
-    run(config, open_log(name, config), recover=recover)
+    run(config, open_log(name, config), read, recover=recover)
 
 
 def _numbers(text: str | None) -> list[int] | None:

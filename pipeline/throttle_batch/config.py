@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from pipeline.event import CatalogueEntry, EventClass
-from pipeline.sections import LogSection, PlaceSection, WorkerMetricsSection
+from pipeline.sections import LIVE_LOG_KEYS, LogSection, PlaceSection, WorkerMetricsSection
 from pipeline.throttle_batch.sections import StateSection, WatchdogSection
 
 
@@ -268,6 +268,15 @@ class EventRule(msgspec.Struct, frozen=True, kw_only=True):
     )
     key: str = ""
     terminal: bool = False
+
+
+LIVE_KEYS = (
+    LIVE_LOG_KEYS
+    | {f"batch.{key}" for key in BatchSection.__struct_fields__}
+    | {f"limits.{key}" for key in LimitsSection.__struct_fields__}
+    | {f"journal.{key}" for key in JournalSection.__struct_fields__ if key not in {"kind", "fsync"}}
+)
+"""What a worker that runs takes over when it reads its configuration anew."""
 
 
 class ThrottleBatchConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,11 +56,15 @@ class History:
     """
 
     def __init__(self, max_channel_bytes: int, max_total_bytes: int) -> None:
-        self._max_channel_bytes = max_channel_bytes
-        self._max_total_bytes = max_total_bytes
+        self.bound(max_channel_bytes, max_total_bytes)
         self._logs: dict[tuple[str, int], _Log] = {}
         self.size_bytes = 0
         self.trimmed_events = 0
+
+    def bound(self, max_channel_bytes: int, max_total_bytes: int) -> None:
+        """Hold at most so much from the next events on."""
+        self._max_channel_bytes = max_channel_bytes
+        self._max_total_bytes = max_total_bytes
 
     def append(self, chunk: Chunk) -> None:
         """Add the next events of a channel's life, and let go of the oldest beyond the bounds."""

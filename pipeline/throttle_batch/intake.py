@@ -63,13 +63,14 @@ class Intake:
     counters: what was taken, dropped and why.
 
     Attributes:
+        limits: as they hold now.
         gathered: what came since `take_gathered`.
     """
 
     def __init__(
         self, limits: LimitsSection, catalogue: Catalogue, lives: Lives, counters: Counter[str]
     ) -> None:
-        self._limits = limits
+        self.limits = limits
         self._catalogue = catalogue
         self._lives = lives
         self._counters = counters
@@ -237,7 +238,7 @@ class Intake:
         if channel is None:
             if self._lives.full:
                 return None
-            opened, quota = self._lives.opened_by(pid), self._limits.max_channels_per_producer
+            opened, quota = self._lives.opened_by(pid), self.limits.max_channels_per_producer
             if opened >= quota:
                 raise EventRejected(
                     RejectReason.QUOTA,

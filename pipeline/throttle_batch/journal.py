@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.throttle_batch.batcher import Commit
+from pipeline.throttle_batch.config import JournalSection
 from pipeline.throttle_batch.history import History
 from pipeline.throttle_batch.past import PastRow
 from pipeline.throttle_batch.records import LifeRecord, Recovered
@@ -32,6 +33,9 @@ class DamagedRange:
 
 class Journal(Protocol):
     """What the stage needs of a journal."""
+
+    def follow(self, settings: JournalSection) -> None:
+        """Go on with other bounds; whether it is on disk, and waits for that, stays as it is."""
 
     def load(self) -> Recovered:
         """Return everything a worker has to know when it starts."""
@@ -127,6 +131,12 @@ class MemoryJournal:
     def __init__(self, history: History) -> None:
         self._history = history
         self.damaged: list[DamagedRange] = []
+
+    def follow(self, settings: JournalSection) -> None:
+        self._history.bound(
+            min(settings.max_channel_bytes, MEMORY_CHANNEL_BYTES),
+            min(settings.max_total_bytes, MEMORY_TOTAL_BYTES),
+        )
 
     def load(self) -> Recovered:
         return Recovered([], [])

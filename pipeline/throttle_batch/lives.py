@@ -69,6 +69,12 @@ class Lives:
         """Yield every life in memory."""
         return iter(self._lives.values())
 
+    def follow(self, config: ThrottleBatchConfig) -> None:
+        """Go on with another configuration, every life in memory too."""
+        self._config = config
+        for channel in self._lives.values():
+            channel.follow(config.batch)
+
     def restore(self, record: LifeRecord, now: float) -> Channel:
         """Return a life a journal knows, in memory again and its channel's present one."""
         channel = self._open(record.channel, record.epoch, "", now)

@@ -45,6 +45,10 @@ class PendingBatch:
         self.size_bytes = 0
         self.last_critical_seq = 0
 
+    def limit(self, max_frame_bytes: int) -> None:
+        """Cut frames of at most so many bytes from now on."""
+        self._max_frame_bytes = max_frame_bytes
+
     def __len__(self) -> int:
         """Return how many events are pending."""
         return self._count

@@ -107,7 +107,7 @@ class Retention:
     """
 
     def __init__(self, settings: JournalSection) -> None:
-        self._settings = settings
+        self.settings = settings
         self.lives: dict[Place, Life] = {}
         self.size_bytes = 0
         self.trimmed_events = 0
@@ -129,8 +129,8 @@ class Retention:
     def _surplus(self, life: Life) -> tuple[int, int]:
         """Return by how many bytes and events a life is beyond its bounds."""
         return (
-            max(0, life.size_bytes - self._settings.max_channel_bytes),
-            max(0, life.head - life.held + 1 - self._settings.max_channel_events),
+            max(0, life.size_bytes - self.settings.max_channel_bytes),
+            max(0, life.head - life.held + 1 - self.settings.max_channel_events),
         )
 
     def trim(self, db: sqlite3.Connection, now_ms: int) -> list[Place]:
@@ -143,7 +143,7 @@ class Retention:
             sqlite3.Error: the file cannot be written; what went before is told by the next call.
         """
         rows, self._added_rows = _ROWS + 2 * self._added_rows, 0
-        oldest_ms = now_ms - int(self._settings.retention_age_s * 1000)
+        oldest_ms = now_ms - int(self.settings.retention_age_s * 1000)
         db.execute(
             "DELETE FROM producer WHERE (pid, channel) IN"
             " (SELECT pid, channel FROM producer WHERE updated_ms < ? ORDER BY updated_ms LIMIT ?)",
@@ -192,11 +192,11 @@ class Retention:
         return rows
 
     def _trim_largest(self, db: sqlite3.Connection, rows: int) -> None:
-        if self.size_bytes <= self._settings.max_total_bytes or rows <= 0:
+        if self.size_bytes <= self.settings.max_total_bytes or rows <= 0:
             return
         candidates = ((place, life) for place, life in self.lives.items() if life.held <= life.folded)
         for place, life in heapq.nlargest(rows, candidates, key=lambda item: item[1].size_bytes):
-            over = self.size_bytes - self._settings.max_total_bytes
+            over = self.size_bytes - self.settings.max_total_bytes
             if over <= 0 or rows <= 0:
                 return
             rows -= self._shorten(db, place, life.folded, rows, (over, 0))

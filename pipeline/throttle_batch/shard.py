@@ -128,6 +128,12 @@ class Shard:
         )
         self.questions = binder.bind(zmq.ROUTER, shard_history(number), high_water_mark=1_000)
 
+    def follow(self, config: ThrottleBatchConfig) -> None:
+        """Go on with another configuration."""
+        self._config = config
+        self._batcher.follow(config)
+        self._journal.follow(config.journal)
+
     @property
     def taking(self) -> bool:
         """Whether `take_in` may be called: not while the journal cannot be written."""

@@ -421,6 +421,10 @@ class SqliteJournal:
                 return []
             return self._retention.trim(self._db, now_ms)
 
+    def follow(self, settings: JournalSection) -> None:
+        self._settings = settings
+        self._retention.settings = settings
+
     def counters(self) -> dict[str, float]:
         """Return what it counts."""
         return {

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import zmq
@@ -19,9 +20,10 @@ from pipeline.exposition import Asked, Metrics
 from pipeline.log import Log
 from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
 from pipeline.places import claim_layout, data_dir, run_dir
+from pipeline.reread import read_anew
 from pipeline.runtime import Signals, die_with_parent, wall_ms
 from pipeline.sockets import Binder, poll_ms
-from pipeline.throttle_batch.config import ThrottleBatchConfig
+from pipeline.throttle_batch.config import LIVE_KEYS, ThrottleBatchConfig
 from pipeline.throttle_batch.history import History
 from pipeline.throttle_batch.journal import (
     MEMORY_CHANNEL_BYTES,
@@ -43,6 +45,7 @@ class ThrottleBatchStage:
     """Args:
     config: what it can be told.
     log: where its lines go.
+    read: reads the configuration anew.
     recover: set a damaged journal aside and begin anew.
 
     Raises:
@@ -51,8 +54,16 @@ class ThrottleBatchStage:
         EndpointError: a directory or socket cannot be used; another worker owns one of the shards.
     """
 
-    def __init__(self, config: ThrottleBatchConfig, log: Log, *, recover: bool = False) -> None:
+    def __init__(
+        self,
+        config: ThrottleBatchConfig,
+        log: Log,
+        read: Callable[[], ThrottleBatchConfig],
+        *,
+        recover: bool = False,
+    ) -> None:
         self._config = config
+        self._read = read
         self._log = log
         place = config.pipeline
         self._run_dir = run_dir(place.run_dir, os.environ)
@@ -118,8 +129,8 @@ class ThrottleBatchStage:
         return journal
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT."""
-        signals = Signals(signal.SIGTERM, signal.SIGINT)
+        """Work until SIGTERM or SIGINT; SIGHUP reads the configuration anew."""
+        signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         poller = zmq.Poller()
         for shard in self._shards:
             for socket in (shard.inbox, shard.events, shard.questions):
@@ -166,8 +177,10 @@ class ThrottleBatchStage:
                     asked.tell()
                     next_beacon = now + self._config.publish.beacon_interval_s
                 self._took["wakeup_seconds"].observe(time.monotonic() - now)
-                if signals.socket.fileno() in ready and signals.read():
-                    break
+                if signals.socket.fileno() in ready and (told := set(signals.read())):
+                    if told - {signal.SIGHUP}:
+                        break
+                    self._read_anew()
                 self._vitals.worked(now, time.monotonic())
         finally:
             signals.close()
@@ -184,6 +197,14 @@ class ThrottleBatchStage:
             counted.append(({"shard": str(shard.number)}, figures))
         return Scrape([*counted, ({}, dict(self._counters))], self._took)
 
+    def _read_anew(self) -> None:
+        config = read_anew(self._read, self._config, LIVE_KEYS, self._log)
+        self._counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
+        if config is not None:
+            self._config = config
+            for shard in self._shards:
+                shard.follow(config)
+
     def close(self) -> None:
         """Close the sockets and the journals."""
         for shard in self._shards:
@@ -192,10 +213,16 @@ class ThrottleBatchStage:
         self._context.term()
 
 
-def run(config: ThrottleBatchConfig, log: Log, *, recover: bool = False) -> None:
-    """Run one throttle-batch process until it is told to stop."""
+def run(
+    config: ThrottleBatchConfig,
+    log: Log,
+    read: Callable[[], ThrottleBatchConfig],
+    *,
+    recover: bool = False,
+) -> None:
+    """Run one throttle-batch process until it is told to stop; `read` reads its configuration anew."""
     die_with_parent()
-    stage = ThrottleBatchStage(config, log, recover=recover)
+    stage = ThrottleBatchStage(config, log, read, recover=recover)
     try:
         stage.run()
     finally:

@@ -21,10 +21,14 @@ class TokenBucket:
     __slots__ = ("_burst_s", "_full_at", "_interval_s")
 
     def __init__(self, rate: float, capacity: float = 1.0) -> None:
+        self._full_at = float("-inf")
+        self.set(rate, capacity)
+
+    def set(self, rate: float, capacity: float = 1.0) -> None:
+        """Go on at another rate, from when the next token was due anyway."""
         self._interval_s = 1.0 / rate
         # What a sum of intervals is off by must not cost the last token of a burst.
         self._burst_s = (capacity - 1.0) * self._interval_s * (1.0 + 1e-6)
-        self._full_at = float("-inf")
 
     def take(self, now: float) -> bool:
         """Take one token, if there is one.

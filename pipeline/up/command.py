@@ -20,6 +20,8 @@ from pipeline.options import config_class, load, open_log, stage_options
 from pipeline.places import data_dir as resolve_data_dir
 from pipeline.places import read_layout
 from pipeline.places import run_dir as resolve_run_dir
+from pipeline.reread import read_anew
+from pipeline.sections import LIVE_LOG_KEYS
 from pipeline.up.config import UpConfig
 from pipeline.up.plan import Place, demo, number_of_shards, owners, programs
 
@@ -71,7 +73,8 @@ def up(
     """Run a whole pipeline on this machine, and keep it running.
 
     Prints one line, `ready edge=URL run_dir=DIR`, when it can be used. What dies or hangs is started again;
-    Ctrl-C stops everything, a second one at once; SIGUSR2 restarts everything, one by one.
+    Ctrl-C stops everything, a second one at once; SIGUSR2 restarts everything, one by one; SIGHUP has all
+    of them read their configuration anew.
     """
     flags = {
         "pipeline.data_dir": data_dir,
@@ -80,7 +83,11 @@ def up(
         "stages.workers": workers,
         "stages.edges": edges,
     }
-    config = load(UpConfig, "up", given, flags)
+
+    def read() -> UpConfig:
+        return load(UpConfig, "up", given, flags)
+
+    config = read()
     stages = config.stages
     place = _place(config)
     handed_on = _handed_on(given)
@@ -107,7 +114,13 @@ def up(
         ingest_names = {f"ingest-{index}": index for index in range(stages.ingests)}
         edge_names = {f"edge-{index}": index for index in range(stages.edges + 1)}
         with closing(Signs(place.run_dir, owners(plan), ingest_names, edge_names)) as signs:
-            return Supervisor(config.restart, open_log("up", config)).run(
+            log = open_log("up", config)
+
+            def reread() -> None:
+                nonlocal config
+                config = read_anew(read, config, LIVE_LOG_KEYS, log) or config
+
+            return Supervisor(config.restart, log, reread).run(
                 plan, lambda: click.echo(line), signs.collect, [demo(place)] if with_demo else []
             )
 

@@ -19,7 +19,7 @@ from itertools import chain
 
 from pipeline.errors import ConfigError, OperatorError
 from pipeline.log import Log
-from pipeline.runtime import LISTEN_VARIABLE, PARENT_VARIABLE, Signals
+from pipeline.runtime import LISTEN_VARIABLE, PARENT_VARIABLE, Signals, has_terminal
 from pipeline.sockets import poll_ms
 from pipeline.up.backoff import Backoff
 from pipeline.up.config import RestartSection
@@ -46,11 +46,14 @@ class Supervisor:
     """Args:
     restart: how what dies comes back, and how long starting and stopping may take.
     log: where its lines go.
+    reread: reads our own configuration anew.
     """
 
-    def __init__(self, restart: RestartSection, log: Log) -> None:
+    def __init__(self, restart: RestartSection, log: Log, reread: Callable[[], None]) -> None:
         self._restart = restart
         self._log = log
+        self._reread = reread
+        self._had_terminal = has_terminal()
         self._children: list[_Child] = []
         self._poll = select.poll()
         self._liveness = Liveness(restart.hung_s)
@@ -70,6 +73,8 @@ class Supervisor:
     ) -> int:
         """Run until a signal says stop, then stop everything; SIGUSR2 restarts everything, one by one.
 
+        SIGHUP has all read their configuration anew; when it means that our terminal has gone, it says stop.
+
         Args:
             programs: what to run, in the order in which it is started.
             announce: called once, when everything is ready.
@@ -77,7 +82,7 @@ class Supervisor:
             then: what to run from then on.
 
         Returns:
-            The exit code: 130 after SIGINT, 0 after SIGTERM or SIGHUP.
+            The exit code: 130 after SIGINT, 0 after SIGTERM, or when the terminal has gone.
 
         Raises:
             ConfigError: a process ended at start-up because of its configuration.
@@ -111,11 +116,13 @@ class Supervisor:
                 deadlines.append(next_look)
             self._poll.poll(poll_ms(min(deadlines, default=None), now))
             numbers = signals.read()
-            if stopping := [number for number in numbers if number != signal.SIGUSR2]:
+            if stopping := [number for number in numbers if self._says_stop(number)]:
                 return 130 if signal.SIGINT in stopping else 0
             now = time.monotonic()
-            if numbers:
+            if signal.SIGUSR2 in numbers:
                 self._roll(now)
+            if signal.SIGHUP in numbers:
+                self._read_anew()
             for child in list(self._children):
                 if (code := self._reap(child)) is not None:
                     self._after_death(child, code, now)
@@ -139,6 +146,17 @@ class Supervisor:
             elif now >= give_up_at:
                 absent = ", ".join(sorted(self._unheard))
                 raise OperatorError(f"not ready after {self._restart.start_s:g} s: {absent}")
+
+    def _says_stop(self, number: int) -> bool:
+        if number == signal.SIGHUP:
+            return self._had_terminal and not has_terminal()
+        return number != signal.SIGUSR2
+
+    def _read_anew(self) -> None:
+        self._reread()
+        for child in self._children:
+            if child.process is not None and child.program.lasting:
+                _signal(child, signal.SIGHUP)
 
     def _kill_hung(self, signs: Callable[[], Heard], before: Heard, now: float) -> None:
         """Kill what gives no sign of life; its death is then noticed as any other.
@@ -240,6 +258,8 @@ class Supervisor:
         if child.program.listen_fd is not None:
             passed = (child.program.listen_fd,)
             environ = {**environ, LISTEN_VARIABLE: str(child.program.listen_fd)}
+        # Held back until it can heed it: a SIGHUP would end a process that is only just starting.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
         try:
             child.process = subprocess.Popen(  # noqa: S603  our own program, no shell
                 command,
@@ -253,6 +273,8 @@ class Supervisor:
             self._log.error("cannot start", program=child.program.name, problem=error.strerror)
             child.start_at = child.backoff.died(now)
             return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
         child.pidfd = os.pidfd_open(child.process.pid)
         self._poll.register(child.pidfd, select.POLLIN)
         self._log.info("started", program=child.program.name, pid=child.process.pid)
