@@ -211,7 +211,7 @@ class Retention:
             (rows,),
         ).fetchall()
         for place in old:
-            if self.size_bytes <= self._settings.max_total_bytes:
+            if self.size_bytes <= self.settings.max_total_bytes:
                 return
             self._drop(db, place)
 
