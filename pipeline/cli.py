@@ -34,6 +34,7 @@ _COMMANDS = {
     "tail": ("pipeline.tail.command", "tail", "Print events as they pass."),
     "doctor": ("pipeline.operate.doctor", "doctor", "Say whether a pipeline works, and if not, what to do."),
     "scan": ("pipeline.operate.scan", "scan", "List, show, export, compare and delete past scans."),
+    "top": ("pipeline.operate.top", "top", "Show a pipeline as it works: stages, scans, readers."),
     "config": ("pipeline.operate.config", "config", "Print, check and show a stage's configuration."),
 }
 

@@ -5,18 +5,16 @@ Every wait is bounded, and what is down holds up nothing else. `judging` and `ho
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import zmq
-
 from pipeline import __version__
-from pipeline.errors import LayoutError, MessageMalformed
+from pipeline.errors import LayoutError
 from pipeline.operate import processes
+from pipeline.operate.beacons import hear
 from pipeline.operate.canary import fly, look_at_edge
 from pipeline.operate.findings import Finding
 from pipeline.operate.hops import Flight, Readiness, grounded, judge_flight, judge_readiness
@@ -34,9 +32,9 @@ from pipeline.operate.judging import (
 )
 from pipeline.places import read_layout
 from pipeline.roll_call import RollCall
-from pipeline.sockets import Binder, drain, edge_control, found, ingest_control, shard_events, shard_history
+from pipeline.sockets import edge_control, found, ingest_control, shard_history
 from pipeline.stages import Told
-from pipeline.wire import BEACON_TOPIC, Beacon, decode_beacon
+from pipeline.wire import Beacon
 
 ANSWER_S = 2.0
 """How long stages may take to answer, and shards to give a sign of life: some beacons' time."""
@@ -65,7 +63,7 @@ class Order:
 def examine(order: Order) -> list[Finding]:
     """Look at a whole pipeline, and send a canary through it."""
     until = time.monotonic() + order.timeout_s
-    beacons = _beacons(order.run_dir, min(ANSWER_S, order.timeout_s / 4))
+    beacons = hear(order.run_dir, min(ANSWER_S, order.timeout_s / 4))
     shards = next((beacon.shards for beacon in beacons.values()), 0)
     call = RollCall(order.run_dir, shards)
     try:
@@ -90,32 +88,6 @@ def examine(order: Order) -> list[Finding]:
     else:
         flight, edge = fly(order.run_dir, url, way, shards, until)
     return [*findings, judge_readiness(edge), *judge_flight(flight), *_judge_clocks(flight, edge)]
-
-
-def _beacons(run_dir: Path, wait_s: float) -> dict[int, Beacon]:
-    """Return the last beacon of each shard that gives a sign of life in time."""
-    names = found(run_dir, "shard-*.events")
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    binder = Binder(context, run_dir)
-    heard: dict[int, Beacon] = {}
-    try:
-        socket = binder.connect(zmq.SUB, names or [shard_events(0)], high_water_mark=1_000)
-        socket.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
-        until = time.monotonic() + wait_s
-        while (left := until - time.monotonic()) > 0 and not _all_heard(heard):
-            if socket.poll(int(left * 1000) + 1):
-                for message in drain(socket, 1_000):
-                    with contextlib.suppress(MessageMalformed):
-                        beacon = decode_beacon(message)
-                        heard[beacon.shard] = beacon
-    finally:
-        binder.close()
-        context.term()
-    return heard
-
-
-def _all_heard(heard: dict[int, Beacon]) -> bool:
-    return bool(heard) and all(set(range(beacon.shards)) <= set(heard) for beacon in heard.values())
 
 
 def _all_seen(run_dir: Path, shards: int, told: dict[str, Told]) -> list[Seen]:

@@ -532,7 +532,7 @@ def test_every_command_shown_exists(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["up", "ingest", "throttle-batch", "edge", "tail", "emit", "doctor", "test", "bench"]
+    "name", ["up", "ingest", "throttle-batch", "edge", "tail", "emit", "doctor", "top", "test", "bench"]
 )
 def test_every_wrapper_can_be_run(name: str) -> None:
     assert os.access(ROOT / "bin" / name, os.X_OK)
