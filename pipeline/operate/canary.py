@@ -32,8 +32,18 @@ from pipeline.errors import EventRejected, MessageMalformed, NotDelivered, Pipel
 from pipeline.operate.hops import Flight, Hop, Readiness
 from pipeline.runtime import wall_ms
 from pipeline.shards import shard_of
-from pipeline.sockets import Binder, drain, shard_events
-from pipeline.wire import BEACON_TOPIC, SUBPROTOCOL, channel_name, decode_frame, frame_topic
+from pipeline.sockets import Binder, drain, shard_events, shard_history
+from pipeline.wire import (
+    BEACON_TOPIC,
+    SUBPROTOCOL,
+    DeleteReply,
+    DeleteRequest,
+    channel_name,
+    decode_frame,
+    decode_history_reply,
+    encode,
+    frame_topic,
+)
 
 HOP_S = 3.0
 """How long an event may take to the next hop."""
@@ -323,3 +333,31 @@ def _address(url: str, path: str, *, socket: bool = False) -> str:
     parts = urlsplit(url)
     scheme = {"http": "ws", "https": "wss"}[parts.scheme] if socket else parts.scheme
     return urlunsplit((scheme, parts.netloc, f"{parts.path.rstrip('/')}/{path}", "", ""))
+
+
+def remove(run_dir: Path, flight: Flight, until: float) -> None:
+    """Have the worker delete the canary's scan, and note why it could not.
+
+    Args:
+        run_dir: the run directory.
+        flight: what became of it.
+        until: monotonic seconds; nothing is waited for after that.
+    """
+    if not flight.ended:
+        return
+    channel = channel_name("scan", flight.scan_id)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    binder = Binder(context, run_dir)
+    try:
+        worker = binder.connect(zmq.DEALER, [shard_history(flight.shard)], high_water_mark=4)
+        worker.send(encode(DeleteRequest(1, channel)), zmq.NOBLOCK)
+        if not worker.poll(int(_left(until) * 1000)):
+            flight.left = "its worker did not answer in time"
+            return
+        reply = decode_history_reply(worker.recv(zmq.NOBLOCK))
+        flight.left = reply.problem if isinstance(reply, DeleteReply) else "its worker cannot delete scans"
+    except (MessageMalformed, zmq.Again):
+        flight.left = "its worker cannot delete scans"
+    finally:
+        binder.close()
+        context.term()

@@ -50,8 +50,8 @@ def doctor(
     """Say whether a pipeline works, and if not, what is wrong and what to do.
 
     Looks at every stage, then sends a canary: a scan of three events, traced from an emitter over ingest,
-    worker and edge to a WebSocket, and timed at each hop. The scan is ended. Exit code 0 if nothing
-    failed, else 1.
+    worker and edge to a WebSocket, and timed at each hop. The scan is ended, and removed. Exit code 0
+    if nothing failed, else 1.
 
     \b
     Examples:

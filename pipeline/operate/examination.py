@@ -15,7 +15,7 @@ from pipeline import __version__
 from pipeline.errors import LayoutError
 from pipeline.operate import processes
 from pipeline.operate.beacons import hear
-from pipeline.operate.canary import fly, look_at_edge
+from pipeline.operate.canary import fly, look_at_edge, remove
 from pipeline.operate.findings import Finding
 from pipeline.operate.hops import Flight, Readiness, grounded, judge_flight, judge_readiness
 from pipeline.operate.judging import (
@@ -87,6 +87,7 @@ def examine(order: Order) -> list[Finding]:
         flight, edge = way, look_at_edge(url)
     else:
         flight, edge = fly(order.run_dir, url, way, shards, until)
+        remove(order.run_dir, flight, until)
     return [*findings, judge_readiness(edge), *judge_flight(flight), *_judge_clocks(flight, edge)]
 
 

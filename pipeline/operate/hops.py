@@ -54,6 +54,7 @@ class Flight:
         hops: in their order; those that could not be tried are left out.
         epoch_skew_s: how far the worker's clock is from ours; None when it is not known.
         ended: whether its end is acked.
+        left: why it is still there, in words; empty when it is gone.
     """
 
     scan_id: str
@@ -61,6 +62,7 @@ class Flight:
     hops: list[Hop] = field(default_factory=list)
     epoch_skew_s: float | None = None
     ended: bool = False
+    left: str = ""
 
 
 @dataclass
@@ -119,7 +121,15 @@ def _judge_remains(flight: Flight) -> Finding:
             f"when the pipeline works again: bin/emit --scan {flight.scan_id} --scan-end",
             figures=figures,
         )
-    return Finding("canary", "ok", f"scan {flight.scan_id} has ended", figures=figures)
+    if flight.left:
+        return Finding(
+            "canary",
+            "warning",
+            f"scan {flight.scan_id} has ended, and is still there: {flight.left}",
+            f".venv/bin/pipeline scan delete {flight.scan_id}",
+            figures=figures,
+        )
+    return Finding("canary", "ok", f"scan {flight.scan_id} has ended, and is removed", figures=figures)
 
 
 def judge_readiness(edge: Readiness) -> Finding:

@@ -80,10 +80,12 @@ def test_it_says_so_in_words_too(whole: Pipeline) -> None:
     assert any(" ms: a browser has it from the edge" in line for line in lines)
 
 
-def test_the_canary_has_ended(whole: Pipeline) -> None:
-    scan_id = Report(whole.run_dir).checks["canary"]["figures"]["scan_id"]
-    status, scan = whole.get(f"/api/scans/{scan_id}")
-    assert (status, scan["status"]) == (200, "completed")
+def test_the_canary_does_not_stay(whole: Pipeline) -> None:
+    canary = Report(whole.run_dir).checks["canary"]
+    scan_id = canary["figures"]["scan_id"]
+    assert canary["text"] == f"scan {scan_id} has ended, and is removed"
+    assert whole.get(f"/api/scans/{scan_id}")[0] == 404
+    assert whole.get("/api/scans")[1]["scans"] == []
 
 
 def test_ingest_is_down(whole: Pipeline) -> None:

@@ -18,7 +18,7 @@ def test_a_whole_flight() -> None:
     assert [finding.status for finding in found] == ["ok"] * 5
     assert [finding.latency_ms for finding in found] == [1.0, 2.0, 3.0, 4.0, None]
     assert found[0].text.startswith("1.0 ms: ")
-    assert found[-1].text == "scan doctor-1 has ended"
+    assert found[-1].text == "scan doctor-1 has ended, and is removed"
 
 
 @pytest.mark.parametrize("number", range(len(HOPS)))
@@ -54,6 +54,8 @@ def test_what_is_left_of_a_canary_is_told() -> None:
     unended = judge_flight(Flight("doctor-1", 0, WHOLE[:2]))[-1]
     assert (unended.status, unended.text) == ("warning", "scan doctor-1 may be left without an end")
     assert "bin/emit --scan doctor-1 --scan-end" in unended.remedy
+    left = judge_flight(Flight("doctor-1", 0, WHOLE, ended=True, left="journal"))[-1]
+    assert (left.status, left.text) == ("warning", "scan doctor-1 has ended, and is still there: journal")
 
 
 @pytest.mark.parametrize(
