@@ -41,6 +41,33 @@ export async function fetchHosts(scanId, after, signal) {
   return response.json();
 }
 
+/**
+ * Return every stage of the pipeline, how it is, and how much passes.
+ *
+ * @param {AbortSignal} signal
+ * @returns {Promise<{at: string, stages: object[]}>}
+ * @throws {Error} with a message for a reader when the edge refuses or does not answer
+ */
+export async function fetchPipeline(signal) {
+  return answer(await ask("api/pipeline", signal));
+}
+
+/**
+ * Return the connections of all edges, the oldest first.
+ *
+ * @param {AbortSignal} signal
+ * @returns {Promise<{connections: object[], total: number, edges: number, complete: boolean}>}
+ * @throws {Error} with a message for a reader when the edge refuses or does not answer
+ */
+export async function fetchConnections(signal) {
+  return answer(await ask("api/connections", signal));
+}
+
+async function answer(response) {
+  if (!response.ok) throw new Error(refusal(response.status));
+  return response.json();
+}
+
 /** Return the address of the WebSocket that tells of all scans, beside this page. */
 export function statsSocketUrl() {
   const url = new URL("ws/stats", document.baseURI);

@@ -3,6 +3,7 @@
 import { fetchHealth, Poll } from "./api.js";
 import { h, setAttribute, setText } from "./dom.js";
 import { ListView } from "./view_list.js";
+import { PipelineView } from "./view_pipeline.js";
 import { ScanView } from "./view_scan.js";
 
 const HEALTH_POLL_MS = 5_000;
@@ -27,6 +28,7 @@ function announce(text) {
 const ROUTES = [
   { address: /^$/, open: (_, query) => new ListView(announce, query), tab: { text: "Scans", href: "#/" } },
   { address: /^scan\/([^/]+)$/, open: ([, id], query) => openScan(id, (scanId) => new ScanView(scanId, announce, query)), under: "#/" },
+  { address: /^pipeline$/, open: () => new PipelineView(announce), tab: { text: "Pipeline", href: "#/pipeline" } },
 ];
 
 function openView() {

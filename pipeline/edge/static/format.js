@@ -32,6 +32,23 @@ export function rate(perSecond) {
   return perSecond > 0 && perSecond < 9.95 ? oneDigit.format(perSecond) : grouped.format(perSecond);
 }
 
+/** Bytes -> "812 B", "14.2 kB", "3.1 MB"; not a number -> "–". */
+export function bytes(value) {
+  if (!Number.isFinite(value)) return "–";
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let power = 0;
+  while (value >= 999.5 && power < units.length - 1) {
+    value /= 1000;
+    power += 1;
+  }
+  return `${power > 0 && value < 99.95 ? oneDigit.format(value) : grouped.format(value)} ${units[power]}`;
+}
+
+/** Bytes a second -> "14.2 kB/s"; not a number -> "–". */
+export function byteRate(perSecond) {
+  return Number.isFinite(perSecond) ? `${bytes(perSecond)}/s` : "–";
+}
+
 /** Whole percent, rounded down: 99.9 is not finished. null -> "–". */
 export function percent(value) {
   return Number.isFinite(value) ? `${Math.floor(value)} %` : "–";

@@ -12,7 +12,8 @@ export class StatsFeed {
   /**
    * @param {object} options
    * @param {string} options.url where
-   * @param {(complete: boolean) => void} options.onChange `scans` has changed; complete false: some worker did not answer
+   * @param {(complete: boolean, changed: object[], gone: string[]) => void} options.onChange `scans` has changed: these
+   *   entries are new or others, these ids are listed no more; complete false: some worker did not answer
    * @param {() => void} options.onLost the edge does not answer; it is tried again
    */
   constructor({ url, onChange, onLost }) {
@@ -67,9 +68,10 @@ export class StatsFeed {
     this.attempt = 0;
     this.known = true;
     const at = performance.now();
+    const before = whole ? [...this.scans.keys()] : [];
     if (whole) this.scans.clear();
     for (const entry of scans) this.scans.set(entry.scan_id, { entry, at });
     for (const scanId of gone) this.scans.delete(scanId);
-    this.onChange(stats.complete);
+    this.onChange(stats.complete, scans, whole ? before.filter((scanId) => !this.scans.has(scanId)) : gone);
   }
 }
