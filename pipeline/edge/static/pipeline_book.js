@@ -20,6 +20,7 @@ export const REASONS = {
   after_terminal: "A second end of a scan that had ended.",
   fenced: "An older process with a producer id that a later one uses.",
   scan_owned: "The scan belongs to another producer until it ends.",
+  key_reused: "The key of a producer that sends once stood for other events before.",
   quota: "The producer has opened too many scans.",
   shard_full: "A shard did not keep up: its queue had no room. Numbered producers send again.",
   pending_full: "A foreign producer was too fast; readers are told of the loss.",
