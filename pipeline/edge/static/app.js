@@ -2,8 +2,10 @@
 
 import { fetchHealth, Poll } from "./api.js";
 import { h, setAttribute, setText } from "./dom.js";
+import { CompareView } from "./view_compare.js";
 import { ListView } from "./view_list.js";
 import { PipelineView } from "./view_pipeline.js";
+import { PastView } from "./view_past.js";
 import { ScanView } from "./view_scan.js";
 
 const HEALTH_POLL_MS = 5_000;
@@ -28,8 +30,17 @@ function announce(text) {
 const ROUTES = [
   { address: /^$/, open: (_, query) => new ListView(announce, query), tab: { text: "Scans", href: "#/" } },
   { address: /^scan\/([^/]+)$/, open: ([, id], query) => openScan(id, (scanId) => new ScanView(scanId, announce, query)), under: "#/" },
+  { address: /^past$/, open: (_, query) => new PastView(announce, query), tab: { text: "Past", href: "#/past" } },
+  { address: /^compare\/([^/]+)(?:\/([^/]+))?$/, open: ([, scan, other]) => openTwo(scan, other), under: "#/past" },
   { address: /^pipeline$/, open: () => new PipelineView(announce), tab: { text: "Pipeline", href: "#/pipeline" } },
 ];
+
+/** The comparison of two scans, each `ID` or `ID@EPOCH` as it stands in an address; null when one is none. */
+function openTwo(encoded, encodedOther) {
+  const [scan, other] = [encoded, encodedOther].map((text) => (text === undefined ? null : decoded(text)));
+  const valid = [scan, other].every((text) => text === null || (SCAN_ID.test(text.split("@")[0]) && /^[^@]+(@\d{1,15})?$/.test(text)));
+  return valid ? new CompareView(scan, other, announce) : null;
+}
 
 function openView() {
   const [address, query] = splitHash();

@@ -22,6 +22,7 @@ import { HostTable } from "./host_table.js";
 import { missed } from "./missed.js";
 import { Notices, Standing } from "./notices.js";
 import { Ledger, ScanFigures } from "./scan_figures.js";
+import { ScanActions } from "./scan_actions.js";
 import { ScanHeader } from "./scan_header.js";
 import { ScanModel } from "./scan_model.js";
 import { ScanStream } from "./scanstream.js";
@@ -64,6 +65,7 @@ export class ScanView {
       { class: "page" },
       h("nav", { "aria-label": "Back" }, h("a", { class: "back", href: "#/" }, "← All scans")),
       this.header.element,
+      new ScanActions(scanId, announce, () => { location.hash = "#/past"; }).element,
       this.figures.element,
       h("div", { class: "columns" }, this.table.element, this.feed.element),
       this.notices.element,
