@@ -21,6 +21,12 @@ def edge(index: int | None, port: int | None, share_port: bool | None, **given: 
     """Serve browsers: WebSockets, REST and the dashboard.
 
     Several edges serve one port with --share-port; give each its --index.
+
+    \b
+    Examples:
+      pipeline edge --port 8800
+      pipeline edge --share-port --index 1
+      pipeline edge -c edge.toml --log-format json
     """
 
     def read() -> EdgeConfig:

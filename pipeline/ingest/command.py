@@ -17,6 +17,12 @@ def ingest(index: int | None, **given: Any) -> None:
     """Take events from producers, check each once, and hand it to the shard that owns its channel.
 
     Several ingests run side by side: give each its --index.
+
+    \b
+    Examples:
+      pipeline ingest
+      pipeline ingest --index 1 --shards 8
+      pipeline ingest -c ingest.toml --log-level debug
     """
 
     def read() -> IngestConfig:

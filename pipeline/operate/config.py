@@ -49,12 +49,27 @@ def config_commands(classes: Classes) -> click.Group:
 
     @click.group()
     def config() -> None:
-        """Print, check and show the configuration of a stage."""
+        """Print, check and show the configuration of a stage: ingest, throttle-batch, edge or up.
+
+        What counts, strongest first: a flag, a variable PIPELINE_SECTION__KEY, the file, the profile, the
+        default.
+
+        \b
+        Examples:
+          pipeline config default edge
+          pipeline config check throttle-batch worker.toml
+          pipeline config show up --profile low-latency
+        """
 
     @config.command()
     @stage
     def default(stage: str) -> None:
-        """Print every key of STAGE with its default, its unit, its bounds and what it does."""
+        """Print every key of STAGE with its default, its unit, its bounds and what it does.
+
+        \b
+        Examples:
+          pipeline config default edge
+        """
         click.echo(default_text(classes[stage](), stage), nl=False)
 
     @config.command()
@@ -65,6 +80,11 @@ def config_commands(classes: Classes) -> click.Group:
         """Check what STAGE would be told: by FILE, by the profile and by PIPELINE_... variables.
 
         All mistakes are told at once, one a line, on stderr; the exit code is then 78.
+
+        \b
+        Examples:
+          pipeline config check edge
+          pipeline config check throttle-batch worker.toml --profile high-throughput
         """
         _load(classes, stage, file, profile)
         click.echo(f"ok {file or profile or stage}")
@@ -77,6 +97,11 @@ def config_commands(classes: Classes) -> click.Group:
         """Print the values that count for STAGE, from FILE, profile, environment and defaults.
 
         Secrets show as ********.
+
+        \b
+        Examples:
+          pipeline config show edge edge.toml
+          pipeline config show up --profile low-latency
         """
         click.echo(settings.to_toml(_load(classes, stage, file, profile)), nl=False)
 

@@ -22,6 +22,8 @@ import click
     "url",
     metavar="URL",
     default="",
+    envvar="PIPELINE_EDGE",
+    show_envvar=True,
     callback=lambda _context, _option, text: _url(text),
     help="The edge's address, such as https://127.0.0.1:8443/; found by itself where the kernel tells.",
 )

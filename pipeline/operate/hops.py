@@ -126,7 +126,7 @@ def _judge_remains(flight: Flight) -> Finding:
             "canary",
             "warning",
             f"scan {flight.scan_id} has ended, and is still there: {flight.left}",
-            f".venv/bin/pipeline scan delete {flight.scan_id}",
+            f"pipeline scan rm {flight.scan_id}",
             figures=figures,
         )
     return Finding("canary", "ok", f"scan {flight.scan_id} has ended, and is removed", figures=figures)

@@ -68,6 +68,14 @@ def scan() -> None:
 
     ID names a scan; ID@EPOCH one life of it, where several scans had the same id. An edge is asked: the
     pipeline must be running.
+
+    \b
+    Examples:
+      pipeline scan list
+      pipeline scan show office
+      pipeline scan export office --format html -o office.html
+      pipeline scan compare office
+      pipeline scan rm office@1795416705922
     """
 
 
@@ -80,7 +88,13 @@ def scan() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @_edge_option
 def list_(search: str | None, limit: int, as_json: bool, url: str) -> None:
-    """List past scans, the latest first: those that are no longer in a worker's memory."""
+    """List past scans, the latest first: those that are no longer in a worker's memory.
+
+    \b
+    Examples:
+      pipeline scan list
+      pipeline scan list --search office -n 10 --json
+    """
     from pipeline.operate.scan_text import list_lines
 
     edge, after = _edge(url), None
@@ -108,7 +122,13 @@ def list_(search: str | None, limit: int, as_json: bool, url: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The state as JSON.")
 @_edge_option
 def show(scan: str, as_json: bool, url: str) -> None:
-    """Show what a scan has found, in numbers."""
+    """Show what a scan has found, in numbers.
+
+    \b
+    Examples:
+      pipeline scan show office
+      pipeline scan show office@1795416705922 --json
+    """
     from pipeline.operate.scan_text import scan_lines
 
     scan_id, epoch = _parts(scan)
@@ -118,14 +138,23 @@ def show(scan: str, as_json: bool, url: str) -> None:
 
 @scan.command()
 @_scan_argument
-@click.option("--format", "form", type=click.Choice(FORMATS), default="json", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="json", show_default=True,
+    help="json: state and hosts; ndjson: events; csv: a table; html: a report.",
+)  # fmt: skip
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Where to; standard output if not given. It is there only once it is whole.",
 )  # fmt: skip
 @_edge_option
 def export(scan: str, form: str, output: Path | None, url: str) -> None:
-    """Write a scan as a file: state and hosts, events, a table, or a report to read and print."""
+    """Write a scan as a file: state and hosts, events, a table, or a report to read and print.
+
+    \b
+    Examples:
+      pipeline scan export office -o office.json
+      pipeline scan export office --format csv -o office.csv
+    """
     scan_id, epoch = _parts(scan)
     parts = _edge(url).stream(f"/api/scans/{scan_id}/export", format=form, epoch=epoch)
     if output is None:
@@ -159,6 +188,11 @@ def compare(scan: str, other: str | None, as_json: bool, url: str) -> None:
     """Show what is new, gone or changed since an earlier scan.
 
     WITH is that scan; without it, the latest earlier one of the same targets.
+
+    \b
+    Examples:
+      pipeline scan compare office
+      pipeline scan compare office office@1795416705922 --json
     """
     from pipeline.operate.scan_text import comparison_lines
 
@@ -175,6 +209,11 @@ def remove(scans: tuple[str, ...], yes: bool, url: str) -> None:
     """Delete scans that have ended, for good: events, state, all.
 
     Asks before it does, on a terminal; elsewhere --yes is needed. ID alone deletes all lives of that id.
+
+    \b
+    Examples:
+      pipeline scan rm office
+      pipeline scan rm --yes old-1 old-2@1795416705922
     """
     if not yes:
         if not sys.stdin.isatty():

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from pipeline.event import SEVERITIES, is_scan_id
 from pipeline.frame import Position
-from pipeline.tail.choosing import Choice
-from pipeline.tail.template import Template
+
+if TYPE_CHECKING:
+    from pipeline.tail.template import Template
+
+SEVERITIES = ("Critical", "High", "Medium", "Low", "Info")
+"""Those of the catalogue, which takes long to import."""
 
 
 @click.command()
@@ -133,6 +136,8 @@ def tail(
       pipeline tail --stats
       pipeline tail --scan office --from-start --record office.ndjson
     """
+    from pipeline.tail.choosing import Choice
+
     choice = Choice(frozenset(types), frozenset(not_types), severity)
     if style == "frames" and (not choice.everything or record or until_complete):
         raise click.UsageError(
@@ -185,6 +190,8 @@ def tail(
 
 
 def _checked(scan_ids: tuple[str, ...]) -> tuple[str, ...]:
+    from pipeline.event import is_scan_id
+
     for scan_id in scan_ids:
         if not is_scan_id(scan_id):
             raise click.BadParameter(f"{scan_id!r} is no scan id")
@@ -199,6 +206,8 @@ def _position(text: str | None) -> Position | None:
 
 
 def _template(text: str | None) -> Template | None:
+    from pipeline.tail.template import Template
+
     try:
         return None if text is None else Template(text)
     except ValueError as error:

@@ -28,6 +28,12 @@ def throttle_batch(data_dir: str | None, own: list[int] | None, recover: bool, *
     """Number each channel's events, keep them, and publish them as frames within the channel's budget.
 
     Several processes share the shards: give each the ones it owns.
+
+    \b
+    Examples:
+      pipeline throttle-batch --data-dir /var/lib/scanstream
+      pipeline throttle-batch --own 0,1
+      pipeline throttle-batch --recover
     """
 
     def read() -> ThrottleBatchConfig:

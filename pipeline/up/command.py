@@ -75,6 +75,12 @@ def up(
     Prints one line, `ready edge=URL run_dir=DIR`, when it can be used. What dies or hangs is started again;
     Ctrl-C stops everything, a second one at once; SIGUSR2 restarts everything, one by one; SIGHUP has all
     of them read their configuration anew.
+
+    \b
+    Examples:
+      pipeline up --demo
+      pipeline up --ingests 2 --workers 2 --edges 2 --port 8801
+      pipeline up --profile low-latency --data-dir /var/lib/scanstream
     """
     flags = {
         "pipeline.data_dir": data_dir,

@@ -157,7 +157,7 @@ def test_every_option_is_told(name: str) -> None:
 
 def test_no_option_is_told_that_does_not_exist() -> None:
     known = set().union(*(options(command) for command in commands().values()))
-    known |= {"--help", "--without-system"}
+    known |= {"--help", "--version", "--without-system"}
     for document in (README, OPERATIONS):
         told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text()))
         strangers = told - known - nmap_options(document)
