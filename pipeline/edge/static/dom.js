@@ -40,7 +40,12 @@ function setAttributes(element, attributes) {
 
 /** Set the text, only if it changed: an unchanged row costs no layout. */
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const node = element.firstChild;
+  if (node === null || node !== element.lastChild || node.nodeType !== Node.TEXT_NODE) {
+    if (element.textContent !== text) element.textContent = text;
+  } else if (node.data !== text) {
+    node.data = text; // cheaper than a new node
+  }
 }
 
 /** Set an attribute, only if it changed; null removes it. */

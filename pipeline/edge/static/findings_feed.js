@@ -1,13 +1,16 @@
 /**
  * What was found, the latest first: vulnerabilities by severity, and the smaller finds between them.
  *
- * Filters look at what is listed. Paused, the list stays as it is and says what has come meanwhile; everything else on
+ * Only as many rows are drawn as are in sight, or were scrolled to. Filters look at what is listed. Paused, the list stays as it is and says what has come meanwhile; everything else on
  * the page goes on.
  */
 
 import { h, setAttribute, setText } from "./dom.js";
 import { MAX_FINDINGS } from "./finding_log.js";
-import { count, SEVERITIES } from "./format.js";
+import { count, plural, SEVERITIES } from "./format.js";
+
+/** Rows drawn at first, and how many more when the last of them comes into sight. */
+const ROWS = 40;
 
 /** What may be chosen of the kinds, by what stands in the address. */
 const CHOICES = new Map([
@@ -34,6 +37,7 @@ export class FindingsFeed {
     /** @type {{findings: import("./finding_log.js").Finding[], seq: number, came: number} | null} what stood there when it was paused */
     this.paused = null;
     this.rows = new Map();
+    this.limit = ROWS;
     this.mark = { from: 0, to: 0 };
     this.total = h("span", { class: "muted", testid: "findings-shown" });
     this.pause = h("button", { class: "button button-small", type: "button", "aria-pressed": "false", testid: "pause" }, "Pause");
@@ -45,6 +49,7 @@ export class FindingsFeed {
     this.search = h("input", { class: "field", type: "search", placeholder: "Text", "aria-label": "Filter findings", autocomplete: "off", spellcheck: "false" });
     this.search.value = chosen.text;
     this.list = h("ol", { class: "findings", tabindex: 0, "aria-label": "Findings, the latest first" });
+    this.rest = h("p", { class: "muted feed-rest", testid: "findings-rest" });
     this.placeholder = h("p", { class: "muted host-placeholder" }, "Nothing found yet.");
     this.element = h(
       "section",
@@ -53,7 +58,9 @@ export class FindingsFeed {
       h("div", { class: "feed-filters" },
         h("div", { class: "toggles", role: "group", "aria-label": "Severities" }, ...this.toggles), this.search, this.kind),
       h("div", { class: "host-frame" }, this.list, this.placeholder),
+      this.rest,
     );
+    this.list.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.search.addEventListener("input", () => this.#choose());
     this.kind.addEventListener("change", () => this.#choose());
   }
@@ -114,14 +121,16 @@ export class FindingsFeed {
   #draw() {
     const source = this.paused?.findings ?? this.log.latest(() => true);
     const shown = source.filter(this.#passes());
-    const wanted = new Set(shown.map(({ seq }) => seq));
+    const drawn = shown.slice(0, this.limit);
+    this.more = shown.length > drawn.length;
+    const wanted = new Set(drawn.map(({ seq }) => seq));
     for (const [seq, row] of this.rows) {
       if (wanted.has(seq)) continue;
       row.remove();
       this.rows.delete(seq);
     }
     let place = this.list.firstElementChild;
-    for (const finding of shown) {
+    for (const finding of drawn) {
       let row = this.rows.get(finding.seq);
       if (row !== undefined && row === place) {
         place = place.nextElementSibling;
@@ -137,9 +146,21 @@ export class FindingsFeed {
     this.#sayShown(shown.length, source.length);
   }
 
+  /** Draw more rows before the end is reached; back at the top no more than are needed there. */
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.list;
+    if (scrollTop === 0) this.limit = ROWS;
+    else if (this.more && scrollTop + 2 * clientHeight > scrollHeight) {
+      this.limit += ROWS;
+      this.#draw();
+    }
+  }
+
   #sayShown(shown, listed) {
-    const of = this.knownTotal > listed ? `latest ${count(listed)} of ${count(this.knownTotal)}` : count(listed);
-    setText(this.total, shown < listed ? `${count(shown)} of the ${of}` : of);
+    const of = this.knownTotal > listed ? `latest ${count(listed)}` : count(listed);
+    setText(this.total, shown < listed ? `${count(shown)} of ${of}` : of);
+    setText(this.rest, this.knownTotal > listed
+      ? `${plural(this.knownTotal - listed, "earlier finding")} not listed here; vulnerabilities stand with their hosts.` : "");
     setText(this.placeholder, listed === 0 ? "Nothing found yet." : "No finding matches this filter.");
     this.placeholder.hidden = shown > 0;
   }

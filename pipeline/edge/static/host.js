@@ -106,7 +106,11 @@ export function portsOf(host, services) {
 export function vulnerabilitiesOf(host, titles) {
   return [...host.titles]
     .map(([number, level]) => ({ level, severity: SEVERITIES[level], title: titles.pairs[number][0], cve: titles.pairs[number][1] }))
-    .sort((a, b) => a.level - b.level || (a.title < b.title ? -1 : Number(a.title > b.title)));
+    .sort((a, b) => a.level - b.level || order(a.title, b.title) || order(a.cve, b.cve));
+}
+
+function order(one, other) {
+  return one < other ? -1 : Number(one > other);
 }
 
 /** A text of a scan, at most so long; anything else is "". */

@@ -41,6 +41,9 @@ export class HostBook {
     this.unlisted = false;
     /** @type {Map<Host, Set<number | string>> | null} what events told of since the snapshot; null: no pages are awaited */
     this.told = null;
+    /** @type {Map<Host, Set<number>>} vulnerabilities that a page told of before their events came, at most up to event `aheadTo` */
+    this.ahead = new Map();
+    this.aheadTo = 0;
   }
 
   /** Whether the totals are those of the scan: everything is here. */
@@ -94,17 +97,17 @@ export class HostBook {
     this.#tell(host, key + SERVICE);
   }
 
-  /** Take in a vulnerability. @returns {boolean} it was not known before, as far as that can be told */
-  vulnerability({ ip, severity, title, cve_id: cve }) {
+  /** Take in a vulnerability, of event `seq`. @returns {boolean} no event told of it before, as far as is known */
+  vulnerability({ ip, severity, title, cve_id: cve }, seq) {
     const level = SEVERITIES.indexOf(severity);
     const host = level < 0 ? null : this.#host(ip);
     if (host === null) return level >= 0;
     const number = this.titles.number(title, cve);
-    const fresh = !host.titles.has(number);
-    if (fresh && !this.#take()) return true;
+    const known = host.titles.has(number);
+    if (!known && !this.#take()) return true;
     this.#rate(host, number, level);
     this.#tell(host, -number);
-    return fresh;
+    return !known || (seq <= this.aheadTo && this.ahead.get(host)?.delete(number) === true);
   }
 
   /** A host is there, whatever else an event says of it. */
@@ -117,6 +120,8 @@ export class HostBook {
   /** Pages follow: from now on, what events tell of is not overwritten by them. */
   awaitPages() {
     this.told = new Map();
+    this.ahead.clear();
+    this.aheadTo = 0;
   }
 
   /** Those were all pages. */
@@ -132,8 +137,10 @@ export class HostBook {
    *
    * @param {object[]} listed as in docs/PROTOCOL.md, "State of a scan"
    * @param {number} after how many come before them in the worker's order
+   * @param {number} seq the last event taken into account; 0: events are as far
    */
-  merge(listed, after) {
+  merge(listed, after, seq = 0) {
+    this.aheadTo = Math.max(this.aheadTo, seq);
     listed.forEach((entry, i) => {
       const host = this.#host(entry.ip);
       if (host === null) return;
@@ -143,7 +150,9 @@ export class HostBook {
       for (const port of entry.ports) this.#mergePort(host, told, port);
       for (const [severity, title, cve] of entry.vulnerabilities) {
         const number = this.titles.number(title, cve);
-        if (told?.has(-number) || (!host.titles.has(number) && !this.#take())) continue;
+        const known = host.titles.has(number);
+        if (told?.has(-number) || (!known && !this.#take())) continue;
+        if (!known && seq > 0) this.#expect(host, number);
         this.#rate(host, number, SEVERITIES.indexOf(severity));
       }
       this.#countUnlisted(host, entry);
@@ -180,6 +189,11 @@ export class HostBook {
     this.unlisted = true;
   }
 
+  /** Events up to `seq` are here. */
+  caughtUp(seq) {
+    if (seq >= this.aheadTo && this.ahead.size > 0) this.ahead.clear();
+  }
+
   // --- one host ---------------------------------------------------------------------------------
 
   /** Return the host of an address, new or known, as changed; null for one too many. */
@@ -199,6 +213,12 @@ export class HostBook {
     host.revision += 1;
     this.revision += 1;
     return host;
+  }
+
+  #expect(host, number) {
+    const expected = this.ahead.get(host);
+    if (expected === undefined) this.ahead.set(host, new Set([number]));
+    else expected.add(number);
   }
 
   #tell(host, what) {

@@ -15,6 +15,9 @@ export class HostRow {
   constructor(onToggle) {
     this.host = null;
     this.revision = -1;
+    this.top = null;
+    /** @type {Map<string, HTMLElement>} what a chip says -> the chip */
+    this.drawn = new Map();
     this.ip = h("span", { class: "host-ip" });
     this.hostname = h("span", { class: "host-name" });
     this.chips = h("span", { class: "chips", role: "cell" });
@@ -34,7 +37,7 @@ export class HostRow {
   }
 
   update(host, book, index, top, opened) {
-    if (top !== this.top) this.element.style.transform = `translateY(${top}px)`;
+    if (top !== this.top) this.element.style.top = `${top}px`;
     this.top = top;
     setAttribute(this.element, "aria-rowindex", index + 2);
     setAttribute(this.button, "aria-expanded", opened);
@@ -46,10 +49,25 @@ export class HostRow {
     this.host = host;
     this.revision = host.revision;
     setText(this.hostname, host.hostname);
-    this.chips.replaceChildren(...portsOf(host, book.services).slice(0, MAX_CHIPS).map(portChip));
+    this.#drawChips(portsOf(host, book.services).slice(0, MAX_CHIPS));
     setText(this.open, count(host.openCount));
     this.open.classList.toggle("muted", host.openCount === 0);
     this.found.replaceChildren(...severityMarks(host.severities));
+  }
+
+  /** Draw what is new; a port that is there already keeps its chip. */
+  #drawChips(ports) {
+    const before = this.drawn;
+    this.drawn = new Map(ports.map((port) => {
+      const said = Object.values(port).join("\n");
+      return [said, before.get(said) ?? portChip(port)];
+    }));
+    for (const [said, chip] of before) if (!this.drawn.has(said)) chip.remove();
+    let place = this.chips.firstElementChild;
+    for (const chip of this.drawn.values()) {
+      if (chip === place) place = place.nextElementSibling;
+      else this.chips.insertBefore(chip, place);
+    }
   }
 }
 

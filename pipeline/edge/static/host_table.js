@@ -41,6 +41,8 @@ export class HostTable {
     this.detail = null;
     this.rows = new Map();
     this.spare = [];
+    /** Where to scroll to once the table is as high as it is to be; null: stay. */
+    this.scrollLater = null;
     this.shown = h("span", { class: "muted", testid: "hosts-shown" });
     this.search = h("input", { class: "field", type: "search", placeholder: "Address, name, port, service, CVE", "aria-label": "Filter hosts", autocomplete: "off", spellcheck: "false" });
     this.search.value = chosen.filter;
@@ -64,7 +66,13 @@ export class HostTable {
       }
     });
     this.select.addEventListener("change", () => this.#choose());
-    this.scroller.addEventListener("scroll", () => this.#drawSoon(), { passive: true });
+    // Where it is scrolled to and how high it is are noted: asking while drawing would have the browser lay out twice.
+    this.scrollTop = 0;
+    this.clientHeight = 0;
+    this.scroller.addEventListener("scroll", () => {
+      this.scrollTop = this.scroller.scrollTop;
+      this.#drawSoon();
+    }, { passive: true });
     this.scroller.addEventListener("keydown", (event) => this.#key(event));
     this.resize = new ResizeObserver(() => this.#measure());
     this.resize.observe(this.scroller);
@@ -117,12 +125,15 @@ export class HostTable {
 
   #arrange() {
     const began = performance.now();
+    const stood = this.detail === null ? null : this.openedAt * this.rowHeight - this.scrollTop;
     this.needle = this.search.value.trim().toLowerCase();
     this.hosts = arrange(this.book, this.order, this.needle);
     this.arrangedRevision = this.book.revision;
     this.arrangedAt = performance.now();
     this.arrangeEveryMs = Math.max(ARRANGE_EVERY_MS, (this.arrangedAt - began) / ARRANGE_SHARE);
     this.openedAt = -1;
+    // What somebody reads stays where it is, also when its place in the order is another one now.
+    if (stood !== null && this.#findOpened() >= 0) this.scrollLater = this.openedAt * this.rowHeight - stood;
   }
 
   #sayShown() {
@@ -135,6 +146,7 @@ export class HostTable {
   }
 
   #measure() {
+    this.clientHeight = this.scroller.clientHeight;
     this.rowHeight = Number.parseFloat(getComputedStyle(this.scroller).getPropertyValue("--row-height"));
     this.#draw();
     this.#measureDetail();
@@ -157,8 +169,12 @@ export class HostTable {
     if (height !== this.canvas.style.height) this.canvas.style.height = height;
     setAttribute(this.scroller, "aria-rowcount", hosts.length + 1);
     if (this.toShow !== null && openedAt >= 0) this.#show(openedAt);
+    if (this.scrollLater !== null) {
+      this.#scrollTo(this.scrollLater);
+      this.scrollLater = null;
+    }
 
-    const { scrollTop, clientHeight } = this.scroller;
+    const { scrollTop, clientHeight } = this;
     // An opened host above makes the rows in sight come from earlier indices: reach back by its height.
     const first = Math.max(0, Math.floor((scrollTop - extra) / rowHeight) - OVERSCAN_ROWS);
     const end = Math.min(hosts.length, Math.ceil((scrollTop + clientHeight) / rowHeight) + OVERSCAN_ROWS);
@@ -185,7 +201,12 @@ export class HostTable {
   /** Bring the host that the address names into sight, once. */
   #show(index) {
     this.toShow = null;
-    this.scroller.scrollTop = Math.max(0, index * this.rowHeight - this.rowHeight);
+    this.#scrollTo((index - 1) * this.rowHeight);
+  }
+
+  #scrollTo(top) {
+    this.scroller.scrollTop = Math.max(0, top);
+    this.scrollTop = this.scroller.scrollTop;
   }
 
   #drawDetail(host, top, place) {
@@ -207,7 +228,7 @@ export class HostTable {
     } else {
       this.canvas.insertBefore(this.detail.element, place);
     }
-    this.detail.element.style.transform = `translateY(${top}px)`;
+    this.detail.element.style.top = `${top}px`;
     return place;
   }
 
@@ -253,8 +274,9 @@ export class HostTable {
     const headHeight = scroller.firstElementChild.offsetHeight;
     const openedAt = this.#findOpened();
     const top = index * rowHeight + (openedAt >= 0 && index > openedAt ? this.openHeight : 0);
-    if (top < scroller.scrollTop) scroller.scrollTop = top;
-    else if (top + rowHeight + headHeight > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = top + rowHeight + headHeight - scroller.clientHeight;
+    const lowest = top + rowHeight + headHeight - scroller.clientHeight;
+    if (top < scroller.scrollTop) this.#scrollTo(top);
+    else if (lowest > scroller.scrollTop) this.#scrollTo(lowest);
     this.#draw();
     this.rows.get(this.hosts[index])?.button.focus({ preventScroll: true });
   }

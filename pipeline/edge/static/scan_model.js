@@ -171,11 +171,19 @@ export class ScanModel {
     this.seq = last;
     if (last > this.head) this.meter.add(last - Math.max(first - 1, this.head), now);
     events.forEach((event, i) => this.#fold(event, first + (at?.[i] ?? i), now));
+    this.book.caughtUp(last);
   }
 
   #fold(event, seq, now) {
     if (this.status === "waiting" || (PAUSES.has(this.status) && !SILENCES.has(event.type))) this.status = "running";
     FOLDS.get(event.type)?.(this, event, seq, now);
+  }
+
+  /** Take in a page of hosts that did not fit into the snapshot. @param {object} page as the edge answers @param {number} after where it begins */
+  page({ hosts, seq, next, left_out: leftOut }, after) {
+    this.hostsLeftOut = leftOut;
+    this.book.merge(hosts, after, seq > this.seq ? seq : 0);
+    if (next === null) this.book.allPagesCame();
   }
 
   end(status, now) {
@@ -247,7 +255,7 @@ const FOLDS = new Map([
   ["portFound", (model, event) => model.book.port(event)],
   ["serviceDetected", (model, event) => model.book.service(event)],
   ["vulnerabilityFound", (model, event, seq) => {
-    if (model.book.vulnerability(event)) model.findings.add(event, seq);
+    if (model.book.vulnerability(event, seq)) model.findings.add(event, seq);
   }],
   ["enumerationStarted", (model, event) => model.book.seen(event)],
   ["enumerationCompleted", (model, event) => model.book.seen(event)],

@@ -150,9 +150,7 @@ export class ScanView {
   }
 
   #page(page, after) {
-    this.model.book.merge(page.hosts, after);
-    this.model.hostsLeftOut = page.left_out;
-    if (page.next === null) this.model.book.allPagesCame();
+    this.model.page(page, after);
     this.#drawSoon();
   }
 
@@ -160,10 +158,8 @@ export class ScanView {
   #stats() {
     const known = this.stats.scans.get(this.scanId) ?? null;
     if (known === this.entry || known === null) return;
-    this.entry = known;
+    this.entry = known; // drawn with the next picture, within a second
     this.model.said(known.entry, known.at);
-    this.behind = known.entry.epoch === this.model.epoch ? Math.max(0, known.entry.seq - this.model.seq) : 0;
-    this.#drawSoon();
   }
 
   /** Remember what is shown, to tell later what was missed. */
@@ -236,17 +232,14 @@ export class ScanView {
     this.notices.update(model);
     this.standing.setDegraded(model.degraded && !model.finished);
     this.ledger.update(model);
-    document.title = this.title;
-    this.#tick();
+    if (document.title !== this.title) document.title = this.title;
+    this.header.connectionState(this.state, model.degraded, this.behind, now);
   }
 
+  /** What moves with time alone; and in other orders than arrival the table follows at its own pace. */
   #tick() {
     if (document.hidden) return;
-    const now = performance.now();
-    this.figures.tick(this.model, now);
-    this.header.tick(this.model, now);
-    this.header.connectionState(this.state, this.model.degraded, this.behind, now);
-    // In other orders than arrival the table follows at its own pace: the last change may still be due.
-    this.table.update(this.model.book, this.model.totals.hosts, this.pages.busy, now);
+    this.figures.tick(this.model, performance.now());
+    this.#draw();
   }
 }
