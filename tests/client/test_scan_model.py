@@ -190,7 +190,7 @@ def _batch(events: list[dict[str, Any]], first: int, last: int) -> dict[str, Any
 
 
 def _steps(rng: random.Random, worker: Worker) -> list[dict[str, Any]]:
-    """Return a page's life: opened at some event, pages of hosts while events go on, maybe a later snapshot."""
+    """Return a page's life: opened at some event, pages of hosts while events go on, maybe a snapshot."""
     steps: list[dict[str, Any]] = []
     seen, after = rng.choice([0, rng.randrange(1, EVENTS)]), None
     if seen:
@@ -232,7 +232,7 @@ def test_a_page_holds_what_its_worker_holds() -> None:
         timeout=60 * PATIENCE,
     )
     for seed, (got, want) in enumerate(zip(json.loads(done.stdout), wanted, strict=True)):
-        # A page of hosts may know a vulnerability before its event comes: nobody knows then if that is the first.
+        # A page of hosts may know a vulnerability before its event comes: it may not be the first.
         again = [finding for finding in got["findings"] if finding not in want["findings"]]
         assert all(finding[1] == "vulnerability" for finding in again), f"seed {seed}"
         got["findings"] = [finding for finding in got["findings"] if finding in want["findings"]]

@@ -2,6 +2,7 @@
 
 import { h, setAttribute, setText } from "./dom.js";
 import { count, duration, rate, SEVERITIES } from "./format.js";
+import { paceText } from "./own_pace.js";
 import { Sparkline } from "./sparkline.js";
 
 export class ScanFigures {
@@ -90,10 +91,12 @@ export class Ledger {
     );
   }
 
-  /** @param {import("./scan_model.js").ScanModel} model */
-  update({ ledger, epoch, seq }) {
+  /** @param {import("./scan_model.js").ScanModel} model @param {number} perS frames a second this page is given at most */
+  update({ ledger, epoch, seq }, perS) {
     for (const name of ["inSnapshot", "frames", "events", "merged", "filtered", "missed"]) setText(this[name], count(ledger[name]));
     setAttribute(this.missed, "data-warning", ledger.missed > 0 ? "" : null);
+    setText(this.pace, paceText(perS));
+    setAttribute(this.pace, "data-warning", perS < 10 ? "" : null);
     setText(this.position, epoch === null ? "–" : `${epoch}:${seq}`);
   }
 }

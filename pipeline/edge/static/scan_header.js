@@ -22,8 +22,6 @@ export class ScanHeader {
     this.connection = h("span", { class: "pill", testid: "connection-state" });
     this.retry = h("button", { class: "button button-small", type: "button", hidden: true }, "Try now");
     this.retry.addEventListener("click", onRetry);
-    /** Where what can be done with a scan has its place. */
-    this.actions = h("div", { class: "scan-actions", role: "group", "aria-label": "Actions" });
     this.about = h("p", { class: "scan-about", testid: "about" });
     this.phases = h("ol", { class: "phases", tabindex: 0, "aria-label": "Phases" });
     this.phaseTime = null;
@@ -36,7 +34,7 @@ export class ScanHeader {
       "header",
       { class: "card scan-header" },
       h("div", { class: "scan-title" },
-        h("h1", {}, scanId), this.status, this.warning, this.effort, h("span", { class: "spring" }), this.retry, this.connection, this.actions),
+        h("h1", {}, scanId), this.status, this.warning, this.effort, h("span", { class: "spring" }), this.retry, this.connection),
       this.about,
       this.phases,
       h("div", { class: "progress-line" }, this.bar.element, this.percent),

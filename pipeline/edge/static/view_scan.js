@@ -21,6 +21,7 @@ import { HostPages } from "./host_pages.js";
 import { HostTable } from "./host_table.js";
 import { missed } from "./missed.js";
 import { Notices, Standing } from "./notices.js";
+import { OwnPace } from "./own_pace.js";
 import { Ledger, ScanFigures } from "./scan_figures.js";
 import { ScanActions } from "./scan_actions.js";
 import { ScanHeader } from "./scan_header.js";
@@ -49,7 +50,7 @@ export class ScanView {
     this.lostAt = null;
     this.drawing = null;
     this.resting = null;
-    this.behind = 0;
+    this.pace = new OwnPace(() => this.#paceChanged());
 
     const chosen = (name) => query.get(name) ?? "";
     const onChoose = () => this.#showInAddress();
@@ -98,6 +99,7 @@ export class ScanView {
     document.removeEventListener("visibilitychange", this.onVisibility);
     this.stream?.close();
     this.stats.close();
+    this.pace.close();
     this.pages.stop();
     this.table.close();
   }
@@ -126,7 +128,11 @@ export class ScanView {
         this.#connect();
         return;
       }
-      if (message.type === "lag" && message.reason === "too_slow") this.#leave("lag", null);
+      if (message.type === "hello") this.pace.greeted(message.connection_id);
+      if (message.type === "lag" && message.reason === "too_slow") {
+        this.#leave("lag", null);
+        this.pace.lagged(now);
+      }
       if (message.type === "reset" && message.reason === "not_held") this.#leave("away", this.lostAt);
       model.apply(message, now);
       if (message.type === "snapshot") this.#snapshot(message, now);
@@ -160,6 +166,16 @@ export class ScanView {
     if (known === this.entry || known === null) return;
     this.entry = known; // drawn with the next picture, within a second
     this.model.said(known.entry, known.at);
+    if (known.entry.epoch === this.model.epoch) this.pace.head(known.entry.seq, known.at);
+  }
+
+  #paceChanged() {
+    const { perS } = this.pace;
+    if (perS < 10 && !(this.saidPace < 10)) {
+      this.model.notice("warning", "this page does not keep up: it is given fewer, larger messages; nothing that was found is left out by that");
+    }
+    this.saidPace = perS;
+    this.#drawSoon();
   }
 
   /** Remember what is shown, to tell later what was missed. */
@@ -231,15 +247,17 @@ export class ScanView {
     this.feed.update(model.findings, totals.severities.reduce((sum, number) => sum + number, 0) + model.findings.otherCount);
     this.notices.update(model);
     this.standing.setDegraded(model.degraded && !model.finished);
-    this.ledger.update(model);
+    this.ledger.update(model, this.pace.perS);
     if (document.title !== this.title) document.title = this.title;
-    this.header.connectionState(this.state, model.degraded, this.behind, now);
+    this.header.connectionState(this.state, model.degraded, this.pace.behind, now);
   }
 
   /** What moves with time alone; and in other orders than arrival the table follows at its own pace. */
   #tick() {
     if (document.hidden) return;
-    this.figures.tick(this.model, performance.now());
+    const now = performance.now();
+    this.pace.check(this.model.seq, now);
+    this.figures.tick(this.model, now);
     this.#draw();
   }
 }
