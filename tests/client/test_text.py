@@ -65,7 +65,7 @@ def test_both_clients_end_at_the_same_close_codes_and_the_page_explains_each() -
 
 
 def test_the_page_asks_for_all_its_modules_at_once() -> None:
-    """Else each is asked for only when the one that imports it is there: a reload would take several rounds."""
+    """Else each is asked for when the one that imports it is there: a reload would take several rounds."""
     page = (STATIC / "index.html").read_text()
     preloaded = re.findall(r'<link rel="modulepreload" href="static/([^"]+)">', page)
     modules = {path.name for path in STATIC.glob("*.js")} - {"app.js"}
