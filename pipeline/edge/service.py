@@ -32,6 +32,7 @@ from pipeline.errors import LayoutError
 from pipeline.log import LimitedLog, Log
 from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
 from pipeline.runtime import wall_ms
+from pipeline.service_manager import ServiceManager
 from pipeline.sockets import Binder
 from pipeline.vitals import Vitals
 from pipeline.wire import (
@@ -96,6 +97,7 @@ class Service:
     on_fatal: given an error that the edge cannot go on with.
 
     Attributes:
+        manager: who is told that this edge lives.
         draining: it has been told to stop; `/readyz` is red.
         admits: whether connections are taken; after a grace, no longer.
         archive: the scans that are no longer in memory.
@@ -129,6 +131,7 @@ class Service:
         self.max_connections = limits.max_connections
         self.all_connections: AllConnections
         self.roll: Roll
+        self.manager = ServiceManager(os.environ)
         self.draining = False
         self.admits = True
         self.empty = asyncio.Event()
@@ -270,6 +273,7 @@ class Service:
             now = time.monotonic()
             self.vitals.worked(due, now)
             self._took["loop_delay_seconds"].observe(now - due)
+            self.manager.alive(now)
             self._watch_shards(now)
             if tick % SLOTS == 0:
                 self._tell_positions()

@@ -163,8 +163,10 @@ async def _serve(
         shards=config.pipeline.shards,
         metrics=metrics.url,
     )
+    service.manager.ready()
     try:
         await stops.get()
+        service.manager.stopping()
         await _drain(service, server, stops, log)
     finally:
         beating.cancel()

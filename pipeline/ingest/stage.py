@@ -24,6 +24,7 @@ from pipeline.metrics import Histogram, Scrape
 from pipeline.places import run_dir
 from pipeline.reread import read_anew
 from pipeline.runtime import Signals, die_with_parent
+from pipeline.service_manager import ServiceManager
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import (
     Binder,
@@ -31,6 +32,7 @@ from pipeline.sockets import (
     drain_router,
     ingest_control,
     ingest_data,
+    poll_ms,
     shard_events,
     shard_in,
 )
@@ -117,10 +119,13 @@ class IngestStage:
             shards=len(self._shards),
             metrics=metrics.url,
         )
+        manager = ServiceManager(os.environ)
+        manager.ready()
         try:
             while True:
-                ready = dict(poller.poll())
+                ready = dict(poller.poll(poll_ms(manager.next_deadline(), time.monotonic())))
                 now = time.monotonic()
+                manager.alive(now)
                 limit = self._config.ingest.drain_messages
                 # Feedback first: a producer that hears of its acks has room to send.
                 if self._feedback in ready:
@@ -136,6 +141,7 @@ class IngestStage:
                     self._read_anew()
                 self._vitals.worked(now, time.monotonic())
         finally:
+            manager.stopping()
             signals.close()
             self._log.info("stopped", **dict(sorted(self._counters.items())))
 

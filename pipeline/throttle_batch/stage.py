@@ -22,6 +22,7 @@ from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
 from pipeline.places import claim_layout, data_dir, run_dir
 from pipeline.reread import read_anew
 from pipeline.runtime import Signals, die_with_parent, wall_ms
+from pipeline.service_manager import ServiceManager
 from pipeline.sockets import Binder, poll_ms
 from pipeline.throttle_batch.config import LIVE_KEYS, ThrottleBatchConfig
 from pipeline.throttle_batch.history import History
@@ -148,6 +149,8 @@ class ThrottleBatchStage:
             shards=",".join(str(shard.number) for shard in self._shards),
             metrics=metrics.url,
         )
+        manager = ServiceManager(os.environ)
+        manager.ready()
         next_beacon = time.monotonic()
         try:
             while True:
@@ -156,7 +159,8 @@ class ThrottleBatchStage:
                     if shard.taking != (shard.inbox in poller):
                         poller.register(shard.inbox, zmq.POLLIN if shard.taking else 0)
                 deadlines = [shard.next_deadline() for shard in self._shards if shard.taking]
-                deadline = min([next_beacon, *(due for due in deadlines if due is not None)])
+                deadlines += [next_beacon, manager.next_deadline()]
+                deadline = min(due for due in deadlines if due is not None)
                 ready = dict(poller.poll(poll_ms(deadline, time.monotonic())))
                 now = time.monotonic()
                 if now - deadline > DEAF_AFTER_S:
@@ -170,6 +174,7 @@ class ThrottleBatchStage:
                         shard.greet_joiners()
                     if shard.questions in ready:
                         shard.answer(now)
+                manager.alive(now)
                 if now >= next_beacon:
                     for shard in self._shards:
                         shard.send_beacon()
@@ -183,6 +188,7 @@ class ThrottleBatchStage:
                     self._read_anew()
                 self._vitals.worked(now, time.monotonic())
         finally:
+            manager.stopping()
             signals.close()
             counted = self._counters.copy()
             for shard in self._shards:

@@ -20,6 +20,7 @@ from itertools import chain
 from pipeline.errors import ConfigError, OperatorError
 from pipeline.log import Log
 from pipeline.runtime import LISTEN_VARIABLE, PARENT_VARIABLE, Signals, has_terminal
+from pipeline.service_manager import VARIABLES, ServiceManager
 from pipeline.sockets import poll_ms
 from pipeline.up.backoff import Backoff
 from pipeline.up.config import RestartSection
@@ -62,7 +63,9 @@ class Supervisor:
         self._successors: dict[str, Program] = {}
         self._unheard: set[str] = set()
         self._alive: set[str] = set()
-        self._environ = {**os.environ, PARENT_VARIABLE: str(os.getpid())}
+        self._manager = ServiceManager(os.environ)
+        own = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        self._environ = {**own, PARENT_VARIABLE: str(os.getpid())}
 
     def run(
         self,
@@ -95,6 +98,7 @@ class Supervisor:
             self._unheard = {child.program.name for child in self._children}
             return self._watch(signals, announce, signs, then)
         finally:
+            self._manager.stopping()
             self._stop(signals)
             self._poll.unregister(signals.socket)
             signals.close()
@@ -114,7 +118,10 @@ class Supervisor:
                 deadlines.append(next_check)
             elif (next_look := self._liveness.next_deadline()) is not None:
                 deadlines.append(next_look)
+            if (due := self._manager.next_deadline()) is not None:
+                deadlines.append(due)
             self._poll.poll(poll_ms(min(deadlines, default=None), now))
+            self._manager.alive(time.monotonic())
             numbers = signals.read()
             if stopping := [number for number in numbers if self._says_stop(number)]:
                 return 130 if signal.SIGINT in stopping else 0
@@ -142,6 +149,7 @@ class Supervisor:
             if not self._unheard:
                 self._ready = True
                 announce()
+                self._manager.ready()
                 self._add(then)
             elif now >= give_up_at:
                 absent = ", ".join(sorted(self._unheard))

@@ -21,7 +21,7 @@ from pipeline import Emitter
 from tests.e2e.test_up import free_port
 from tests.harness import PATIENCE, Pipeline, deadline
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "OPERATIONS.md"
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "ops" / "nginx.conf"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 pytestmark = [
     pytest.mark.system,
@@ -29,26 +29,28 @@ pytestmark = [
 ]
 
 
-def location(port: int, *, takes_away: bool) -> str:
-    """Return the documented `location`, but for the password, and with the edge's port."""
-    [told] = re.findall(r"```nginx\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
-    told = re.sub(r".*auth_basic.*\n", "", told)
-    target = f"http://127.0.0.1:{port}/" if takes_away else f"http://127.0.0.1:{port}"
-    changed = told.replace("http://127.0.0.1:8800/", target)
-    assert changed != told
-    return str(changed)
+def documented(public: int, edge: int, *, takes_away: bool) -> str:
+    """Return the documented file, but for password and certificate, and with other ports."""
+    told = re.sub(r".*(auth_basic|ssl_certificate|server_name).*\n", "", DOCUMENTED.read_text())
+    for before, after in (
+        (r"listen +443 ssl;", f"listen 127.0.0.1:{public};"),
+        (r"server 127\.0\.0\.1:8800;", f"server 127.0.0.1:{edge};"),
+        (r"http://scanstream/;", "http://scanstream/;" if takes_away else "http://scanstream;"),
+    ):
+        told, count = re.subn(before, after, told)
+        assert count == 1, before
+    return told
 
 
 @contextmanager
-def nginx(place: Path, port: int, inside: str) -> Iterator[None]:
-    """Run nginx on a port, with these lines in its server."""
+def nginx(place: Path, inside: str) -> Iterator[None]:
+    """Run nginx with these lines in its `http`."""
     config = place / "nginx.conf"
     config.write_text(
         f"daemon off; master_process off; pid {place}/nginx.pid; error_log stderr; events {{}}\n"
         f"http {{ access_log off; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;\n"
         f"fastcgi_temp_path {place}/fcgi; uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;\n"
-        'map $http_upgrade $connection_upgrade { default upgrade; "" ""; }\n'
-        f"server {{ listen 127.0.0.1:{port};\n{inside}\n}} }}\n"
+        f"{inside}\n}}\n"
     )
     process = subprocess.Popen([NGINX, "-p", str(place), "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
@@ -66,7 +68,7 @@ def test_a_page_below_a_path_of_nginxs_follows_a_scan(pipeline: Pipeline, takes_
     pipeline.start(config={"edge": edge})
     place = pipeline.run_dir.parent
     public = f"127.0.0.1:{port}"
-    with nginx(place, port, location(pipeline.port, takes_away=takes_away)):
+    with nginx(place, documented(port, pipeline.port, takes_away=takes_away)):
         page = get(f"http://{public}/scans/")
         assert 'src="static/app.js"' in page
         assert "import" in get(f"http://{public}/scans/static/app.js")

@@ -1,8 +1,9 @@
-"""What stands in docs/ops against the metrics there are: their table, the alert rules, the dashboard."""
+"""What stands in docs/ops against the code: metrics, alert rules, the dashboard, systemd's units."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,13 +14,23 @@ import pytest
 import yaml
 
 from pipeline.metrics import GAUGES, HISTOGRAMS, TEXTS, metric_name
-from tests.unit.test_docs import OPERATIONS, STAGE_FOLDERS, anchors, counters, rows, section, sources
+from tests.unit.test_docs import (
+    OPERATIONS,
+    STAGE_FOLDERS,
+    anchors,
+    commands,
+    counters,
+    rows,
+    section,
+    sources,
+)
 
 OPS = Path(__file__).parents[2] / "docs" / "ops"
 METRICS = OPS / "METRICS.md"
 ALERTS = OPS / "alerts.yaml"
 DASHBOARD = OPS / "dashboard.json"
 PROMTOOL = shutil.which("promtool")
+ANALYZE = shutil.which("systemd-analyze")
 LABELS = {"shard", "reason", "wire", "pace", "code", "result", "le", "instance", "job", "stage"}
 OTHERS = {"up", "process_cpu_seconds_total", "process_resident_memory_bytes"}
 
@@ -125,3 +136,84 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
 def test_promtool_takes_the_rules() -> None:
     assert PROMTOOL is not None
     subprocess.run([PROMTOOL, "check", "rules", str(ALERTS)], check=True, timeout=20)
+
+
+# --- systemd --------------------------------------------------------------------------------------
+
+
+def units() -> list[Path]:
+    return sorted((OPS / "systemd").iterdir())
+
+
+def services() -> list[Path]:
+    return [path for path in units() if path.suffix == ".service"]
+
+
+def settings_of(unit: Path) -> dict[str, list[str]]:
+    """Return the settings of a unit, each with its values in order."""
+    found: dict[str, list[str]] = {}
+    for line in unit.read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def name_of(path: Path) -> str:
+    return path.name
+
+
+@pytest.mark.parametrize("unit", services(), ids=name_of)
+def test_a_unit_runs_a_command_that_is_there(unit: Path) -> None:
+    [line] = settings_of(unit)["ExecStart"]
+    program, name, *arguments = line.replace("%i", "0").split()
+    assert program == "/opt/scanstream/bin/pipeline"
+    commands()[name].make_context(name, arguments)
+
+
+@pytest.mark.parametrize("unit", services(), ids=name_of)
+def test_a_unit_waits_for_ready_and_for_signs_of_life_and_is_shut_in(unit: Path) -> None:
+    told = settings_of(unit)
+    assert (told["Type"], told["NotifyAccess"]) == (["notify"], ["main"])
+    assert float(told["WatchdogSec"][0]) >= 5
+    assert told["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert told["RestartPreventExitStatus"] == ["78"]
+    assert told["UMask"] == ["0077"]
+    for key in (
+        "NoNewPrivileges",
+        "ProtectHome",
+        "PrivateDevices",
+        "MemoryDenyWriteExecute",
+        "LockPersonality",
+    ):
+        assert told[key] == ["yes"]
+    assert told["ProtectSystem"] == ["strict"]
+    assert told["RuntimeDirectoryMode"] == ["0700"]
+
+
+def test_every_stage_has_its_unit() -> None:
+    told = {settings_of(unit)["ExecStart"][0].split()[1] for unit in services()}
+    assert told == {"up", "ingest", "throttle-batch", "edge"}
+    templates = {unit.name for unit in services() if "@" in unit.name}
+    assert len(templates) == 3
+
+
+@pytest.mark.system
+@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    assert ANALYZE is not None
+    for unit in units():
+        text = unit.read_text().replace("/opt/scanstream/bin/pipeline", "/bin/true")
+        (tmp_path / unit.name).write_text(text)
+    names = [unit.name.replace("@.", "@0.") for unit in units()]
+    done = subprocess.run(
+        [ANALYZE, "verify", "--man=no", *names],
+        cwd=tmp_path,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    ours = [line for line in done.stderr.splitlines() if "scanstream" in line]
+    assert (done.returncode, ours) == (0, [])
