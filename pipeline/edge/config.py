@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.edge.sections import DrainSection, HttpSection, RequestsSection
+from pipeline.edge.sections import DrainSection, HttpInSection, HttpSection, RequestsSection
 from pipeline.sections import LIVE_LOG_KEYS, EdgeMetricsSection, LogSection, PlaceSection
 
 
@@ -245,6 +245,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     edge: EdgeSection = EdgeSection()
     http: HttpSection = HttpSection()
     requests: RequestsSection = RequestsSection()
+    http_in: HttpInSection = HttpInSection()
     drain: DrainSection = DrainSection()
     heartbeat: HeartbeatSection = HeartbeatSection()
     limits: LimitsSection = LimitsSection()

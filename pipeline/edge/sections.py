@@ -151,6 +151,76 @@ class RequestsSection(msgspec.Struct, frozen=True, kw_only=True):
     ] = 10_000
 
 
+class HttpInSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Events that programs post to the edge."""
+
+    enabled: Annotated[
+        bool, msgspec.Meta(description="Take events by POST /api/scans/ID/events; else it is answered 405.")
+    ] = True
+    through_proxies: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Take them from who comes by a trusted proxy too; else that is answered 403. Whoever "
+            "the proxy lets through can then write to every scan."
+        ),
+    ] = False
+    max_body_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1_024,
+            le=1_000_000,
+            description="The largest body of a request, packed and unpacked; beyond it 413.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 1_000_000
+    max_events: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=4_096,
+            description="Events in a request; beyond it 413.",
+            extra={"unit": "events"},
+        ),
+    ] = 4_096
+    max_total_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1_000_000,
+            le=1_073_741_824,
+            description="Bytes of all requests that are not answered yet; beyond it 503 with Retry-After.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 16_777_216
+    requests_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            le=1_000_000,
+            description="Requests an address may post; faster than that, past request_burst, it gets 429 "
+            "with Retry-After.",
+            extra={"unit": "requests/s"},
+        ),
+    ] = 500.0
+    request_burst: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Requests an address may post at once.",
+            extra={"unit": "requests"},
+        ),
+    ] = 2_000
+    answer_timeout_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.5,
+            le=600,
+            description="A request whose events are not acked after so long is answered 504.",
+            extra={"unit": "s"},
+        ),
+    ] = 10.0
+
+
 class DrainSection(msgspec.Struct, frozen=True, kw_only=True):
     """How an edge that is told to stop lets its browsers go."""
 

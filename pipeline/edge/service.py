@@ -26,6 +26,7 @@ from pipeline.edge.session import Session
 from pipeline.edge.stats_stream import StatsStream
 from pipeline.edge.survey import Survey
 from pipeline.edge.told import Figures, summary
+from pipeline.edge.uplink import Uplink
 from pipeline.edge.upstream import Upstream
 from pipeline.edge.visitors import Rate, Visitors
 from pipeline.errors import LayoutError
@@ -129,6 +130,9 @@ class Service:
         )
         self.inbound_rate = Rate(limits.max_inbound_per_s, 2 * limits.max_inbound_per_s)
         self.max_connections = limits.max_connections
+        http_in = config.http_in
+        self.posters = Visitors(http_in.request_burst, Rate(http_in.requests_per_s, http_in.request_burst))
+        self.uplink: Uplink
         self.all_connections: AllConnections
         self.roll: Roll
         self.manager = ServiceManager(os.environ)
@@ -235,10 +239,14 @@ class Service:
             found += summary(connection.connection_id, self.config.edge.index, address, figures, wall)
         return ConnectionsReply(request.id, len(self._slots), found, self._survey.look(now))
 
+    def counted(self) -> Counter[str]:
+        """Return the counters of all that serves here."""
+        return self.counters + self.upstream.counters + self.uplink.counters
+
     def figures(self) -> dict[str, float]:
         """Return the counters, and how things are now."""
         return {
-            **{name: float(value) for name, value in (self.counters + self.upstream.counters).items()},
+            **{name: float(value) for name, value in self.counted().items()},
             "connections_open": float(len(self._slots)),
             "addresses": float(self.visitors.addresses),
             "silent_shards": float(len(self.upstream.silent_shards(time.monotonic()))),

@@ -21,9 +21,9 @@ from pipeline.edge.control import Control
 from pipeline.edge.draining import TICK_S, told_by
 from pipeline.edge.handlers.export import Export
 from pipeline.edge.handlers.past import Compare
+from pipeline.edge.handlers.post import PostedEvents
 from pipeline.edge.handlers.rest import (
     Connections,
-    Events,
     Health,
     Hosts,
     NotFound,
@@ -47,6 +47,7 @@ from pipeline.edge.listening import (
 )
 from pipeline.edge.roll import Roll
 from pipeline.edge.service import Service
+from pipeline.edge.uplink import Uplink
 from pipeline.errors import LayoutError
 from pipeline.exposition import FIGURES_S, Metrics
 from pipeline.log import Log
@@ -79,7 +80,7 @@ def application(service: Service) -> Application:
         (r"/api/scans/stats", Statistics, shared),
         (r"/api/scans", ScanList, shared),
         (rf"/api/scans/{_ID}", Scan, shared),
-        (rf"/api/scans/{_ID}/events", Events, shared),
+        (rf"/api/scans/{_ID}/events", PostedEvents, shared),
         (rf"/api/scans/{_ID}/hosts", Hosts, shared),
         (rf"/api/scans/{_ID}/export", Export, shared),
         (rf"/api/scans/{_ID}/compare", Compare, shared),
@@ -128,6 +129,7 @@ async def _serve(
     context = tls(config.http)
     listening = listen(config.http, os.environ)
     service = Service(config, binder, log, fail)
+    service.uplink = Uplink(config, place, binder, log)
     service.max_connections = raise_descriptor_limit(config.limits.max_connections, log)
     control = Control(config.edge.index, place, binder, log, service.vitals, service.figures, service.told)
     service.all_connections = control.all_connections
@@ -173,8 +175,9 @@ async def _serve(
         await service.roll.close()
         control.close()
         service.upstream.close()
+        service.uplink.close()
         await server.finish()
-        counted = service.counters + service.upstream.counters + control.counters
+        counted = service.counted() + control.counters
         log.info("stopped", **dict(sorted(counted.items())))
     if failed:
         raise failed[0]
@@ -225,6 +228,7 @@ async def _drain(service: Service, server: EdgeServer, stops: asyncio.Queue[None
     empty = asyncio.ensure_future(service.empty.wait())
     if not hurried:
         await asyncio.wait((again, empty), timeout=_CLOSE_S, return_when=asyncio.FIRST_COMPLETED)
+        await service.uplink.settle(_CLOSE_S)
     for task in (again, empty):
         task.cancel()
     for connection in service.members():

@@ -141,7 +141,9 @@ class PlayedWorkers:
         for socket in self.history:
             self._poller.register(socket, zmq.POLLIN)
         for socket in self.events:
-            receive(socket, lambda raw: raw == b"\x01H|")  # the edge has subscribed: nothing is lost
+            topics = {b"\x01H|", b"\x01A|"}
+            while topics:  # the edge has subscribed: nothing is lost
+                topics.discard(receive(socket))
 
     def publish(self, channel: str, message: bytes) -> None:
         self.events[shard_of(channel, self.shards)].send(message)

@@ -512,7 +512,7 @@ def test_every_command_shown_exists(line: str) -> None:
         program, *arguments = shlex.split(part)
         if "--replay" in arguments:  # a recording that an earlier line makes; any file stands for it
             arguments[arguments.index("--replay") + 1] = str(README)
-        if program in {"nmap", "printf"}:
+        if program in {"curl", "nmap", "printf"}:
             continue
         if program == ".venv/bin/ruff":
             continue
@@ -564,6 +564,22 @@ def test_the_examples_in_python_send_and_read_their_events(pipeline: Pipeline) -
         text=True,
     )
     assert [line.split()[1] for line in done.stdout.splitlines()] == wanted["embedded"]
+
+
+@pytest.mark.system
+def test_the_example_with_curl_sends_its_event_once(pipeline: Pipeline) -> None:
+    [line] = [line for line in shell_lines(README) if line.startswith("curl ")]
+    pipeline.start()
+    command = shlex.split(line.replace("http://127.0.0.1:8800", pipeline.url))
+    answers = [
+        json.loads(
+            subprocess.run(command, check=True, timeout=20 * PATIENCE, capture_output=True, text=True).stdout
+        )
+        for _ in range(2)
+    ]
+    assert answers[0] == answers[1]
+    assert (answers[0]["accepted"], answers[0]["seq"]) == (1, 1)
+    assert first_types(pipeline, "curled", 1) == ["hostDiscovered"]
 
 
 def first_types(pipeline: Pipeline, scan_id: str, count: int) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.errors import RejectReason
 from pipeline.event import MAX_EVENT_BYTES
@@ -90,6 +91,12 @@ def test_what_was_rejected_before_keeps_its_number() -> None:
     ((_, envelope),) = routed(admission)
     assert envelope.header.rejected == ((0, "json"), (2, "json"), (3, "utf8"))
     assert [nack.pseq for rejection in admission.rejections if (nack := rejection.nack)] == [7]
+
+
+def test_all_else_that_its_header_says_stays() -> None:
+    header = EnvelopeHeader("scan/a", "p", 1, 5, 5, (), own=True, sign="bye", digest="d")
+    [(_, routed, _)] = admit(encode_envelope(header, [b"rubbish", b'{"type":"x"}'])).routed
+    assert decode_envelope(routed).header == replace(header, rejected=((0, "json"),))
 
 
 def test_an_envelope_of_nothing_but_rejected_events_still_goes_on() -> None:

@@ -20,9 +20,16 @@ import pytest
 from pipeline.event import Catalogue, read_event
 from pipeline.frame import Frame
 from pipeline.throttle_batch.config import BatchSection, CleanupSection, LimitsSection, ThrottleBatchConfig
-from pipeline.throttle_batch.records import LifeRecord, LifeState, ProducerRecord, Recovered
+from pipeline.throttle_batch.records import (
+    NOT_POSTED,
+    LifeRecord,
+    LifeState,
+    Posted,
+    ProducerRecord,
+    Recovered,
+)
 from pipeline.throttle_batch.sections import StateSection, WatchdogSection
-from pipeline.wire import Ack, Envelope, EnvelopeHeader, Nack, Retry
+from pipeline.wire import Ack, Envelope, EnvelopeHeader, Nack, Reached, Retry
 
 PACKAGE = "pipeline.throttle_batch"
 MODULES = (
@@ -83,8 +90,10 @@ def numbered(
     channel: str = "scan/a",
     rejected: tuple[tuple[int, str], ...] = (),
     own: bool = False,
+    sign: str = "",
+    digest: str = "",
 ) -> Envelope:
-    return Envelope(EnvelopeHeader(channel, pid, inc, first, una, rejected, own), list(events))
+    return Envelope(EnvelopeHeader(channel, pid, inc, first, una, rejected, own, sign, digest), list(events))
 
 
 class Core:
@@ -231,6 +240,8 @@ class BatcherRig:
         self.acks: list[Ack] = []
         self.retries: list[Retry] = []
         self.nacks: list[Nack] = []
+        self.reached: list[Reached] = []
+        self.posted: dict[tuple[str, str], Posted] = {}
         self.wakeups = 0
 
     def at(self, now: float, *envelopes: Envelope) -> list[Frame]:
@@ -264,6 +275,7 @@ class BatcherRig:
             before = self.durable.get((ack.pid, ack.channel), (0, -1))
             assert (ack.inc, ack.committed) > before, "only what got further is written"
             self.durable[ack.pid, ack.channel] = (ack.inc, ack.committed)
+            self.posted[ack.pid, ack.channel] = commit.posted.get((ack.pid, ack.channel), NOT_POSTED)
         released = self.batcher.committed(now)
         feedback = released.feedback
         assert set(commit.acks) <= set(feedback.acks), "what was committed is acked"
@@ -273,6 +285,7 @@ class BatcherRig:
         self.acks += feedback.acks
         self.retries += feedback.retries
         self.nacks += feedback.nacks
+        self.reached += feedback.reached
         frames += released.frames
         self.frames += [(now, frame) for frame in frames]
         return frames
@@ -293,7 +306,7 @@ class BatcherRig:
         lives = [
             replace(self.record(place), cut=cut) for place in sorted(self.log, key=lambda place: place[1])
         ]
-        producers = [ProducerRecord(*key, *known) for key, known in self.durable.items()]
+        producers = [ProducerRecord(*key, *known, self.posted[key]) for key, known in self.durable.items()]
         self.batcher = self._module.Batcher(self._config, CATALOGUE, clock_ms(now), now)
         self.batcher.restore(Recovered(lives, producers), now)
 

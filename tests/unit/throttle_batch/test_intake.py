@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.wire import Ack, Envelope, Nack, Retry
+from pipeline.wire import Ack, Envelope, Nack, Reached, Retry
 from tests.unit.throttle_batch.conftest import (
     EPOCH,
     FACTS,
@@ -435,3 +435,67 @@ def test_a_nack_names_what_it_refuses(core: Core) -> None:
     rig = core.batcher()
     rig.at(0.0, numbered(1, TERMINAL, TERMINAL))
     assert rig.nacks == [Nack("p", 1, "scan/a", 2, "after_terminal", "scan/a has already ended")]
+
+
+# --- those that send once and go ----------------------------------------------------------------------
+
+
+def post(first: int, *events: bytes, digest: str = "d", pid: str = "key") -> Envelope:
+    return numbered(first, *events, una=first, pid=pid, inc=0, sign="bye", digest=digest)
+
+
+def reached(seq: int, pid: str = "key") -> Reached:
+    return Reached(pid, 0, "scan/a", EPOCH, seq)
+
+
+def test_one_that_says_bye_is_told_where_its_last_event_is(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, FACTS[1]), post(1, FACTS[2], FACTS[3]), numbered(2, FACTS[4]))
+    assert rig.reached == [reached(3)], "and nobody else is"
+    rig.at(0.1, post(1, FACTS[2], FACTS[3]))
+    assert rig.reached == [reached(3)] * 2, "told again with the repeated ack"
+    assert taken(rig) == FACTS[1:5]
+
+
+def test_a_restart_forgets_neither_where_it_is_nor_its_digest(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, post(1, FACTS[1], FACTS[2]), post(1, FACTS[3], pid="other"))
+    rig.restart(1.0)
+    rig.at(1.1, post(1, FACTS[1], FACTS[2]))
+    assert rig.reached[-1] == reached(2)
+    rig.at(1.2, post(1, FACTS[5], digest="e"))
+    assert rig.nacks[-1].reason == "key_reused"
+    assert len(rig.log["scan/a", EPOCH]) == 3
+
+
+def test_another_digest_is_refused_whatever_its_numbers(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, post(1, FACTS[1], FACTS[2]))
+    acks = len(rig.acks)
+    for events in ([FACTS[3]], FACTS[3:5], FACTS[3:7]):
+        rig.at(0.1, post(1, *events, digest="e"))
+    assert [(nack.pseq, nack.reason) for nack in rig.nacks] == [(1, "key_reused")] * 3
+    assert (taken(rig), len(rig.acks)) == (FACTS[1:3], acks)
+    assert rig.batcher.counters["rejected{reason=key_reused}"] == 3
+
+
+def test_what_finds_no_room_is_told_where_it_is_once_it_is_whole(core: Core) -> None:
+    rig = core.batcher(max_pending_bytes=1_000, max_frame_bytes=500)
+    events = [fact(number, 400) for number in range(4)]
+    rig.at(0.0, post(1, *events))
+    assert rig.retries[-1].reason == "full"
+    for step in range(1, 20):
+        rig.at(step * 0.5, post(1, *events))
+    assert rig.acked("key") == 4
+    assert rig.reached[-1] == reached(4)
+    assert taken(rig) == events
+
+
+def test_of_one_whose_events_are_all_refused_nothing_is_reached(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(0.0, numbered(1, START, own=True), post(1, FACTS[1]))
+    assert [nack.reason for nack in rig.nacks] == ["scan_owned"]
+    assert rig.reached == []
+    rig.restart(1.0)
+    rig.at(1.1, post(1, FACTS[2], digest="e"))
+    assert rig.nacks[-1].reason == "key_reused", "its digest counts all the same"

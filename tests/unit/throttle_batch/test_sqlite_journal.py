@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline.errors import JournalDamaged, JournalError
 from pipeline.throttle_batch.batcher import Commit
 from pipeline.throttle_batch.config import ThrottleBatchConfig
-from pipeline.throttle_batch.records import Checkpoint, LifeState, ProducerRecord
+from pipeline.throttle_batch.records import NOT_POSTED, Checkpoint, LifeState, Posted, ProducerRecord
 from pipeline.throttle_batch.sqlite_journal import SqliteJournal
 from pipeline.wire import Ack, Envelope
 from tests.unit.throttle_batch.conftest import (
@@ -109,6 +109,22 @@ def test_what_is_committed_is_there_when_it_is_opened_again(tmp_path: Path, kill
     with opened(path) as journal:
         assert journal.counters() == counted
         assert counted["journal_bytes"] > sum(map(len, [*FACTS[:6], START]))
+
+
+def test_what_is_kept_of_one_that_posts(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    kept = {("k", "scan/a"): Posted(7, 3, "digest"), ("none", "scan/a"): Posted(0, 0, "other")}
+    acks = [Ack("k", 0, "scan/a", 3), Ack("none", 0, "scan/a", 1), Ack("p", 5, "scan/a", 9)]
+    with opened(path) as journal:
+        journal.commit(Commit([chunk(1, *FACTS[:3])], acks, [], kept), 1_000)
+    with opened(path) as journal:
+        found = {known.pid: known.posted for known in journal.load().producers}
+    assert found == {"k": Posted(7, 3, "digest"), "none": Posted(0, 0, "other"), "p": NOT_POSTED}
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE producer SET seq = 2 WHERE pid = 'k'")
+        db.commit()
+    with pytest.raises(JournalDamaged, match="how far producer k is"):
+        SqliteJournal(path, bounds(), "boot")
 
 
 def test_it_goes_on_after_it_was_opened_again(tmp_path: Path) -> None:

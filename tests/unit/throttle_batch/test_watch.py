@@ -259,3 +259,24 @@ def test_a_revived_life_is_as_it_was(core: Core) -> None:
     assert revived.state.totals() == live.state.totals()
     assert (revived.committed_seq, revived.event_bytes) == (live.committed_seq, live.event_bytes)
     assert rig.batcher.current("scan/a") is live
+
+
+def test_one_that_says_bye_with_its_events_is_not_waited_for(core: Core) -> None:
+    rig = watched(core)
+    rig.at(1.0, numbered(1, START, sign="bye"))
+    rig.at(20.0, numbered(1, fact(), pid="q", sign="bye"))
+    assert rig.kept[PLACE].present == ()
+    rig.until(1_000)
+    assert types(rig) == ["scanStarted", "note", "scanStalled"], "never an orphan"
+    rig.at(1_001.0, numbered(2, fact(1), sign="bye"))
+    assert types(rig)[-2:] == ["scanResumed", "note"]
+
+
+def test_it_is_a_sign_of_life_and_does_not_stand_for_who_is_gone(core: Core) -> None:
+    rig = watched(core)
+    rig.at(1.0, numbered(1, START))
+    rig.at(50.0, numbered(1, fact(), pid="q", sign="bye"))
+    rig.until(109.0)
+    assert "scanOrphaned" not in types(rig)
+    rig.until(111.0)
+    assert types(rig)[-1] == "scanOrphaned"

@@ -246,6 +246,16 @@ ENVELOPES = {
         H.replace(b'"una":2', b'"una":2,"rejected":[[1,"json"],[0,"json"]]') + b"{}",
         "rejected: offsets must",
     ),
+    "alive with an event": (H.replace(b'"una":2', b'"una":2,"sign":"alive"') + b"{}", "alive without events"),
+    "bye of nobody": (b'\x01{"channel":"scan/a","sign":"bye"}\n{}', "sign bye: only a numbered producer's"),
+    "a long digest": (
+        H.replace(b'"una":2', b'"una":2,"digest":"' + b"d" * 65 + b'"') + b"{}",
+        "digest of 65 characters exceeds the limit of 64",
+    ),
+    "digest of nobody": (
+        b'\x01{"channel":"scan/a","digest":"d"}\n{}',
+        "rejected, own, digest: only a numbered producer has them",
+    ),
     "deep": (b'\x01{"channel":"scan/a","x":' + b"[" * 30_000 + b"]" * 30_000 + b"}\n{}", "envelope header: "),
 }
 
@@ -256,6 +266,11 @@ def test_what_is_no_envelope(name: str) -> None:
     with pytest.raises(MessageMalformed) as caught:
         decode_envelope(message)
     assert problem in str(caught.value)
+
+
+def test_bye_may_come_with_events() -> None:
+    header = EnvelopeHeader("scan/a", "p", 1, 1, 1, sign="bye", digest="d" * 64)
+    assert decode_envelope(encode_envelope(header, [b"{}"])).header == header
 
 
 def test_the_largest_envelope() -> None:
