@@ -15,7 +15,7 @@ from pipeline import __version__
 from pipeline.errors import LayoutError
 from pipeline.operate import processes
 from pipeline.operate.beacons import hear
-from pipeline.operate.canary import fly, look_at_edge, remove
+from pipeline.operate.canary import fly, remove
 from pipeline.operate.findings import Finding
 from pipeline.operate.hops import Flight, Readiness, grounded, judge_flight, judge_readiness
 from pipeline.operate.judging import (
@@ -30,6 +30,7 @@ from pipeline.operate.judging import (
     judge_stage,
     judge_versions,
 )
+from pipeline.operate.probes import look_at_edge
 from pipeline.places import read_layout
 from pipeline.roll_call import RollCall
 from pipeline.sockets import edge_control, found, ingest_control, shard_history

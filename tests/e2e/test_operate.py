@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Process, private_dir
+from pipeline import Emitter
+from tests.harness import Pipeline, Process, private_dir
 
 WAIT_S = 30.0
 
@@ -57,3 +58,27 @@ def test_all_is_well_and_shown(run_dir: Path) -> None:
     assert "scan/demo" in [scan["channel"] for scan in shown["scans"]]
     text = output("top", "--once", "--run-dir", str(run_dir))
     assert all(sum(line.startswith(name) for line in text.splitlines()) == 1 for name in stages)
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ({"type": "scanCompleted"}, 0, ""),
+        ({"type": "error", "message": "no route"}, 1, "error: scan/office failed: no route"),
+    ],
+)
+def test_a_script_waits_for_the_end_of_a_scan(
+    pipeline: Pipeline, end: dict[str, str], code: int, told: str
+) -> None:
+    pipeline.start()
+    place = ["--run-dir", str(pipeline.run_dir), "--scan", "office"]
+    tail = Process("tail", *place, "--until-complete", "--from-start", "--template", "{seq} {type}")
+    try:
+        with Emitter("office", run_dir=str(pipeline.run_dir)) as emitter:
+            emitter.emit({"type": "scanStarted"})
+            emitter.emit(end)
+        assert tail.wait(WAIT_S) == code
+        assert tail.output.splitlines() == ["1 scanStarted", f"2 {end['type']}"]
+        assert tail.errors == told
+    finally:
+        tail.close()
