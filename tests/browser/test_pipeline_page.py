@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, expect
 
 from pipeline import Emitter
 from pipeline.sockets import ingest_data
+from tests.browser.test_client import HIDING
 from tests.e2e.browsing import Dashboard
 from tests.faults.crashing import kill
 from tests.harness import Pipeline
@@ -95,6 +96,41 @@ def test_events_pass_and_readers_are_told(pipeline: Pipeline, open_page: OpenPag
         drawn = stage(dashboard, "ingest-0").locator(".spark-line").get_attribute("d")
         assert drawn is not None
         assert len(set(re.findall(r",([0-9.]+)", drawn))) > 1, "a line that is not flat"
+
+
+def test_a_journal_that_cannot_be_written_is_told(pipeline: Pipeline, open_page: OpenPage) -> None:
+    pipeline.shards = 1
+    full = "[journal]\nmin_free_bytes = 1099511627776\n"
+    pipeline.start_one("ingest-0")
+    pipeline.start_one("throttle-batch-0", config={"throttle-batch": full}).wait_for("ready")
+    pipeline.start_edge()
+    dashboard = open_page()
+    open_pipeline(dashboard)
+    expect(dashboard.get("verdict")).to_contain_text("shard-0: cannot write its journal")
+    expect_state(dashboard, "shard-0", "unwritable")
+    expect(stage(dashboard, "shard-0")).to_contain_text("not writable")
+    dashboard.problems.clear()  # /readyz is 503
+
+
+def test_while_it_is_hidden_it_asks_nothing(pipeline: Pipeline, open_page: OpenPage) -> None:
+    pipeline.start()
+    hidden, seen = open_page(), open_page()
+    hidden.page.add_init_script(HIDING)
+    asked: list[str] = []
+    for dashboard in (hidden, seen):
+        open_pipeline(dashboard)
+        expect_state(dashboard, "ingest-0", "alive")
+    hidden.page.evaluate("setHidden(true)")
+    hidden.page.on("request", lambda request: asked.append(request.url))
+    kill(pipeline, "ingest-0")
+    expect_state(seen, "ingest-0", "silent")
+    pipeline.start_one("ingest-0")
+    expect_state(seen, "ingest-0", "alive")
+    assert asked == []
+    expect_state(hidden, "ingest-0", "alive")
+    kill(pipeline, "ingest-0")
+    hidden.page.evaluate("setHidden(false)")
+    expect_state(hidden, "ingest-0", "silent")
 
 
 def test_an_edge_that_is_gone_is_told(pipeline: Pipeline, open_page: OpenPage) -> None:

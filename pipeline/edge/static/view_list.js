@@ -26,6 +26,7 @@ export class ListView {
     this.title = "Scans · scanstream";
     this.order = [];
     this.arrangedAt = -Infinity;
+    this.isStale = true;
     this.drawing = null;
     /** @type {Map<string, {status: string, epoch: number, events: number, meter: RateMeter | null}>} what was seen last */
     this.seen = new Map();
@@ -54,6 +55,7 @@ export class ListView {
       onChange: (complete, changed, gone) => {
         this.#setBanner(complete ? "" : "A worker did not answer: scans may be missing here.");
         this.#notice(changed, gone);
+        this.isStale = true;
         this.#drawSoon();
       },
       onLost: () => this.#setBanner(`The edge does not answer. ${this.feed.scans.size ? "This is what was last known." : "Trying again."}`),
@@ -87,6 +89,7 @@ export class ListView {
   #choose() {
     rewriteQuery(this.toolbar.query);
     this.arrangedAt = -Infinity;
+    this.isStale = true;
     this.#draw();
   }
 
@@ -125,7 +128,8 @@ export class ListView {
     if (!this.feed.known) return;
     const now = performance.now();
     const { wanted } = this.toolbar;
-    if (!ORDERS.get(wanted.order).lively || now - this.arrangedAt >= LIVELY_MS) {
+    if (this.isStale && (!ORDERS.get(wanted.order).lively || now - this.arrangedAt >= LIVELY_MS)) {
+      this.isStale = false;
       this.arrangedAt = now;
       const { shown, statuses } = arrange(entries(this.feed.scans), wanted);
       this.order = shown.map((scan) => scan.scan_id);
