@@ -96,6 +96,9 @@ class Batcher:
         """
         self._lives.deleted_epoch = recovered.deleted_epoch
         for record in recovered.lives:  # by ascending epoch: the last of a channel is its present life
+            if self._lives.is_over(record, now):  # most of them, where many are kept
+                self._lives.remember(record)
+                continue
             channel = self._lives.restore(record, now)
             if channel.expired(now):
                 self._keep(channel.checkpoint(1))  # with what was folded since the one in the journal

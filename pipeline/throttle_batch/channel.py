@@ -148,7 +148,9 @@ class Channel:
         self._critical_bucket.set(batch.max_critical_frames_per_s, batch.max_critical_frames_per_s)
         self._pending.limit(batch.max_frame_bytes)
 
-    def restore(self, record: LifeRecord, catalogue: Catalogue, now: float, now_ms: int) -> None:
+    def restore(
+        self, record: LifeRecord, catalogue: Catalogue, now: float, now_ms: int, *, to_look_at: bool = False
+    ) -> None:
         """Go on where a journal left off: what was committed counts as published; readers ask for it.
 
         Args:
@@ -156,6 +158,7 @@ class Channel:
             catalogue: how each event type is treated.
             now: monotonic seconds.
             now_ms: the wall clock at `now`; what was noted by it is placed in time as well as it tells.
+            to_look_at: nothing will come for it any more.
         """
         state = record.state
         self.cut = record.cut
@@ -171,7 +174,7 @@ class Channel:
         self.event_bytes = state.event_bytes + sum(map(len, record.tail))
         self._kept = state
         self.wants_detail = record.detail is None
-        self.state.restore(state, record.detail or b"")
+        self.state.restore(state, record.detail or b"", to_look_at=to_look_at and not record.tail)
         at_s = max(0, record.updated_ms - state.created_ms) / 1000  # when each came is not known
         for seq, raw in enumerate(record.tail, record.head - len(record.tail) + 1):
             try:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -77,10 +78,13 @@ class Host(msgspec.Struct, array_like=True, gc=False):
     open_ports: int = 0
 
 
-class HostsRecord(msgspec.Struct, array_like=True):
-    """Everything found, as it outlives a restart."""
+AnyHost = TypeVar("AnyHost", Host, msgspec.Raw)
 
-    hosts: list[Host] = []
+
+class HostsRecord(msgspec.Struct, Generic[AnyHost], array_like=True):
+    """Everything found, as it outlives a restart; hosts that are `Raw` are read when they are shown."""
+
+    hosts: list[AnyHost] = []
     services: list[tuple[str, str]] = []
     titles: list[tuple[str, str]] = []
     beyond: bytes = b""
@@ -136,6 +140,7 @@ class HostTable:
         "_max_hosts",
         "_services",
         "_titles",
+        "_unread",
         "entries",
         "exact",
         "open_ports",
@@ -149,6 +154,7 @@ class HostTable:
         self._budget = budget
         self._by_ip: dict[str, Host] = {}
         self._hosts: list[Host] = []
+        self._unread: list[msgspec.Raw] = []
         self._left_out = 0
         self._services = _Texts()
         self._titles = _Texts()
@@ -160,7 +166,7 @@ class HostTable:
         self.exact = True
 
     def __len__(self) -> int:
-        return len(self._hosts) + self._left_out
+        return len(self._hosts) + len(self._unread) + self._left_out
 
     @property
     def left_out(self) -> int:
@@ -313,14 +319,15 @@ class HostTable:
         """
         given: list[bytes] = []
         size = 0
-        for host in self._hosts[after : after + limit]:
+        some = self._hosts[after : after + limit] or map(_read_host, self._unread[after : after + limit])
+        for host in some:
             raw = _encode(self._shown(host))
             size += len(raw) + 1
             if size > max_bytes and given:
                 break
             given.append(raw)
         following = after + len(given)
-        return given, following if following < len(self._hosts) else None
+        return given, following if following < len(self._hosts) + len(self._unread) else None
 
     def _shown(self, host: Host) -> dict[str, object]:
         ports: list[tuple[object, ...]] = []
@@ -346,7 +353,7 @@ class HostTable:
 
     # --- what outlives a restart ------------------------------------------------------------------
 
-    def record(self) -> HostsRecord:
+    def record(self) -> HostsRecord[Host]:
         """Return everything there is; it is to be encoded at once, for it changes on."""
         return HostsRecord(
             self._hosts,
@@ -360,20 +367,28 @@ class HostTable:
             self.exact,
         )
 
-    def restore(self, record: HostsRecord) -> None:
-        """Go on from what `record` returned."""
-        self._hosts = record.hosts
-        self._by_ip = {host.ip: host for host in record.hosts}
+    def look_at(self, record: HostsRecord[msgspec.Raw]) -> None:
+        """Show what `record` returned, however much it is; nothing can be added to it then."""
+        self._unread = record.hosts
+        self._take_over(record)
+
+    def _take_over(self, record: HostsRecord[Host] | HostsRecord[msgspec.Raw]) -> None:
         self._services = _Texts(record.services)
         self._titles = _Texts(record.titles)
-        beyond = array("Q")
-        beyond.frombytes(record.beyond)
-        self._beyond = set(beyond)
         self._left_out = record.left_out
         self.open_ports = record.open_ports
         self.services = record.service_count
         self.severities = record.severities
         self.exact = record.exact
+
+    def restore(self, record: HostsRecord[Host]) -> None:
+        """Go on from what `record` returned."""
+        self._take_over(record)
+        self._hosts = record.hosts
+        self._by_ip = {host.ip: host for host in record.hosts}
+        beyond = array("Q")
+        beyond.frombytes(record.beyond)
+        self._beyond = set(beyond)
         self.entries = len(self._beyond) + sum(
             1 + len(pair[0] + pair[1]) // _TEXT_PER_ENTRY
             for texts in (record.services, record.titles)
@@ -386,3 +401,4 @@ class HostTable:
 
 
 _encode = msgspec.json.Encoder().encode
+_read_host = msgspec.msgpack.Decoder(Host).decode

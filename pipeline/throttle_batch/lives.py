@@ -121,15 +121,13 @@ class Lives:
         return self._open(name, epoch, pid, now)
 
     def _open(self, name: str, epoch: int, pid: str, now: float) -> Channel:
-        cleanup = self._config.cleanup
-        after_s = cleanup.report_cleanup_after_s if name.startswith("report/") else cleanup.cleanup_after_s
         config = self._config
         channel = Channel(
             name,
             epoch,
             config.batch,
-            after_s,
-            cleanup.idle_cleanup_s,
+            self._cleanup_after_s(name),
+            config.cleanup.idle_cleanup_s,
             now,
             self._wall_ms(now),
             ScanState(config.state.max_hosts, config.state.max_entries, self._budget),
@@ -142,6 +140,10 @@ class Lives:
         self._current[name] = channel
         self._lives[name, epoch] = channel
         return channel
+
+    def _cleanup_after_s(self, name: str) -> float:
+        cleanup = self._config.cleanup
+        return cleanup.report_cleanup_after_s if name.startswith("report/") else cleanup.cleanup_after_s
 
     def _recall(self, channel: Channel, record: LifeRecord, now: float) -> None:
         channel.restore(record, self._catalogue, now, self._wall_ms(now))
@@ -167,7 +169,7 @@ class Lives:
             now,
             state=ScanState(UNBOUNDED, UNBOUNDED),
         )
-        channel.restore(record, self._catalogue, now, self._wall_ms(now))
+        channel.restore(record, self._catalogue, now, self._wall_ms(now), to_look_at=True)
         return channel
 
     def retire(self, channel: Channel) -> None:
@@ -180,17 +182,34 @@ class Lives:
                 del self._opened[channel.opened_by]
         if self._current.get(channel.name) is not channel:
             return
-        del self._current[channel.name]
-        self._past[channel.name] = LifeRecord(
-            channel.name,
-            channel.epoch,
-            channel.head_seq,
-            self._wall_ms(channel.terminal_at) if channel.terminal_at is not None else None,
-            self._wall_ms(channel.last_event_at),
-            channel.snapshot(),
-            cut=channel.cut,
-            detail=None,
+        self.remember(
+            LifeRecord(
+                channel.name,
+                channel.epoch,
+                channel.head_seq,
+                self._wall_ms(channel.terminal_at) if channel.terminal_at is not None else None,
+                self._wall_ms(channel.last_event_at),
+                channel.snapshot(),
+                cut=channel.cut,
+                detail=None,
+            )
         )
+
+    def is_over(self, record: LifeRecord, now: float) -> bool:
+        """Say whether a life a journal knows needs no memory: its cleanup is due, and its state whole."""
+        if record.detail is not None:
+            return False
+        cleanup_s = (
+            self._cleanup_after_s(record.channel) if record.ended else self._config.cleanup.idle_cleanup_s
+        )
+        last_ms = record.ended_ms if record.ended_ms is not None else record.updated_ms
+        return self._wall_ms(now) - last_ms >= cleanup_s * 1000
+
+    def remember(self, record: LifeRecord) -> None:
+        """Keep the end of a channel's present life in mind, whose memory is freed."""
+        self._current.pop(record.channel, None)
+        self._past.pop(record.channel, None)
+        self._past[record.channel] = record
         if len(self._past) > self._config.limits.max_past_channels:
             self._past.popitem(last=False)
             self._counters["past_channels_forgotten"] += 1

@@ -20,7 +20,7 @@ from __future__ import annotations
 import typing
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic
 
 import msgspec
 
@@ -49,7 +49,7 @@ from pipeline.event import (
     UnknownEvent,
     VulnerabilityFound,
 )
-from pipeline.throttle_batch.hosts import Budget, HostsRecord, HostTable
+from pipeline.throttle_batch.hosts import AnyHost, Budget, Host, HostsRecord, HostTable
 from pipeline.throttle_batch.progress import Progress, ProgressRecord
 from pipeline.throttle_batch.records import LifeState, ScanAbout, Totals
 
@@ -88,17 +88,18 @@ class Finding(msgspec.Struct, array_like=True, gc=False):
     detail: str
 
 
-class Detail(msgspec.Struct, array_like=True):
+class Detail(msgspec.Struct, Generic[AnyHost], array_like=True):
     """The part of a state that grows with what was found; kept beside `LifeState`."""
 
     progress: ProgressRecord
-    hosts: HostsRecord
+    hosts: HostsRecord[AnyHost]
     vulnerabilities: list[Finding]
     others: list[Finding]
 
 
 _encode_detail = msgspec.msgpack.Encoder().encode
-_decode_detail = msgspec.msgpack.Decoder(Detail).decode
+_decode_detail = msgspec.msgpack.Decoder(Detail[Host]).decode
+_decode_to_look_at = msgspec.msgpack.Decoder(Detail[msgspec.Raw]).decode
 
 
 class ScanState:
@@ -297,13 +298,14 @@ class ScanState:
             )
         )
 
-    def restore(self, state: LifeState, detail: bytes) -> None:
+    def restore(self, state: LifeState, detail: bytes, *, to_look_at: bool = False) -> None:
         """Go on from a checkpoint.
 
         Args:
             state: the small part.
             detail: what `record` returned with it; empty when an earlier version wrote the checkpoint, or it
                 is lost: what was found before is then not known, and the totals say so.
+            to_look_at: nothing will be folded: of the hosts only those are read that are shown.
 
         Raises:
             ValueError: `detail` is nothing of the kind.
@@ -314,9 +316,14 @@ class ScanState:
         self.lost = state.lost
         self._counts = {_KIND_OF[name]: count for name, count in state.counts.items() if name in _KIND_OF}
         if detail:
-            found = _decode_detail(detail)
+            found: Detail[Host] | Detail[msgspec.Raw]
+            if to_look_at:
+                found = _decode_to_look_at(detail)
+                self.hosts.look_at(found.hosts)
+            else:
+                found = _decode_detail(detail)
+                self.hosts.restore(found.hosts)
             self.progress.restore(found.progress, ended=self.status in _ENDED)
-            self.hosts.restore(found.hosts)
             self._vulnerabilities.extend(found.vulnerabilities)
             self._others.extend(found.others)
             return

@@ -13,8 +13,8 @@ from pipeline.throttle_batch.journal import Journal
 from pipeline.throttle_batch.past import Wanted, past_life
 from pipeline.wire import MAX_PAST_A_PAGE, DeleteReply, DeleteRequest, PastLife, PastReply, PastRequest
 
-_ROWS_A_READ = 200
-MAX_LIVES_LOOKED_AT = 1_000
+_ROWS_A_READ = 100
+MAX_LIVES_LOOKED_AT = 500
 """The most lives one question looks at: some milliseconds."""
 
 

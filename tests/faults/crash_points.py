@@ -14,6 +14,8 @@ throttle-batch     in_load               when the journal has been read, before 
                    before_publish        a frame is about to leave
                    after_publish         a frame is on its way
                    in_trim               inside the transaction that deletes old events
+                   in_delete             inside the transaction that deletes a scan
+                   after_delete          that is durable, who asked has not been told
                    before_answer         a page of history has been asked for, and read
 ingest             before_forward        an envelope is about to go to its shard
                    after_forward         it is on its way
@@ -183,6 +185,10 @@ def arm_worker(fuses: Sequence[Fuse]) -> None:
         each("before_answer")
         return found
 
+    def delete(self: Any, *args: Any) -> None:
+        delete_of_journal(self, *args)
+        each("after_delete")
+
     class Connection(sqlite3.Connection):
         def executemany(self, sql: str, rows: Any) -> sqlite3.Cursor:  # type: ignore[override]
             rows = list(rows)
@@ -194,6 +200,8 @@ def arm_worker(fuses: Sequence[Fuse]) -> None:
             cursor = super().execute(sql, *args)
             if sql.startswith("DELETE FROM chunk"):
                 each("in_trim")
+            if sql.startswith("UPDATE life SET updated_ms = ?, checksum"):
+                each("in_delete")
             return cursor
 
     class Sqlite:
@@ -208,10 +216,12 @@ def arm_worker(fuses: Sequence[Fuse]) -> None:
 
     commit_of_shard, page_of_shard = Shard._commit, Shard._page
     commit_of_journal, load_of_journal = SqliteJournal.commit, SqliteJournal.load
+    delete_of_journal = SqliteJournal.delete
     judge_of_producers = Producers.judge
     Producers.judge = judge  # type: ignore[method-assign]
     Shard._commit, Shard._page = shard_commit, page  # type: ignore[method-assign,assignment]
     SqliteJournal.commit, SqliteJournal.load = journal_commit, load  # type: ignore[method-assign]
+    SqliteJournal.delete = delete  # type: ignore[method-assign]
     journal_file.sqlite3 = Sqlite()  # type: ignore[assignment]
 
 
@@ -292,4 +302,4 @@ POINTS = {
     "ingest": ("before_forward", "after_forward", "before_feedback", "after_feedback"),
     "edge": ("before_write", "torn_write", "after_write", "before_page"),
 }
-"""Those that any traffic passes; `in_trim` needs a journal that is full."""
+"""Those that any traffic passes; `in_trim` needs a journal that is full, two more that a scan is deleted."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -62,4 +64,40 @@ def test_a_worker_dies_while_it_lets_go_of_old_events(stands: Callable[..., Stan
     first = page["seq"][0]
     assert 1 < first <= len(sent) - 998
     assert [got["n"] for got in page["events"][:-1]] == list(range(first, len(sent) + 1))
+    assert stand.last_words == []
+
+
+@pytest.mark.parametrize(("point", "status"), [("in_delete:1", 200), ("after_delete:1", 404)])
+def test_a_worker_dies_while_it_deletes_a_scan(stands: Callable[..., Stand], point: str, status: int) -> None:
+    """The question is asked again; what is told then is true, and the scan is gone whole or not at all."""
+    stand = stands(config={"throttle-batch": "[cleanup]\ncleanup_after_s = 0.1\n"})
+    stand.begin()
+    stand.once[WORKER].append(("--crash", point))
+    stand.kill(WORKER)
+    with Emitter("old", run_dir=str(stand.run_dir)) as emitter:
+        for raw in (b'{"type":"scanStarted"}', *(event("a", number) for number in range(500)), END):
+            emitter.emit(raw)
+    with Emitter("other", run_dir=str(stand.run_dir)) as emitter:
+        for raw in (b'{"type":"scanStarted"}', END):
+            emitter.emit(raw)
+    end = deadline(60)
+    while len(stand.get("/api/scans?past=true")[1]["scans"]) < 2:
+        assert not past(end)
+    request = urllib.request.Request(f"{stand.url}/api/scans/old", method="DELETE")
+    answered = 503
+    while answered == 503:  # its worker was not back within 5 s
+        assert not past(end)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                answered = answer.status
+        except urllib.error.HTTPError as error:
+            with error:
+                answered = error.code
+    assert answered in (status, 404)
+    assert stand.died(WORKER) == 2
+    found = stand.get("/api/scans?past=true")[1]
+    assert [scan["scan_id"] for scan in found["scans"]] == ["other"]
+    assert stand.get("/api/scans/old")[0] == 404
+    assert stand.get("/api/scans/old/events")[0] == 404
+    assert len(stand.get("/api/scans/other/events")[1]["events"]) == 2
     assert stand.last_words == []

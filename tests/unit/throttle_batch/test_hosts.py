@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.event import SEVERITIES
-from pipeline.throttle_batch.hosts import MAX_SHOWN_A_HOST, Budget, HostsRecord, HostTable
+from pipeline.throttle_batch.hosts import MAX_SHOWN_A_HOST, Budget, Host, HostsRecord, HostTable
 
 Finding = Callable[[HostTable], object]
 
@@ -232,8 +232,8 @@ FINDINGS = st.lists(
 )
 
 
-def snapshot(hosts: HostTable) -> HostsRecord:
-    return msgspec.msgpack.decode(msgspec.msgpack.encode(hosts.record()), type=HostsRecord)
+def snapshot(hosts: HostTable) -> HostsRecord[Host]:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(hosts.record()), type=HostsRecord[Host])
 
 
 @given(findings=FINDINGS, cut=st.integers(0, 80), max_hosts=st.integers(0, 4), max_entries=st.integers(1, 60))
@@ -246,6 +246,11 @@ def test_a_restart_changes_nothing(
     for finding in findings[:cut]:
         finding(first)
     second.restore(snapshot(first))
+    raw = msgspec.msgpack.encode(first.record())
+    looked_at = table(max_hosts, 1_000)
+    looked_at.look_at(msgspec.msgpack.decode(raw, type=HostsRecord[msgspec.Raw]))
+    assert (shown(looked_at), counts(looked_at)) == (shown(first), counts(first))
+    assert [looked_at.page(1, 1, 1 << 20), len(looked_at)] == [first.page(1, 1, 1 << 20), len(first)]
     for finding in findings[cut:]:
         finding(second)
     assert snapshot(second) == snapshot(whole)
