@@ -1,46 +1,58 @@
-"""The `emit` process: standard input, a file, a recording or a simulation, through the emitter.
+"""The `emit` command: a tool that it runs, standard input, a file, a recording or a simulation.
 
-Events leave as they come: what a read returns is parsed and sent at once. Nothing is ever printed on
-standard output.
+Events leave as they come: what a read returns is parsed and sent at once. Nothing is ever printed on standard
+output. Here is what the command line says; `running`, `reading` and `playing` do it, `delivery` sees it sent.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections.abc import Callable
+import re
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.errors import NotDelivered, OperatorError
+from pipeline.errors import OperatorError
 from pipeline.event import ScanCompleted, ScanStarted, encode_event, is_scan_id
+from pipeline.log import escape
 from pipeline.producer.adapters import ADAPTER_NAMES, Adapter, open_adapter
+from pipeline.producer.description import Description
+from pipeline.producer.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pipeline.emitter import Emitter
+    from pipeline.producer.adapters.arguments import ToolCommand
+    from pipeline.producer.delivery import Work
     from pipeline.producer.sender import Sender
 
-READ_BYTES = 65_536
-READY_S = 5.0
-"""How long a pipeline may take to answer before `emit` says that there is none."""
-INTERRUPTED_S = 2.0
-"""How long what was read before a Ctrl-C may take to be acked."""
 MAX_SCANS = 100
 """How many simulated scans one process plays; each holds its network in memory."""
 
+_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+
 
 @click.command()
-@click.argument(
-    "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), required=False
+@click.argument("what", nargs=-1, metavar="[FILE | -- COMMAND…]")
+@click.option("--run", "runs", is_flag=True, help="Run COMMAND and send what it finds until it ends.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice([*ADAPTER_NAMES, "auto"]),
+    help="What the input is; auto finds out. Unless given NDJSON; with --run what COMMAND is known for.",
 )
 @click.option(
-    "--from", "source", type=click.Choice(ADAPTER_NAMES), help="What the input is; NDJSON unless given."
+    "--map",
+    "rules",
+    multiple=True,
+    metavar="FIELD=PATH",
+    help="Make an event of each JSON line: FIELD=a.b.0 takes a value, FIELD==TEXT is always TEXT, "
+    "FIELD=a{x:y,*:-} translates x to y and leaves out the others. type is needed.",
 )
 @click.option("--scan", "scan_id", metavar="ID", help="The scan; without it each line names its own scan_id.")
+@click.option("--name", metavar="TEXT", help="What people call the scan; put into scanStarted.")
+@click.option("--target", "targets", multiple=True, metavar="T", help="What it scans; put into scanStarted.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", help="A label; put into scanStarted.")
 @click.option("--scan-start", is_flag=True, help="Send scanStarted first; input, if any, is read as --part.")
 @click.option("--scan-end", is_flag=True, help="Send scanCompleted last; input, if any, is read as --part.")
 @click.option(
@@ -86,9 +98,14 @@ MAX_SCANS = 100
 )
 @click.option("--run-dir", default="", help="Directory of the pipeline's ZeroMQ sockets.")
 def emit(
-    file: Path | None,
+    what: tuple[str, ...],
+    runs: bool,
     source: str | None,
+    rules: tuple[str, ...],
     scan_id: str | None,
+    name: str | None,
+    targets: tuple[str, ...],
+    labels: tuple[str, ...],
     scan_start: bool,
     scan_end: bool,
     part: bool,
@@ -102,32 +119,46 @@ def emit(
     resume: bool,
     run_dir: str,
 ) -> int:
-    """Send events from FILE, or from standard input, and wait until every one is acknowledged.
+    """Run a scanner, or read FILE or standard input, and send the events until every one is acknowledged.
 
     \b
-        nmap -sV -oX - 10.0.0.0/24 | emit --from nmap --scan office
+        emit --run -- nmap -sV 10.0.0.0/24
+        emit --run --scan office --name "Office, weekly" --label site=hq -- nuclei -u https://10.0.0.5
+        emit --scan office --from auto scan.xml
+        masscan -p80 -oD - 10.0.0.0/24 | emit --scan office --from masscan
         my-tool --json | emit --scan office
+        my-tool --json | emit --scan office --map type==hostDiscovered --map ip=host.addr
         emit --simulate heroforge
         emit --replay office.ndjson --speed 10
 
-    A line that is no event is told on stderr and the rest goes on; the exit code is then 1. With --scan-start
-    or --scan-end and neither FILE nor --from, no input is read.
+    A line that is no event is told on stderr and the rest goes on; the exit code is then 1, as it is when the
+    COMMAND fails. With --scan-start or --scan-end and neither FILE nor --from, no input is read. A Ctrl-C is
+    passed on to the COMMAND; a second one kills it.
 
     With --spool, a run that was killed is finished by `emit --spool FILE --resume`; or by the same command
     with the rest of its input, beginning after the events it had taken, whose number is told. Nothing is then
-    lost or doubled. A --replay or --simulate has no rest: only --resume finishes it.
+    lost or doubled. A --run, --replay or --simulate has no rest: only --resume finishes it.
     """
+    from pipeline.producer.delivery import deliver
     from pipeline.runtime import die_with_parent
 
     die_with_parent()
-    reads = file or source or scan_start or scan_end or part
-    _check_usage(simulate, recording, resume, reads, seed, speed, scans)
+    described = name is not None or targets or labels
+    reads = what or source or rules or scan_start or scan_end or part or described
+    _check_usage(simulate, recording, resume, runs, reads, seed, speed, scans)
     if resume and spool is None:
         raise click.UsageError("--resume needs the --spool FILE of the run that was killed")
     if scan_id is not None and not is_scan_id(scan_id):
         raise click.BadParameter(f"{scan_id!r} is no scan id", param_hint="--scan")
+    if described and part and not scan_start:
+        raise click.UsageError("--name, --target and --label go into scanStarted, which --part leaves out")
+    try:
+        description = Description(name, targets, labels)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     speed = 1.0 if speed is None else speed
-    work: Callable[[Sender], None]
+    terminal = Terminal()
+    work: Work
     if resume:
         work = _nothing_more
     elif simulate:
@@ -139,38 +170,52 @@ def emit(
     elif recording:
         from pipeline.producer.playing import replay
 
-        work = partial(replay, file=recording, speed=speed)
-    else:
-        if scan_id is None and (source == "nmap" or scan_start or scan_end):
-            raise click.UsageError("--scan is needed: nothing in the input names the scan")
-        is_part = part or scan_start or scan_end
-        has_input = file is not None or source is not None or not (scan_start or scan_end)
+        work = partial(replay, terminal=terminal, file=recording, speed=speed)
+    elif runs:
+        if scan_start or scan_end:
+            raise click.UsageError(
+                "--run starts and ends the scan itself; leave out --scan-start, --scan-end"
+            )
+        command = _tool_command(what)
+        scan_id = scan_id or _scan_id_of(command.tool)
+        adapter = _adapter(source or command.source or "auto", rules, part=part, terminal=terminal)
         work = partial(
-            _forward,
-            file=file,
-            adapter=open_adapter(source or "ndjson", part=is_part) if has_input else None,
-            first=encode_event(ScanStarted(scan_id=scan_id)) if scan_start else None,
-            last=encode_event(ScanCompleted(scan_id=scan_id)) if scan_end else None,
+            _run, terminal, command, adapter=adapter, description=description, part=part, scan_id=scan_id
         )
-    return _run(work, scan_id, run_dir, spool, own=own, fresh=bool(simulate or recording))
+    else:
+        work = _forwarding(
+            terminal,
+            what,
+            source,
+            rules,
+            scan_id,
+            description,
+            part=part or scan_start or scan_end,
+            scan_start=scan_start,
+            scan_end=scan_end,
+        )
+    fresh = bool(simulate or recording or runs)
+    return deliver(work, scan_id, terminal, run_dir=run_dir, spool=spool, own=own, fresh=fresh)
 
 
 def _check_usage(
     simulate: str | None,
     recording: Path | None,
     resume: bool,
+    runs: bool,
     reads: object,
     seed: int | None,
     speed: float | None,
     scans: int | None,
 ) -> None:
-    given = {"--simulate": simulate, "--replay": recording, "--resume": resume}
+    given = {"--simulate": simulate, "--replay": recording, "--resume": resume, "--run": runs}
     chosen = [name for name, value in given.items() if value]
     if len(chosen) > 1:
         raise click.UsageError(f"{' and '.join(chosen)} do not go together")
-    if chosen and reads:
+    if chosen and reads and not runs:
         raise click.UsageError(
-            f"{chosen[0]} reads no input; leave out FILE, --from, --part, --scan-start, --scan-end"
+            f"{chosen[0]} reads no input; leave out FILE, --from, --map, --part, --scan-start, --scan-end, "
+            f"--name, --target, --label"
         )
     if not simulate and (seed is not None or scans is not None):
         raise click.UsageError("--seed and --scans go with --simulate")
@@ -185,113 +230,96 @@ def _simulated_ids(base: str, scans: int) -> list[str]:
     return ids
 
 
-def _run(
-    work: Callable[[Sender], None],
-    scan_id: str | None,
-    run_dir: str,
-    spool: Path | None,
-    *,
-    own: bool,
-    fresh: bool,
-) -> int:
-    """Do the work once a pipeline answers, and see everything acked; return the exit code.
-
-    Args:
-        own: whether it claims the scans it feeds.
-        fresh: whether the work begins anew each time, so that it cannot go on with an earlier run's spool.
-    """
-    from pipeline.emitter import Emitter
-    from pipeline.producer.sender import Sender
-
-    # As a Ctrl-C, which must be able to end a read and a wait for room: what was read is still sent.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    emitter = Emitter(scan_id, run_dir=run_dir, own=own, spool=spool)
-    sender = Sender(emitter, scan_id, _notice)
-    if emitter.resumed:
-        taken = sum(resumed.taken for resumed in emitter.resumed)
-        left = sum(resumed.unacked for resumed in emitter.resumed)
-        if fresh:
-            raise OperatorError(
-                f"{spool}: holds a run that was not finished, {left} of its {taken} events not acknowledged; "
-                f"finish it with --resume"
-            )
-        _notice(f"{spool}: {left} of the {taken} events of an earlier run were not acknowledged and go first")
-        sender.resume(emitter.resumed)
-    interrupted = False
-    try:
-        emitter.wait_ready(READY_S)
-        try:
-            work(sender)
-            sender.finish()
-        except KeyboardInterrupt:
-            interrupted = True
-    finally:
-        unacked = _close(emitter)
-    sender.tell_rejected()
-    kept = f" and kept in {spool}" if spool else ""
-    _notice(sender.summary() + (f", {unacked} not acknowledged{kept}" if unacked else ""))
-    if interrupted:
-        return 130
-    return 1 if sender.problems else 0
-
-
-def _close(emitter: Emitter) -> int:
-    """Stop the emitter; return how many events are given up, or left in the spool."""
-    from pipeline.emitter import EmitterFenced
-
-    try:
-        emitter.close(INTERRUPTED_S)
-    except NotDelivered as error:
-        return error.unacked
-    except EmitterFenced:
-        return emitter.unacked  # it has been raised before, where it was met
-    return 0
-
-
 def _nothing_more(_sender: Sender) -> None:
     """Read nothing: what the spool held is on its way."""
 
 
-def _forward(
-    sender: Sender, *, file: Path | None, adapter: Adapter | None, first: bytes | None, last: bytes | None
-) -> None:
-    if first is not None:
-        sender.send(first)
-    if adapter is not None:
-        _read(sender, file, adapter)
-    if last is not None:
-        sender.send(last)
+def _adapter(source: str, rules: tuple[str, ...], *, part: bool, terminal: Terminal) -> Adapter:
+    if rules:
+        from pipeline.producer.adapters.mapped import MapAdapter, read_rules
+
+        try:
+            return MapAdapter(read_rules(rules), part=part)
+        except OperatorError as error:
+            raise click.BadParameter(str(error), param_hint="--map") from None
+    if source == "auto":
+        from pipeline.producer.adapters.detection import AutoAdapter
+
+        def told(name: str) -> None:
+            terminal.notice(f"reading it as {name}")
+
+        return AutoAdapter(part=part, told=told, open_=open_adapter)
+    return open_adapter(source, part=part)
 
 
-def _read(sender: Sender, file: Path | None, adapter: Adapter) -> None:
-    is_file = file is not None and str(file) != "-"
-    if not is_file and sys.stdin.isatty():
-        _notice("reading from the terminal; end with Ctrl-D")
-    descriptor = os.open(str(file), os.O_RDONLY) if is_file else sys.stdin.fileno()
+def _forwarding(
+    terminal: Terminal,
+    what: tuple[str, ...],
+    source: str | None,
+    rules: tuple[str, ...],
+    scan_id: str | None,
+    description: Description,
+    *,
+    part: bool,
+    scan_start: bool,
+    scan_end: bool,
+) -> Work:
+    from pipeline.producer.reading import Input, forward
+
+    if len(what) > 1:
+        raise click.UsageError("one FILE is read; to run a command put --run before it")
+    if rules and source is not None:
+        raise click.UsageError("--map says what the input is; leave out --from")
+    file = _FILE.convert(what[0], None, None) if what else None
+    unnamed = source not in (None, "ndjson") or scan_start or scan_end
+    if scan_id is None and (unnamed or (rules and not any(rule.startswith("scan_id=") for rule in rules))):
+        raise click.UsageError("--scan is needed: nothing in the input names the scan")
+    has_input = bool(what) or source is not None or bool(rules) or not (scan_start or scan_end)
+    part = part or (bool(rules) and scan_id is None)  # each line names its scan: there is none to start
+    return partial(
+        forward,
+        terminal=terminal,
+        what=Input(
+            file,
+            _adapter(source or "ndjson", rules, part=part, terminal=terminal) if has_input else None,
+            description,
+            encode_event(ScanStarted(scan_id=scan_id)) if scan_start else None,
+            encode_event(ScanCompleted(scan_id=scan_id)) if scan_end else None,
+        ),
+    )
+
+
+def _tool_command(what: tuple[str, ...]) -> ToolCommand:
+    from pipeline.producer.adapters.arguments import tool_command
+
+    if not what:
+        raise click.UsageError("--run needs a command, such as: emit --run -- nmap -sV 127.0.0.1")
     try:
-        while chunk := _next_chunk(descriptor, sender, adapter):
-            for item in adapter.feed(chunk):
-                sender.send(item)
-            sender.tell_rejected()
-    except OSError as error:
-        raise OperatorError(f"{file or 'standard input'}: {error.strerror}") from None
-    finally:
-        if is_file:
-            os.close(descriptor)
-    for item in adapter.close():
-        sender.send(item)
+        return tool_command(what)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
-def _next_chunk(descriptor: int, sender: Sender, adapter: Adapter) -> bytes:
-    try:
-        return os.read(descriptor, READ_BYTES)
-    except KeyboardInterrupt:
-        # The tool in front of us was interrupted too; those who watch are told, if its adapter can tell.
-        for item in adapter.close():
-            if isinstance(item, bytes):
-                sender.send(item)
-        raise
+def _scan_id_of(tool: str) -> str:
+    """Return a scan id for a tool that is run now, for a scan that was given none."""
+    word = re.sub(r"[^A-Za-z0-9_-]", "", tool)[:40] or "scan"
+    return f"{word}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-def _notice(line: str) -> None:
-    click.echo(line, err=True)
+def _run(
+    terminal: Terminal,
+    command: ToolCommand,
+    sender: Sender,
+    *,
+    adapter: Adapter,
+    description: Description,
+    part: bool,
+    scan_id: str,
+) -> bool:
+    from pipeline.producer.running import run_tool
+
+    added = f"; added: {' '.join(command.added)}" if command.added else ""
+    terminal.notice(escape(f"running {command.tool} as scan {scan_id}{added}"))
+    if command.left_out:
+        terminal.notice(escape(f"left out of scanStarted: {', '.join(command.left_out)}"))
+    return run_tool(sender, terminal, command=command, adapter=adapter, description=description, part=part)

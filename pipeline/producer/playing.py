@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import EventRejected, OperatorError
+from pipeline.log import escape
 from pipeline.producer.adapters import Problem
 from pipeline.producer.replay import MAX_LINE_BYTES, Pace, read_line
+from pipeline.producer.terminal import Terminal
 
 if TYPE_CHECKING:
     from pipeline.producer.sender import Sender
@@ -53,17 +55,18 @@ def play(sender: Sender, *, scan_ids: list[str], seed: int, speed: float) -> Non
         sender.tell_rejected()
 
 
-def replay(sender: Sender, *, file: Path, speed: float) -> None:
+def replay(sender: Sender, terminal: Terminal, *, file: Path, speed: float) -> None:
     """Send a recording again, in its order.
 
     Args:
+        terminal: where a bar shows how much of the recording was played.
         speed: how many times faster than it was recorded; 0 for as fast as possible.
 
     Raises:
         OperatorError: the file cannot be read.
     """
     player, pace = _Player(speed), Pace()
-    for number, line in enumerate(_lines(file), 1):
+    for number, line in enumerate(_lines(file, terminal), 1):
         if len(line) > MAX_LINE_BYTES:
             sender.send(Problem(f"line {number}", f"line exceeds {MAX_LINE_BYTES} bytes; skipped"))
             continue
@@ -79,14 +82,15 @@ def replay(sender: Sender, *, file: Path, speed: float) -> None:
         sender.tell_rejected()
 
 
-def _lines(file: Path) -> Iterator[bytes]:
+def _lines(file: Path, terminal: Terminal) -> Iterator[bytes]:
     """Yield the lines of a file, without their ends; of one that is too long only a first piece."""
     try:
-        with file.open("rb") as opened:
+        with file.open("rb") as opened, terminal.bar(escape(file.name), file.stat().st_size) as advance:
             while line := opened.readline(MAX_LINE_BYTES + 2):
-                piece = line
+                piece, read_bytes = line, len(line)
                 while not piece.endswith(b"\n") and (piece := opened.readline(MAX_LINE_BYTES)):
-                    pass
+                    read_bytes += len(piece)
                 yield line.removesuffix(b"\n").removesuffix(b"\r")
+                advance(read_bytes)
     except OSError as error:
         raise OperatorError(f"{file}: {error.strerror}") from None

@@ -1,19 +1,32 @@
 """Adapters: the bytes a tool prints become events, while it prints them.
 
-`emit` reads standard input in chunks of any size, feeds them here, and sends what comes back. An adapter
-is pure: no socket, no clock, no file. It holds a bounded amount whatever it is fed, and never raises on
-bad input: what it cannot read comes back as a :class:`Problem`, in its place among the events.
+`emit` reads standard input, a file or a tool it has started, in chunks of any size, feeds them here, and
+sends what comes back. An adapter is pure: no socket, no clock, no file. It holds a bounded amount whatever it
+is fed, and never raises on bad input: what it cannot read comes back as a :class:`Problem`, in its place
+among the events. Only `detection` raises, when it cannot tell what the input is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
 
 from pipeline.errors import OperatorError
 
-ADAPTER_NAMES = ("ndjson", "nmap")
-"""The names :func:`open_adapter` knows."""
+_CLASSES = {
+    "ndjson": "NdjsonAdapter",
+    "nmap": "NmapAdapter",
+    "masscan": "MasscanAdapter",
+    "nuclei": "NucleiAdapter",
+    "naabu": "NaabuAdapter",
+    "httpx": "HttpxAdapter",
+    "zap": "ZapAdapter",
+}
+
+ADAPTER_NAMES = tuple(_CLASSES)
+"""The names :func:`open_adapter` knows, each a module here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,16 @@ class Adapter(Protocol):
             What is still due, such as the `error` event of a tool that died. As with :meth:`feed`.
         """
 
+    def aside(self, line: bytes) -> list[bytes | Problem] | None:
+        """Take a line that the tool printed on its standard error, where some tell their progress.
+
+        Args:
+            line: without its end.
+
+        Returns:
+            As with :meth:`feed`; None when the line is nothing to the adapter, and is for a person.
+        """
+
 
 def open_adapter(name: str, *, part: bool) -> Adapter:
     """Make the adapter for one input.
@@ -64,13 +87,9 @@ def open_adapter(name: str, *, part: bool) -> Adapter:
     Raises:
         OperatorError: there is no adapter of that name.
     """
-    # Imported here, because both need Problem from this module.
-    if name == "ndjson":
-        from pipeline.producer.adapters.ndjson import NdjsonAdapter
-
-        return NdjsonAdapter(part=part)
-    if name == "nmap":
-        from pipeline.producer.adapters.nmap import NmapAdapter
-
-        return NmapAdapter(part=part)
-    raise OperatorError(f"{name!r} is no input format; there are {', '.join(ADAPTER_NAMES)}")
+    if name not in _CLASSES:
+        raise OperatorError(f"{name!r} is no input format; there are {', '.join(ADAPTER_NAMES)}")
+    # Imported here: a run needs one of them, and all need Problem from this module.
+    module = import_module(f"{__name__}.{name}")
+    opened: Callable[..., Adapter] = getattr(module, _CLASSES[name])
+    return opened(part=part)

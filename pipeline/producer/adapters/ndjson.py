@@ -11,8 +11,7 @@ import msgspec
 from pipeline.errors import EventRejected
 from pipeline.event import MAX_EVENT_BYTES, Catalogue, Error, ScanStarted, check_event, encode_event
 from pipeline.producer.adapters import Problem
-
-_BOM = b"\xef\xbb\xbf"
+from pipeline.producer.adapters.lines import Line, Lines
 
 
 class NdjsonAdapter:
@@ -30,64 +29,45 @@ class NdjsonAdapter:
     def __init__(self, *, part: bool) -> None:
         self._part = part
         self._catalogue = Catalogue()
-        self._held = bytearray()
-        self._too_long = False
-        self._line_number = 1
+        self._lines = Lines(MAX_EVENT_BYTES)
 
     def feed(self, chunk: bytes) -> list[bytes | Problem]:
         """Take the next bytes; see :meth:`Adapter.feed`."""
-        out: list[bytes | Problem] = []
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            self._hold(chunk[start:end])
-            self._end_line(out)
-            self._line_number += 1
-            start = end + 1
-        self._hold(chunk[start:])
-        return out
+        return self._take(self._lines.feed(chunk))
 
     def close(self) -> list[bytes | Problem]:
         """Take the last line if it has no end; see :meth:`Adapter.close`."""
+        return self._take(self._lines.close())
+
+    def aside(self, _line: bytes) -> None:
+        """Take nothing; see :meth:`Adapter.aside`."""
+        return
+
+    def _take(self, lines: list[Line]) -> list[bytes | Problem]:
         out: list[bytes | Problem] = []
-        self._end_line(out)
+        for line in lines:
+            where = f"line {line.number}"
+            if line.text is None:
+                out.append(
+                    Problem(where, f"line exceeds the limit of {MAX_EVENT_BYTES} bytes an event; skipped")
+                )
+                continue
+            try:
+                event = self._read(line.text)
+            except EventRejected as rejected:
+                out.append(Problem(where, rejected.message))
+            else:
+                if event is not None:
+                    out.append(event)
         return out
 
-    def _hold(self, piece: bytes) -> None:
-        # Room for the CR of a CRLF and for the byte order mark, which are not the event's.
-        if len(self._held) + len(piece) > MAX_EVENT_BYTES + 1 + len(_BOM):
-            self._too_long = True
-        if self._too_long:
-            self._held.clear()
-        else:
-            self._held += piece
-
-    def _end_line(self, out: list[bytes | Problem]) -> None:
-        line = bytes(self._held)
-        too_long = self._too_long
-        self._held.clear()
-        self._too_long = False
-        if self._line_number == 1:
-            line = line.removeprefix(_BOM)
-        line = line.removesuffix(b"\r")
-        if too_long:
-            self._note(out, f"line exceeds the limit of {MAX_EVENT_BYTES} bytes an event; skipped")
-        elif line.strip():
-            self._read(line, out)
-
-    def _read(self, line: bytes, out: list[bytes | Problem]) -> None:
-        try:
-            event = check_event(line)
-            if self._part:
-                if isinstance(event, ScanStarted):
-                    return
-                if self._catalogue.treatment(event, line).terminal:
-                    if not isinstance(event, Error):
-                        return
-                    line = encode_event({**msgspec.json.decode(line, type=dict[str, object]), "fatal": False})
-        except EventRejected as rejected:
-            self._note(out, rejected.message)
-        else:
-            out.append(line)
-
-    def _note(self, out: list[bytes | Problem], message: str) -> None:
-        out.append(Problem(f"line {self._line_number}", message))
+    def _read(self, line: bytes) -> bytes | None:
+        event = check_event(line)
+        if self._part:
+            if isinstance(event, ScanStarted):
+                return None
+            if self._catalogue.treatment(event, line).terminal:
+                if not isinstance(event, Error):
+                    return None
+                return encode_event({**msgspec.json.decode(line, type=dict[str, object]), "fatal": False})
+        return line

@@ -1,7 +1,7 @@
 """nmap's hosts: what stands inside a host's tags becomes events. Pure.
 
-Under `nmap`, which reads the document and knows the byte it is at. Knows no XML parser: a tag comes as its
-parent's name, its own and its attributes.
+Under `nmap_document`, which reads the document and knows the byte it is at. Knows no XML parser: a tag comes
+as its parent's name, its own and its attributes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ MAX_CVES = 1_000
 MAX_NAME = 64
 """Characters of an address, a tag or a phase; real ones are shorter."""
 
+_LATEST_S = 253_402_300_799  # the last second of the year 9999
 _SKIP_REASONS = 16
 _STATES = {
     "open": "Open",
@@ -45,12 +46,15 @@ class _Port:
 
 @dataclass(slots=True)
 class _Host:
+    began: int | None = None
+    ended: int | None = None
     ip: str = ""
     hostname: str = ""
     is_up: bool = False
     port: _Port | None = None
     cves: set[str] = field(default_factory=set)
     skipped: dict[str, int] = field(default_factory=dict)
+    os_told: bool = False
 
 
 class HostReader:
@@ -68,9 +72,13 @@ class HostReader:
         """Whether a host has begun and not ended."""
         return self._host is not None
 
-    def begin(self) -> None:
-        """Begin with the next host."""
-        self._host = _Host()
+    def begin(self, attrs: dict[str, str]) -> None:
+        """Begin with the next host; of its own attributes, its times are kept."""
+        self._host = _Host(epoch_of(attrs.get("starttime")), epoch_of(attrs.get("endtime")))
+
+    def leave(self) -> None:
+        """Forget a host that has begun and will not end."""
+        self._host = None
 
     def tag(self, parent: str, name: str, attrs: dict[str, str]) -> list[bytes | str]:
         """Take a tag that begins inside a host."""
@@ -114,6 +122,8 @@ class HostReader:
             case "hostscript", "script" if host.ip:
                 self._announce(host)
                 self._script(host, None, attrs)
+            case "os", "osmatch" if host.ip and not host.os_told:
+                self._os_detected(host, attrs)
 
     def _announce(self, host: _Host) -> None:
         if not host.ip or host.ip in self._announced:
@@ -121,7 +131,7 @@ class HostReader:
         if len(self._announced) >= MAX_REMEMBERED_HOSTS:
             del self._announced[next(iter(self._announced))]
         self._announced[host.ip] = None
-        self._send("hostDiscovered", ip=host.ip, hostname=host.hostname or None)
+        self._send("hostDiscovered", ip=host.ip, hostname=host.hostname or None, ts=host.began)
 
     def _end_host(self, host: _Host) -> None:
         if host.is_up:
@@ -151,7 +161,14 @@ class HostReader:
             )
             return
         port.is_open = state == "Open"
-        self._send("portFound", ip=host.ip, port=port.number, protocol=port.protocol, state=state)
+        self._send(
+            "portFound",
+            ip=host.ip,
+            port=port.number,
+            protocol=port.protocol,
+            state=state,
+            ts=host.ended,
+        )
 
     def _skip(self, host: _Host, why: str) -> None:
         if why not in host.skipped and len(host.skipped) >= _SKIP_REASONS:
@@ -172,10 +189,21 @@ class HostReader:
             protocol=port.protocol,
             service_name=text_of(name),
             version=text_of(version) or None,
+            ts=host.ended,
         )
+
+    def _os_detected(self, host: _Host, attrs: dict[str, str]) -> None:
+        """Tell the first match: nmap lists the best one first."""
+        host.os_told = True
+        accuracy = number_of(attrs.get("accuracy"))
+        name = text_of(attrs.get("name"))
+        if name:
+            self._announce(host)
+            self._send("osDetected", ip=host.ip, os=name, accuracy=accuracy, ts=host.ended)
 
     def _script(self, host: _Host, port: _Port | None, attrs: dict[str, str]) -> None:
         seen = port.cves if port else host.cves
+        self._finding(host, port, attrs)
         for cve_id, severity, title in vulnerabilities(text_of(attrs.get("id")), attrs.get("output", "")):
             if cve_id in seen:
                 continue
@@ -191,6 +219,24 @@ class HostReader:
                 cve_id=cve_id,
                 severity=severity,
                 title=title,
+                ts=host.ended,
+            )
+
+    def _finding(self, host: _Host, port: _Port | None, attrs: dict[str, str]) -> None:
+        said = text_of(attrs.get("output")).strip()
+        if not said:
+            return
+        kind = text_of(attrs.get("id")) or "script"
+        if port is None:
+            self._send("hostFinding", ip=host.ip, finding_type=kind, value=said, ts=host.ended)
+        else:
+            self._send(
+                "enumerationFinding",
+                ip=host.ip,
+                port=port.number,
+                finding_type=kind,
+                value=said,
+                ts=host.ended,
             )
 
     def _send(self, type_: str, **fields: object) -> None:
@@ -215,3 +261,9 @@ def number_of(value: str | None) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def epoch_of(value: str | None) -> int | None:
+    """Return a time nmap gives in epoch seconds, or None where there is none."""
+    seconds = number_of(value)
+    return int(seconds) if seconds is not None and 0 < seconds <= _LATEST_S else None

@@ -16,10 +16,16 @@ RECORDINGS = Path(__file__).parent / "recordings"
 WHOLE_SCANS = {
     "nmap": (RECORDINGS / "services.xml").read_bytes(),
     "ndjson": b'{"type":"scanStarted"}\n{"type":"hostDiscovered","ip":"::1"}\n{"type":"scanCompleted"}\n',
+    "masscan": (RECORDINGS / "masscan.ndjson").read_bytes(),
+    "nuclei": (RECORDINGS / "nuclei.jsonl").read_bytes(),
+    "naabu": (RECORDINGS / "naabu.jsonl").read_bytes(),
+    "httpx": (RECORDINGS / "httpx.jsonl").read_bytes(),
+    "zap": (RECORDINGS / "zap.json").read_bytes(),
 }
 FAILED_SCANS = {
     "nmap": (RECORDINGS / "error.xml").read_bytes(),
     "ndjson": b'{"type":"scanStarted"}\n{"type":"error","message":"no route","x":1}\n',
+    **{name: WHOLE_SCANS[name].rstrip()[:-1] for name in ("masscan", "nuclei", "naabu", "httpx", "zap")},
 }
 
 
@@ -31,7 +37,7 @@ def types_of(name: str, document: bytes, *, part: bool) -> list[str]:
 
 
 def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(OperatorError, match=r"'csv' is no input format; there are ndjson, nmap"):
+    with pytest.raises(OperatorError, match=r"'csv' is no input format; there are ndjson, nmap, "):
         open_adapter("csv", part=False)
 
 
@@ -39,6 +45,11 @@ def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
 def test_a_whole_scan_is_opened_and_closed(name: str) -> None:
     types = types_of(name, WHOLE_SCANS[name], part=False)
     assert (types[0], types[-1]) == ("scanStarted", "scanCompleted")
+
+
+@pytest.mark.parametrize("name", ADAPTER_NAMES)
+def test_what_a_tool_says_to_a_person_is_nothing_to_its_adapter(name: str) -> None:
+    assert open_adapter(name, part=False).aside(b"scanning \xff\x1b[2J") is None
 
 
 @pytest.mark.parametrize("name", ADAPTER_NAMES)

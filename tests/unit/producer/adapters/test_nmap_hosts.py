@@ -1,4 +1,4 @@
-"""A host's tags, without a document around them; test_nmap has whole ones."""
+"""A host's tags, without a document around them; test_nmap_document has whole ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UP: list[Tag] = [
 def read(tags: list[Tag], ends: tuple[str, ...] = ("host",)) -> list[object]:
     """Events, decoded, and the texts of problems."""
     reader = HostReader()
-    reader.begin()
+    reader.begin({"starttime": "1795415117", "endtime": "1795415123"})
     assert reader.inside
     found = [item for tag in tags for item in reader.tag(*tag)]
     found += [item for name in ends for item in reader.end(name)]
@@ -27,7 +27,7 @@ def read(tags: list[Tag], ends: tuple[str, ...] = ("host",)) -> list[object]:
 
 
 def test_a_host_that_is_up_is_announced_once() -> None:
-    host = {"type": "hostDiscovered", "ip": "10.0.0.5"}
+    host = {"type": "hostDiscovered", "ip": "10.0.0.5", "ts": 1795415117}
     assert read(UP) == [host]
     assert read([("host", "status", {"state": "down"}), UP[1]]) == []
     named = [*UP, ("hostnames", "hostname", {"name": "a.example"})]
@@ -35,6 +35,7 @@ def test_a_host_that_is_up_is_announced_once() -> None:
 
 
 def test_a_port_and_its_service() -> None:
+    at = {"ip": "10.0.0.5", "port": 443, "protocol": "TCP"}
     tags: list[Tag] = [
         *UP,
         ("ports", "port", {"portid": "443", "protocol": "tcp"}),
@@ -42,14 +43,13 @@ def test_a_port_and_its_service() -> None:
         ("port", "service", {"name": "http", "tunnel": "ssl", "product": "nginx", "version": "1.25"}),
     ]
     assert read(tags, ("port", "ports", "host"))[1:] == [
-        {"type": "portFound", "ip": "10.0.0.5", "port": 443, "protocol": "TCP", "state": "Open"},
+        {"type": "portFound", **at, "state": "Open", "ts": 1795415123},
         {
             "type": "serviceDetected",
-            "ip": "10.0.0.5",
-            "port": 443,
-            "protocol": "TCP",
+            **at,
             "service_name": "ssl/http",
             "version": "nginx 1.25",
+            "ts": 1795415123,
         },
     ]
 
