@@ -193,6 +193,7 @@ def test_a_tool_that_does_not_stop_is_killed_at_the_second_signal(
 ) -> None:
     process = emit("--scan", "demo", "--from", "ndjson", *python(TALKS, str(tmp_path / "pid"), "stubborn"))
     child = pid_in(tmp_path / "pid")
+    wait_for_event(place, "demo", "running")
     process.popen.send_signal(signal.SIGINT)
     wait_for_event(place, "demo", "got")
     assert process.popen.poll() is None
