@@ -244,6 +244,28 @@ def test_the_log_lines_are_those_of_the_code() -> None:
     assert sorted(told) == sorted(written)
 
 
+def fields(tree: ast.Module) -> set[tuple[str, str]]:
+    """Return (fact, field) of what a file logs, as far as the names of the fields stand in the call."""
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+            continue
+        method = node.func
+        by_name = isinstance(method, ast.Name) and method.id == "write"
+        if not by_name and not (isinstance(method, ast.Attribute) and method.attr in LOG_METHODS):
+            continue
+        found |= {(str(node.args[0].value), each.arg) for each in node.keywords if each.arg is not None}
+    return found
+
+
+def test_the_fields_of_log_lines_are_told() -> None:
+    table = rows(section(OPERATIONS, "## Log lines"), "fact", "level")
+    told = {quoted(row[0])[0]: set(quoted(row[3])) for row in table}
+    written = {pair for path, tree in sources() if path.name != "log.py" for pair in fields(tree)}
+    missing = {(fact, field) for fact, field in written if fact in told and field not in told[fact]}
+    assert missing == set()
+
+
 # --- errors, reasons, close codes -----------------------------------------------------------------
 
 

@@ -117,6 +117,18 @@ def test_an_alert_says_how_bad_it_is_and_where_to_read_on(rule: dict[str, Any]) 
     assert re.fullmatch(r"[0-9]+[sm]", rule.get("for", "1m"))
 
 
+def test_every_alert_is_in_the_runbook() -> None:
+    told = [row[0].strip("`") for row in rows(section(OPERATIONS, "### Alerts"), "alert", "look at", "do")]
+    assert told == [rule["alert"].removeprefix("Scanstream") for rule in rules()]
+
+
+def test_the_runbook_names_metrics_that_are_there() -> None:
+    named = set(re.findall(r"\bpipeline_(?:ingest|throttle_batch|edge)_\w+", OPERATIONS.read_text()))
+    known = series() | {metric_name(stage, base) for stage in HISTOGRAMS for base in HISTOGRAMS[stage]}
+    assert named
+    assert named <= known
+
+
 def test_the_dashboard_is_one_that_grafana_imports() -> None:
     board = json.loads(DASHBOARD.read_text())
     assert board["title"] == board["uid"] == "scanstream"
