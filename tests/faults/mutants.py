@@ -149,7 +149,7 @@ MUTANTS = {
     "no tombstone": Mutant(
         "ingest",
         "pipeline.ingest.admission",
-        (("                tuple(sorted(rejected.items())),\n", "                (),\n"),),
+        (("replace(header, rejected=tuple(sorted(rejected.items())))", "replace(header, rejected=())"),),
     ),
     "edge does not look for gaps": Mutant(
         "edge",
