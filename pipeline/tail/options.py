@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pipeline.following import Start
 from pipeline.tail.choosing import Choice
-from pipeline.tail.following import Start
 from pipeline.tail.template import Template
 
 Style = Literal["text", "json", "raw", "frames", "stats"]

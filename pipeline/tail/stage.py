@@ -14,18 +14,18 @@ from pathlib import Path
 
 import zmq
 
+from pipeline.cursor import Missed, Note
 from pipeline.errors import EventRejected, LayoutError, MessageMalformed, PeerError, TimedOut
+from pipeline.following import Following
 from pipeline.frame import Position
 from pipeline.log import escape
+from pipeline.questions import Questions
 from pipeline.runtime import wall_ms
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import Binder, drain, found, poll_ms
-from pipeline.tail.cursor import Missed, Note
 from pipeline.tail.ending import Endings
-from pipeline.tail.following import Following
 from pipeline.tail.options import TailOptions, not_reached
 from pipeline.tail.printing import Printer, Range
-from pipeline.tail.questions import Questions
 from pipeline.tail.record import RecordFile
 from pipeline.wire import (
     BEACON_TOPIC,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.cursor import PageTaken
+from pipeline.following import Following, Start
 from pipeline.frame import Position
-from pipeline.tail.cursor import PageTaken
-from pipeline.tail.following import Following, Start
 from pipeline.wire import PageHeader
 
 A, B, C = "scan/a", "scan/b", "scan/c"
@@ -87,3 +87,26 @@ def test_the_channel_quiet_for_longest_is_forgotten_and_begins_anew() -> None:
     assert following.frame(C, OLD, 2, 2) == 2
     assert following.page(page(B, OLD, 2, 5)) == PageTaken(), "an answer to one forgotten since"
     assert not following.behind
+
+
+def test_a_channel_goes_on_where_it_was_and_others_begin_as_told() -> None:
+    following = Following("live", BEGAN_MS)
+    following.resume(A, Position(OLD, 6), ask=True)
+    following.resume(B, Position(OLD, 6), ask=False)
+    assert following.next_fetch() == (A, Position(OLD, 7))
+    assert following.next_fetch() is None
+    following.learn(B, NEW, 2)
+    assert following.next_fetch() == (B, Position(OLD, 7))
+    following.learn(C, OLD, 4)
+    assert following.position(C) == Position(OLD, 4)
+
+
+def test_a_channel_that_is_forgotten_begins_anew() -> None:
+    following = Following("live", BEGAN_MS)
+    following.resume(A, Position(OLD, 6), ask=True)
+    following.forget(A)
+    following.forget(B)
+    assert following.next_fetch() is None
+    assert following.position(A) is None
+    following.learn(A, OLD, 9)
+    assert following.position(A) == Position(OLD, 9)

@@ -1,4 +1,4 @@
-"""Where a tail is in one channel, and what it must ask for to go on. Pure.
+"""Where a reader of frames is in one channel, and what it must ask for to go on. Pure.
 
 A cursor names the next event due. Live frames and pages of history move it alike, so that every event is
 printed once and in order, or told as one that is no longer held.

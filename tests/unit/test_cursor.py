@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.cursor import Cursor, Missed, PageTaken, Reset
 from pipeline.frame import Position
-from pipeline.tail.cursor import Cursor, Missed, PageTaken, Reset
 from pipeline.wire import FrameMessage, PageHeader, PageRequest
 from tests.unit.edge.worker_model import CHANNEL, Worker
 

@@ -1,4 +1,4 @@
-"""What a tail asks the workers: a few questions at a time a shard, repeated until they are answered. Shell.
+"""What a reader of frames asks the workers: a few questions at a time a shard, until answered. Shell.
 
 A worker that is killed takes the questions it had along; the one that follows it is asked again. A shard
 that does not answer holds up no other.

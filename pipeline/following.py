@@ -1,6 +1,7 @@
-"""All channels a tail follows: where each began, and whose turn it is to ask history. Pure.
+"""All channels a reader of frames follows: where each began, and whose turn it is to ask history. Pure.
 
-Sits between the sockets and the cursors. Where a channel begins depends on what was asked for:
+Used by `tail` and `notify`, between their sockets and the cursors. Where a channel begins depends on what was
+asked for:
 
 =========== ====================================== ===================================================
 start       a channel that was there before        one whose life began later
@@ -11,6 +12,8 @@ start       a channel that was there before        one whose life began later
 a position  after that position, whatever became   the same
             of it
 =========== ====================================== ===================================================
+
+A channel that `resume` names goes on where it was, whatever the start.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Literal, TypeAlias
 
+from pipeline.cursor import Cursor, PageTaken
 from pipeline.frame import Position
-from pipeline.tail.cursor import Cursor, PageTaken
 from pipeline.wire import PageHeader
 
 MAX_CHANNELS = 100_000
@@ -31,11 +34,12 @@ Start: TypeAlias = Position | Literal["live", "start"]
 class Following:
     """Args:
     start: where channels begin.
-    began_ms: the wall clock when the tail began, epoch milliseconds: epochs are made from the same.
+    began_ms: the wall clock when the following began, epoch milliseconds: epochs are made from the same.
     only: the channels that are followed; None for all.
     max_channels: how many are kept in mind.
 
     Attributes:
+        began_ms: as given; lives begun before it and not heard of yet are read from where they are.
         late: how many events of channels that had been followed to their head came by history only.
     """
 
@@ -47,7 +51,7 @@ class Following:
         max_channels: int = MAX_CHANNELS,
     ) -> None:
         self._start = start
-        self._began_ms = began_ms
+        self.began_ms = began_ms
         self._only = only
         self._max_channels = max_channels
         self.late = 0
@@ -55,14 +59,27 @@ class Following:
         self._behind: OrderedDict[str, Cursor] = OrderedDict()
         if isinstance(start, Position):
             for channel in only or ():
-                cursor = self._cursor(channel)
-                cursor.begin(start.epoch, start.seq + 1, ask=True)
-                self._note(channel, cursor)
+                self.resume(channel, start, ask=True)
 
     @property
     def behind(self) -> bool:
         """Whether `next_fetch` returns a question."""
         return bool(self._behind)
+
+    def resume(self, channel: str, position: Position, *, ask: bool) -> None:
+        """Go on with a channel behind a position; call it before anything else is heard of the channel.
+
+        Args:
+            ask: whether to ask for what follows although nothing was heard of it yet.
+        """
+        cursor = self._cursor(channel)
+        cursor.begin(position.epoch, position.seq + 1, ask=ask)
+        self._note(channel, cursor)
+
+    def forget(self, channel: str) -> None:
+        """Follow a channel no longer; what is heard of it later begins anew."""
+        self._cursors.pop(channel, None)
+        self._behind.pop(channel, None)
 
     def frame(self, channel: str, epoch: int, first: int, last: int) -> int | None:
         """Take in a live frame.
@@ -127,7 +144,7 @@ class Following:
         """Begin with a channel of which `published` events are nothing new."""
         if self._start == "start":
             cursor.begin(epoch, 1, loose=True)
-        elif epoch >= self._began_ms:
+        elif epoch >= self.began_ms:
             cursor.begin(epoch, 1)
         else:
             cursor.begin(epoch, published + 1)
