@@ -29,6 +29,11 @@ _COMMANDS = {
         "Number events, keep them, publish them as frames.",
     ),
     "edge": ("pipeline.edge.command", "edge", "Serve browsers: WebSocket, REST and the dashboard."),
+    "notify": (
+        "pipeline.notify.command",
+        "notify",
+        "Tell others by webhooks how scans end, and what they find.",
+    ),
     "up": ("pipeline.up.command", "up", "Run a whole pipeline on this machine."),
     "emit": ("pipeline.producer.emit", "emit", "Send events: from a tool's output, a file or a simulation."),
     "tail": ("pipeline.tail.command", "tail", "Print events as they pass."),

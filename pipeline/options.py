@@ -21,6 +21,7 @@ CONFIG_CLASSES = {
     "ingest": "pipeline.ingest.config:IngestConfig",
     "throttle-batch": "pipeline.throttle_batch.config:ThrottleBatchConfig",
     "edge": "pipeline.edge.config:EdgeConfig",
+    "notify": "pipeline.notify.config:NotifyConfig",
     "up": "pipeline.up.config:UpConfig",
 }
 """Each stage's config struct; imported only when it is needed."""

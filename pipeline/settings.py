@@ -46,7 +46,7 @@ __all__ = ["MASK", "PROFILES_DIR", "STAGES", "Key", "default_toml", "keys", "loa
 PROFILES_DIR = Path(__file__).parent / "profiles"
 """Where a profile given by name is looked for."""
 
-STAGES = ("ingest", "throttle-batch", "edge", "up")
+STAGES = ("ingest", "throttle-batch", "edge", "notify", "up")
 """The stages a profile may have tables for."""
 
 MAX_FILE_BYTES = 1_048_576

@@ -9,6 +9,7 @@ name               binder             who connects
 ingest-I.data      ingest PULL        producers, PUSH
 ingest-I.control   ingest ROUTER      numbered producers, DEALER
 edge-I.control     edge ROUTER        other edges, `up`, DEALER
+notify.control     notify ROUTER      `up`, DEALER
 shard-K.in         worker PULL        ingests, PUSH
 shard-K.events     worker XPUB        edges, tails (frames, beacons), ingests (feedback)
 shard-K.history    worker ROUTER      edges, tails, DEALER
@@ -56,6 +57,10 @@ def ingest_control(index: int) -> str:
 def edge_control(index: int) -> str:
     """Return the socket name of an edge's control socket."""
     return f"edge-{index}.control"
+
+
+NOTIFY_CONTROL = "notify.control"
+"""The socket name of the notify process's control socket; there is one of it."""
 
 
 def shard_in(shard: int) -> str:

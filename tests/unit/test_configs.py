@@ -17,6 +17,7 @@ STRUCTS = {
     "ingest": ("pipeline.ingest.config", "IngestConfig"),
     "throttle-batch": ("pipeline.throttle_batch.config", "ThrottleBatchConfig"),
     "edge": ("pipeline.edge.config", "EdgeConfig"),
+    "notify": ("pipeline.notify.config", "NotifyConfig"),
     "up": ("pipeline.up.config", "UpConfig"),
 }
 PROFILES = {

@@ -43,7 +43,7 @@ OPERATIONS = ROOT / "docs" / "OPERATIONS.md"
 SECURITY = ROOT / "SECURITY.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
-STAGE_FOLDERS = {"ingest": "ingest", "throttle_batch": "throttle-batch", "edge": "edge"}
+STAGE_FOLDERS = {"ingest": "ingest", "throttle_batch": "throttle-batch", "edge": "edge", "notify": "notify"}
 LOG_METHODS = {"debug", "info", "warning", "error"}
 LOG_NAMES = {"log", "_log", "_facts", "_limited_log", "_rejection_log"}
 
@@ -149,7 +149,7 @@ def test_every_option_is_told(name: str) -> None:
     text = section(OPERATIONS, "## Commands")
     common, _, _ = text.partition("| command | option | what |")
     told = [row[1] for row in rows(text, "command", "option") if name in quoted(row[0])]
-    if name in {"up", "ingest", "throttle-batch", "edge"}:
+    if name in {"up", "ingest", "throttle-batch", "edge", "notify"}:
         told.append(common)
     spelled = {word for part in told for spot in quoted(part) for word in re.split(r"[ /]", spot)}
     assert options(commands()[name]) - {"-h", "--help"} <= spelled
@@ -553,9 +553,10 @@ def test_every_command_shown_exists(line: str) -> None:
             command.make_context(name, arguments)
 
 
-@pytest.mark.parametrize(
-    "name", ["up", "ingest", "throttle-batch", "edge", "tail", "emit", "doctor", "top", "test", "bench"]
-)
+WRAPPERS = ["up", "ingest", "throttle-batch", "edge", "notify", "tail", "emit", "doctor", "top", "test", "bench"]
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
 def test_every_wrapper_can_be_run(name: str) -> None:
     assert os.access(ROOT / "bin" / name, os.X_OK)
 

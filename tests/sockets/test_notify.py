@@ -1,0 +1,169 @@
+"""The notify process between real workers and real receivers."""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pipeline import Emitter
+from pipeline.notify.signing import signed_headers
+from tests.harness import PATIENCE, Pipeline, Process
+from tests.sockets.receiver import Receiver, receiver
+
+KEY = bytes(range(32))
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
+QUICK = "[delivery]\nfirst_retry_s = 0.02\nmax_retry_s = 0.1\n"
+FINDING = {"type": "vulnerabilityFound", "ip": "10.0.0.1", "severity": "Critical", "title": "bad"}
+
+
+def hook_line(name: str, url: str, *on: str, more: str = "") -> str:
+    rules = ", ".join(f'"{rule}"' for rule in on or ("completed",))
+    return f'{name} = {{url = "{url}", secret_env = "HOOK_SECRET", on = [{rules}]{more}}}\n'
+
+
+class Notify(Process):
+    """A notify process beside a pipeline."""
+
+    def __init__(self, pipeline: Pipeline, toml: str, *args: str) -> None:
+        path = pipeline.run_dir.parent / "notify.toml"
+        path.write_text(toml)
+        places = ["--run-dir", str(pipeline.run_dir), "--data-dir", str(pipeline.data_dir)]
+        super().__init__(
+            *("notify", "-c", str(path), *places, "--shards", str(pipeline.shards)),
+            *("--log-format", "json", *args),
+            env={"HOOK_SECRET": SECRET},
+        )
+
+    def stop(self) -> dict[str, object]:
+        """Stop it; return its counters."""
+        assert self.terminate() == 0
+        return self.lines[-1]
+
+
+Start = Callable[..., Notify]
+
+
+@pytest.fixture
+def hook() -> Iterator[Receiver]:
+    with receiver() as running:
+        yield running
+
+
+@pytest.fixture
+def place(pipeline: Pipeline) -> Pipeline:
+    """A pipeline without an edge."""
+    for name in ("ingest-0", "throttle-batch-0"):
+        pipeline.start_one(name).wait_for("ready")
+    return pipeline
+
+
+@pytest.fixture
+def start(place: Pipeline) -> Iterator[Start]:
+    started: list[Notify] = []
+
+    def new(toml: str, *args: str) -> Notify:
+        started.append(Notify(place, toml, *args))
+        started[-1].wait_for("ready")
+        return started[-1]
+
+    yield new
+    for process in started:
+        process.close()
+
+
+def emit(place: Pipeline, scan_id: str, *events: dict[str, object]) -> None:
+    with Emitter(scan_id, run_dir=str(place.run_dir)) as emitter:
+        for event in events:
+            emitter.emit(event)
+        emitter.flush(30 * PATIENCE)
+
+
+def scan(place: Pipeline, scan_id: str, *events: dict[str, object]) -> None:
+    """A whole scan."""
+    emit(place, scan_id, {"type": "scanStarted", "name": scan_id}, *events, {"type": "scanCompleted"})
+
+
+def test_a_hook_is_told_and_can_verify_it(place: Pipeline, hook: Receiver, start: Start) -> None:
+    process = start(
+        "[hooks]\n" + hook_line("team", hook.url("/x?key=hunter2"), "completed", "critical_finding")
+    )
+    scan(place, "office", FINDING, FINDING)
+    first, second = hook.next(), hook.next()
+    assert [each.message["type"] for each in (first, second)] == ["scan.critical_finding", "scan.completed"]
+    assert first.path == "/x?key=hunter2"
+    assert first.message["data"]["event"] == FINDING
+    assert first.message["data"]["position"].endswith(":2")
+    assert second.message["data"]["position"].endswith(":4")
+    assert second.message["data"]["scan"]["name"] == "office"
+    for each in (first, second):
+        wanted = signed_headers([KEY], each.id, int(each.headers["webhook-timestamp"]), each.body)
+        assert {name: each.headers[name] for name in wanted} == wanted
+        assert each.headers["content-type"] == "application/json"
+    assert first.id != second.id
+    counted = process.stop()
+    assert (counted["delivered"], counted["attempts"], counted["waiting"]) == (2, 2, 0)
+    assert hook.waiting() == []
+    everything = str(process.lines)
+    assert "hunter2" not in everything
+    assert SECRET not in everything
+
+
+def test_its_file_is_its_owners_alone(place: Pipeline, hook: Receiver, start: Start) -> None:
+    start("[hooks]\n" + hook_line("team", hook.url()))
+    names = [path for path in place.data_dir.iterdir() if path.name.startswith("notify.db")]
+    assert {path.stat().st_mode & 0o777 for path in names if path.suffix != ".lock"} == {0o600}
+
+
+def test_a_second_one_is_refused(place: Pipeline, hook: Receiver, start: Start) -> None:
+    start("[hooks]\n" + hook_line("team", hook.url()))
+    second = Notify(place, "[hooks]\n" + hook_line("team", hook.url()))
+    try:
+        assert second.wait() == 1
+        assert "another process" in second.errors
+    finally:
+        second.close()
+
+
+def test_killed_it_goes_on_and_tells_everything_once(place: Pipeline, hook: Receiver, start: Start) -> None:
+    toml = QUICK + "[hooks]\n" + hook_line("team", hook.url())
+    told = []
+    process = start(toml)
+    for number in range(4):
+        scan(place, f"while-up-{number}")
+        told += [hook.next()]
+        process.wait_for("delivered")
+        process.kill()
+        scan(place, f"while-down-{number}")
+        process = start(toml)
+        told += [hook.next()]
+        process.wait_for("delivered")
+    scans = [each.message["data"]["scan_id"] for each in told]
+    assert scans == [f"while-{what}-{number}" for number in range(4) for what in ("up", "down")]
+    assert process.stop()["waiting"] == 0
+    assert hook.waiting() == []
+
+
+def test_what_a_receiver_did_not_take_is_kept_over_a_kill(place: Pipeline, start: Start) -> None:
+    with receiver() as down:
+        port = down.port
+    toml = QUICK + "[hooks]\n" + hook_line("team", f"http://127.0.0.1:{port}/")
+    process = start(toml)
+    for number in range(5):
+        scan(place, f"s{number}")
+    process.wait_for("not delivered")
+    while _waiting(place) < 5:
+        process.wait_for("not delivered")
+    process.kill()
+    start(toml).wait_for("not delivered", waiting=5)
+    with receiver(port) as up:
+        told = [up.next() for _ in range(5)]
+        assert [each.message["data"]["scan_id"] for each in told] == [f"s{number}" for number in range(5)]
+        assert len({each.id for each in told}) == 5
+
+
+def _waiting(place: Pipeline) -> int:
+    with sqlite3.connect(f"file:{place.data_dir}/notify.db?mode=ro", uri=True) as database:
+        return int(database.execute("SELECT count(*) FROM message").fetchone()[0])
