@@ -64,7 +64,7 @@ class Metrics:
     """Serves from its making until the process ends, its draining included.
 
     Args:
-        stage: `ingest`, `throttle-batch` or `edge`.
+        stage: `ingest`, `throttle-batch`, `edge` or `notify`.
         index: which of them on this machine; added to the port.
         settings: where to serve.
         figures: returns what to tell; called in another thread. A TimeoutError is answered with 503.

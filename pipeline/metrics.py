@@ -92,7 +92,7 @@ def families(stage: str, counted: Iterable[tuple[dict[str, str], dict[str, float
     """Return the metrics of a stage's counters, by name.
 
     Args:
-        stage: `ingest`, `throttle-batch` or `edge`.
+        stage: `ingest`, `throttle-batch`, `edge` or `notify`.
         counted: as in `Scrape`.
     """
     found: dict[str, Family] = {}
@@ -143,6 +143,7 @@ GAUGES = {
         "ring_bytes",
         "silent_shards",
     },
+    "notify": {"hooks_failing", "hooks_gone", "scans", "silent_shards", "waiting"},
 }
 """Stage -> its figures that tell how things are now."""
 
@@ -232,6 +233,27 @@ TEXTS = {
         "metrics_failed": "Starts without metrics: their port was taken.",
         "config_reloads": "Times the configuration was read anew, by result.",
     },
+    "notify": {
+        "frames": "Frames of scans taken from workers.",
+        "pages": "Pages of history asked for and given.",
+        "events": "Events looked at one by one.",
+        "events_missed": "Events that were no longer held, or damaged, when they were to be looked at.",
+        "messages": "Messages made, by rule.",
+        "attempts": "Requests sent to hooks.",
+        "delivered": "Messages that were taken.",
+        "failed": "Requests that were not answered with 2xx, by reason.",
+        "dropped": "Messages that will not be delivered, by reason.",
+        "waiting": "Messages that wait to be delivered.",
+        "hooks_failing": "Hooks whose receiver is unwell.",
+        "hooks_gone": "Hooks that want nothing more.",
+        "scans": "Scans whose place is kept in mind.",
+        "silent_shards": "Shards that have not been heard since the process began.",
+        "ledger_failures": "Times the ledger could not be written.",
+        "config_reloads": "Times the configuration was read anew, by result.",
+        "questions_unread": "Answers about its statistics that nobody reads.",
+        "malformed": "Messages that make no sense, by socket.",
+        "metrics_failed": "Starts without metrics: their port was taken.",
+    },
 }
 """Stage -> counter or gauge -> what it tells."""
 
@@ -250,6 +272,10 @@ HISTOGRAMS = {
         "write_seconds": "From a worker's taking an event until its frame was given to the first sockets; "
         "the oldest of each frame.",
         "loop_delay_seconds": "How much later than due the loop looked after its heartbeats.",
+    },
+    "notify": {
+        "attempt_seconds": "From sending a request to a hook until it was answered, or given up.",
+        "wakeup_seconds": "How long a wake-up of the loop worked.",
     },
 }
 """Stage -> histogram -> what it tells."""

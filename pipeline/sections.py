@@ -79,6 +79,12 @@ class EdgeMetricsSection(MetricsSection, frozen=True, kw_only=True):
     port: MetricsPort = 9800
 
 
+class NotifyMetricsSection(MetricsSection, frozen=True, kw_only=True):
+    """Where Prometheus finds this process's figures, at `/metrics`."""
+
+    port: MetricsPort = 9600
+
+
 class LogSection(msgspec.Struct, frozen=True, kw_only=True):
     """What is logged, and how."""
 

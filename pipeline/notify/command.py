@@ -39,7 +39,11 @@ def notify(data_dir: str | None, test_hook: str | None, **given: Any) -> None:
       pipeline notify -c configs/notify.toml
       pipeline notify -c configs/notify.toml --test team
     """
-    config = load(NotifyConfig, "notify", given, {"pipeline.data_dir": data_dir})
+
+    def read() -> NotifyConfig:
+        return load(NotifyConfig, "notify", given, {"pipeline.data_dir": data_dir})
+
+    config = read()
     base = given["config"].parent if given["config"] is not None else Path()
     secrets = all_secrets(config, base)
     if test_hook is not None:
@@ -53,7 +57,7 @@ def notify(data_dir: str | None, test_hook: str | None, **given: Any) -> None:
         raise ConfigError(["notify: [hooks] is empty: nobody is to be told; give a configuration with hooks"])
     from pipeline.notify.stage import run
 
-    run(config, secrets, open_log("notify", config))
+    run(config, secrets, open_log("notify", config), read)
 
 
 def all_secrets(config: NotifyConfig, base: Path) -> dict[str, tuple[bytes, ...]]:

@@ -8,7 +8,7 @@ import msgspec
 
 from pipeline.event import Severity
 from pipeline.notify.target import target_problem
-from pipeline.sections import LogSection, RunDir, Shards
+from pipeline.sections import LIVE_LOG_KEYS, LogSection, NotifyMetricsSection, RunDir, Shards
 
 Rule = Literal["completed", "failed", "stalled", "resumed", "orphaned", "critical_finding"]
 """What a hook can be told of."""
@@ -138,6 +138,7 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = {}
     delivery: DeliverySection = DeliverySection()
     memory: MemorySection = MemorySection()
+    metrics: NotifyMetricsSection = NotifyMetricsSection()
     log: LogSection = LogSection()
 
     def problems(self) -> list[str]:
@@ -160,5 +161,12 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         return problems
 
+
+LIVE_KEYS = (
+    LIVE_LOG_KEYS
+    | {"memory.forget_after_s"}
+    | {f"delivery.{name}" for name in DeliverySection.__struct_fields__}
+)
+"""What a process takes over while it runs."""
 
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")

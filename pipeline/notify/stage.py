@@ -12,14 +12,17 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import zmq
 
 from pipeline import __version__
 from pipeline.errors import MessageMalformed
+from pipeline.exposition import Metrics
 from pipeline.following import Following
 from pipeline.log import LimitedLog, Log
-from pipeline.notify.config import Hook, NotifyConfig
+from pipeline.metrics import Histogram, Scrape
+from pipeline.notify.config import LIVE_KEYS, Hook, NotifyConfig
 from pipeline.notify.ledger import Kept, Ledger
 from pipeline.notify.reading import JournalReader
 from pipeline.notify.retrying import Verdict, judge, retry_after_s
@@ -29,7 +32,8 @@ from pipeline.notify.target import shown_target
 from pipeline.notify.telling import Telling
 from pipeline.notify.waiting import Drop, Waiting
 from pipeline.places import data_dir, run_dir
-from pipeline.runtime import die_with_parent, wall_ms
+from pipeline.reread import read_anew
+from pipeline.runtime import die_with_parent, heed, wall_ms
 from pipeline.sockets import NOTIFY_CONTROL, Binder, drain_router, has_more
 from pipeline.vitals import Vitals
 from pipeline.wire import StatsRequest, decode_edge_request, encode
@@ -46,19 +50,29 @@ class NotifyStage:
     config: what it can be told.
     secrets: hook -> what its messages are signed with.
     log: where its lines go.
+    read: reads the configuration anew.
 
     Raises:
         EndpointError: a directory cannot be used, or another process is there.
         JournalError: the ledger cannot be used.
     """
 
-    def __init__(self, config: NotifyConfig, secrets: dict[str, tuple[bytes, ...]], log: Log) -> None:
+    def __init__(
+        self,
+        config: NotifyConfig,
+        secrets: dict[str, tuple[bytes, ...]],
+        log: Log,
+        read: Callable[[], NotifyConfig],
+    ) -> None:
         now = time.monotonic()
         self._config = config
+        self._read = read
         self._secrets = secrets
         self._log = log
         self._limited_log = LimitedLog(log)
         self.counters: Counter[str] = Counter()
+        self._attempt_s = Histogram()
+        self._wakeup_s = Histogram()
         self._vitals = Vitals(os.getpid(), __version__, now)
         self._run_dir = run_dir(config.pipeline.run_dir, os.environ)
         self._ledger = Ledger(data_dir(config.pipeline.data_dir, os.environ), wall_ms())
@@ -88,7 +102,7 @@ class NotifyStage:
         self._ledger.close()
 
     async def run(self) -> None:
-        """Work until SIGTERM or SIGINT; a second one ends at once.
+        """Work until SIGTERM or SIGINT; a second one ends at once. SIGHUP reads the configuration anew.
 
         Raises:
             LayoutError: a worker's beacon tells of other shards than this configuration.
@@ -104,11 +118,17 @@ class NotifyStage:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._read_anew)
+        heed(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         self._sender = Sender(max(1, len(self._config.hooks)), self._config.delivery.timeout_s)
+        metrics = Metrics("notify", 0, self._config.metrics, self._scrape, self._log)
+        if metrics.failed:
+            self.counters["metrics_failed"] += 1
         self._log.info(
             "ready",
             run_dir=self._run_dir,
             shards=self._config.pipeline.shards,
+            metrics=metrics.url,
             hooks=", ".join(f"{name}={shown_target(hook.url)}" for name, hook in self._config.hooks.items()),
         )
         try:
@@ -118,6 +138,7 @@ class NotifyStage:
                 now = time.monotonic()
                 self._wake.clear()
                 more = self._turn(now)
+                self._wakeup_s.observe(time.monotonic() - now)
                 self._vitals.worked(now, time.monotonic())
                 await self._rest(0.0 if more else self._next_deadline() - time.monotonic())
             end = time.monotonic() + GRACE_S
@@ -132,6 +153,15 @@ class NotifyStage:
             for descriptor in self._polled:
                 loop.remove_reader(descriptor)
             self._log.info("stopped", **dict(sorted(self._figures().items())))
+
+    def _read_anew(self) -> None:
+        config = read_anew(self._read, self._config, LIVE_KEYS, self._log)
+        self.counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
+        if config is not None:
+            self._config = config
+            self._sender.timeout_s = config.delivery.timeout_s
+            for waiting in self._waiting.values():
+                waiting.settings = config.delivery
 
     async def _rest(self, seconds: float) -> None:
         """Wait until something comes, for so long at most."""
@@ -217,17 +247,19 @@ class NotifyStage:
         hook = self._config.hooks[name]
         identity, body = self._ledger.message(number)
         self.counters["attempts"] += 1
+        began = time.monotonic()
         answer = await self._sender.post(hook.url, self._secrets[name], identity, body, wall_ms() // 1000)
         verdict = judge(answer.status)
         asked_s = retry_after_s(answer.retry_after, wall_ms() / 1000)
         now = time.monotonic()
+        self._attempt_s.observe(now - began)
         waiting = self._waiting[name]
         drops = waiting.answered(verdict, asked_s, random.random(), now)  # noqa: S311  jitter, no secret
-        self._tell(name, hook, identity, verdict, answer)
         if verdict is Verdict.DELIVERED:
             self._telling.done([number])
         self._drop(name, drops)
-        self._add(self._telling.write(now, wall_ms()), now)
+        self._add(self._telling.write(now, wall_ms()), now)  # what is said below is then durable
+        self._tell(name, hook, identity, verdict, answer)
 
     def _tell(self, name: str, hook: Hook, identity: str, verdict: Verdict, answer: Answer) -> None:
         """Count and log what became of an attempt."""
@@ -248,8 +280,14 @@ class NotifyStage:
 
     # --- how it is ----------------------------------------------------------------------------------
 
+    def _scrape(self) -> Scrape:
+        """Return what there is to tell; another thread calls it, so what it reads it copies at once."""
+        took = {"attempt_seconds": self._attempt_s, "wakeup_seconds": self._wakeup_s}
+        return Scrape([({}, self._figures())], took)
+
     def _figures(self) -> dict[str, float]:
-        counters: dict[str, float] = {name: float(value) for name, value in self.counters.items()}
+        counters: dict[str, float] = dict(self.counters)
+        counters["scans"] = self._telling.scans
         counters["waiting"] = sum(len(waiting) for waiting in self._waiting.values())
         counters["hooks_gone"] = sum(waiting.gone for waiting in self._waiting.values())
         counters["hooks_failing"] = sum(waiting.failures > 0 for waiting in self._waiting.values())
@@ -269,13 +307,25 @@ class NotifyStage:
                 try:
                     self._control.send_multipart((peer, encode(reply)), zmq.NOBLOCK)
                 except zmq.Again:
-                    self.counters["dropped{reason=peer_full}"] += 1
+                    self.counters["questions_unread"] += 1
 
 
-def run(config: NotifyConfig, secrets: dict[str, tuple[bytes, ...]], log: Log) -> None:
-    """Run the notify process until it is told to stop."""
+def run(
+    config: NotifyConfig,
+    secrets: dict[str, tuple[bytes, ...]],
+    log: Log,
+    read: Callable[[], NotifyConfig],
+) -> None:
+    """Run the notify process until it is told to stop.
+
+    Args:
+        config: what it can be told.
+        secrets: hook -> what its messages are signed with.
+        log: where its lines go.
+        read: reads the configuration anew.
+    """
     die_with_parent()
-    stage = NotifyStage(config, secrets, log)
+    stage = NotifyStage(config, secrets, log, read)
     try:
         asyncio.run(stage.run())
     finally:

@@ -56,6 +56,11 @@ class Telling:
             following.resume(life.channel, life.position, ask=True)
 
     @property
+    def scans(self) -> int:
+        """How many scans' places are kept in mind."""
+        return len(self._watches)
+
+    @property
     def full(self) -> bool:
         """Whether nothing more may be read for now."""
         return len(self._messages) >= MAX_UNWRITTEN

@@ -44,12 +44,13 @@ class Waiting:
     settings: pauses and bounds.
 
     Attributes:
+        settings: the same; others may follow.
         gone: the receiver wants nothing more.
         failures: how many attempts have failed since the last one that was answered well.
     """
 
     def __init__(self, settings: DeliverySection) -> None:
-        self._settings = settings
+        self.settings = settings
         self._messages: dict[int, _Message] = {}
         self._under_way: int | None = None
         self._not_before = float("-inf")
@@ -75,7 +76,7 @@ class Waiting:
             return [Drop(number, "gone")]
         self._messages[number] = _Message(made_at, now)
         self._earliest = min(self._earliest, now)
-        if len(self._messages) <= self._settings.max_waiting:
+        if len(self._messages) <= self.settings.max_waiting:
             return []
         oldest = next(each for each in self._messages if each != self._under_way)
         del self._messages[oldest]
@@ -94,7 +95,7 @@ class Waiting:
         old = [
             number
             for number, message in self._messages.items()
-            if now - message.made_at >= self._settings.give_up_after_s
+            if now - message.made_at >= self.settings.give_up_after_s
         ]
         for number in old:
             del self._messages[number]
@@ -123,7 +124,7 @@ class Waiting:
             del self._messages[number]
             self._look()
             self.failures = 0
-            self._not_before = now + min(asked_s, self._settings.max_retry_s)
+            self._not_before = now + min(asked_s, self.settings.max_retry_s)
             return []
         if verdict is Verdict.GONE:
             self.gone = True
@@ -144,5 +145,5 @@ class Waiting:
         self._earliest = min((message.due_at for message in self._messages.values()), default=float("inf"))
 
     def _pause(self, failures: int, asked_s: float, chance: float) -> float:
-        settings = self._settings
+        settings = self.settings
         return pause_s(failures, settings.first_retry_s, settings.max_retry_s, chance, asked_s)

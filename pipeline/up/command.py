@@ -107,6 +107,9 @@ def up(
     edge_given = {**in_place, "config": Path(stages.edge_config) if stages.edge_config else None}
     edge = cast(_EdgeConfig, load(config_class("edge"), "edge", edge_given, {"http.port": stages.port}))
     _check_drain(edge, config)
+    if stages.notify_config:
+        notify_given = {**in_place, "config": Path(stages.notify_config)}
+        load(config_class("notify"), "notify", notify_given, {})
 
     from pipeline.up.signs import Signs
     from pipeline.up.supervisor import Supervisor

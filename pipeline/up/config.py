@@ -53,6 +53,9 @@ class StagesSection(msgspec.Struct, frozen=True, kw_only=True):
     edge_config: Annotated[str, msgspec.Meta(description="TOML file for every edge; empty for defaults.")] = (
         ""
     )
+    notify_config: Annotated[
+        str, msgspec.Meta(description="TOML file with hooks for the notify process; empty for none of it.")
+    ] = ""
 
 
 class RestartSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Which processes make up a pipeline, and how each is started. Pure: configuration in, command lines out.
 
 They are stopped in the order of their stop groups, so that nobody is cut off from those who still work for
-it: first who feeds the pipeline, then ingest, then the workers, and last the edges, which have by then all
+it: first who feeds the pipeline, then ingest, then the workers, and last who reads: they have by then all
 that was committed.
 """
 
@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, LayoutError
 from pipeline.shards import DEFAULT_SHARDS
 from pipeline.up.config import UpConfig
 
-FEED, INGEST, WORKER, EDGE = range(4)
+FEED, INGEST, WORKER, NOTIFY, EDGE = range(5)
 """The stop groups, in their order."""
 
 DEMO_SCAN = "demo"
@@ -125,7 +125,10 @@ def programs(
         )
         for index in range(stages.edges)
     ]
-    return [*workers, *ingests, *edges]
+    if not stages.notify_config:
+        return [*workers, *ingests, *edges]
+    told = ("notify", *_config(stages.notify_config), *common, "--data-dir", str(place.data_dir))
+    return [*workers, *ingests, Program("notify", told, NOTIFY), *edges]
 
 
 def succession(found: Iterable[Program]) -> list[tuple[Program, Program]]:

@@ -6,6 +6,7 @@ stage    its sign of life                    it can be used when
 worker   the beacon of one of its shards     there is one
 ingest   an answer about its counters        there is one
 edge     an answer about its counters        that says it hears every shard, and does not drain
+notify   an answer about its counters        that says it has heard every shard
 ======== =================================== ======================================================
 """
 
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import zmq
 
 from pipeline.errors import MessageMalformed
-from pipeline.sockets import Binder, drain, edge_control, ingest_control, shard_events
+from pipeline.sockets import NOTIFY_CONTROL, Binder, drain, edge_control, ingest_control, shard_events
 from pipeline.wire import BEACON_TOPIC, StatsReply, StatsRequest, decode_beacon, decode_edge_reply, encode
 
 _MAX_DRAINED = 10_000
@@ -58,13 +59,14 @@ class Signs:
         )
         self._beacons.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
         self._ingests = {name: self._dealer(ingest_control(index)) for name, index in ingests.items()}
+        self._notify = {"notify": self._dealer(NOTIFY_CONTROL)}
         self._edges = {name: self._dealer(edge_control(index)) for name, index in edges.items()}
 
     def collect(self) -> Heard:
         """Return who gave a sign since the last call, and ask again."""
         workers = self._heard_workers()
         heard = Heard(set(workers), set(workers), {})
-        for name, control in (self._ingests | self._edges).items():
+        for name, control in (self._ingests | self._edges | self._notify).items():
             for answer in _answers(control):
                 heard.alive.add(name)
                 heard.pids[name] = answer.pid

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import sqlite3
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +111,26 @@ def test_a_hook_is_told_and_can_verify_it(place: Pipeline, hook: Receiver, start
     everything = str(process.lines)
     assert "hunter2" not in everything
     assert SECRET not in everything
+
+
+def test_the_example_of_the_document_checks_it(place: Pipeline, hook: Receiver, start: Start) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "PROTOCOL.md").read_text().partition("\n## Webhooks\n")[2]
+    names: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    check = names["check"]
+    start("[hooks]\n" + hook_line("team", hook.url()))
+    scan(place, "office")
+    message = hook.next()
+    assert check(SECRET, message.headers, message.body)
+    assert not check(SECRET, message.headers, message.body + b" ")
+    assert not check("whsec_" + base64.b64encode(KEY[::-1]).decode(), message.headers, message.body)
+    assert not check(SECRET, {**message.headers, "webhook-id": "msg_other"}, message.body)
+    assert not check(SECRET, {**message.headers, "webhook-timestamp": "1"}, message.body)
+    assert not check(SECRET, {}, message.body)
+    sent_s = int(message.headers["webhook-timestamp"])
+    stale = signed_headers([KEY], message.id, sent_s - 3600, message.body)
+    assert not check(SECRET, stale, message.body)
+    assert check(SECRET, signed_headers([KEY[::-1], KEY], message.id, sent_s, message.body), message.body)
 
 
 def test_its_file_is_its_owners_alone(place: Pipeline, hook: Receiver, start: Start) -> None:

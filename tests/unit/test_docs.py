@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -31,6 +32,8 @@ from pipeline.edge.sse_event import sse_event
 from pipeline.edge.statistics import rest_events, scan_list, scan_statistics
 from pipeline.errors import PipelineError, RejectReason
 from pipeline.frame import Position
+from pipeline.notify.messages import compose
+from pipeline.notify.rules import About
 from pipeline.options import CONFIG_CLASSES, config_class
 from tests.harness import PATIENCE, Pipeline
 
@@ -378,6 +381,14 @@ def test_every_message_shown_is_one(example: str) -> None:
         )
         assert made.decode() == example
         assert len(raws) + value["merged"] + value["filtered"] == last - first + 1
+    elif value["type"].startswith("scan."):
+        data = value["data"]
+        raw = json.dumps(data["event"], separators=(",", ":")).encode()
+        about = msgspec.convert(data["scan"], About)
+        seen_ms = int(datetime.fromisoformat(value["timestamp"]).timestamp() * 1000)
+        place = Position.parse(data["position"])
+        made = compose(data["hook"], data["rule"], data["scan_id"], place, raw, about, seen_ms)
+        assert made.decode() == example
     else:
         assert structs
         fields = {field.encode_name for cls in structs for field in msgspec.structs.fields(cls)}
@@ -553,7 +564,19 @@ def test_every_command_shown_exists(line: str) -> None:
             command.make_context(name, arguments)
 
 
-WRAPPERS = ["up", "ingest", "throttle-batch", "edge", "notify", "tail", "emit", "doctor", "top", "test", "bench"]
+WRAPPERS = [
+    "up",
+    "ingest",
+    "throttle-batch",
+    "edge",
+    "notify",
+    "tail",
+    "emit",
+    "doctor",
+    "top",
+    "test",
+    "bench",
+]
 
 
 @pytest.mark.parametrize("name", WRAPPERS)

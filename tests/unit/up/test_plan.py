@@ -12,6 +12,7 @@ from pipeline.up.plan import (
     EDGE,
     FEED,
     INGEST,
+    NOTIFY,
     WORKER,
     Place,
     Program,
@@ -99,6 +100,15 @@ def test_each_stage_gets_its_config_file_and_what_is_handed_on() -> None:
         "edge-0": "e.toml",
     }
     assert all(value(program, "--profile") == "low-latency" for program in found)
+
+
+def test_hooks_are_told_only_if_there_are_some() -> None:
+    assert "notify" not in [program.name for program in programs(UpConfig(), PLACE, ())]
+    config = UpConfig(stages=StagesSection(notify_config="n.toml"))
+    found = {program.name: program for program in programs(config, PLACE, ("--log-level", "error"))}
+    assert (value(found["notify"], "-c"), value(found["notify"], "--data-dir")) == ("n.toml", "/data/x")
+    assert value(found["notify"], "--log-level") == "error"
+    assert WORKER < found["notify"].stop_group == NOTIFY < EDGE
 
 
 def test_more_workers_than_the_data_directory_has_shards_are_refused() -> None:
