@@ -146,24 +146,6 @@ def test_failed_scan_says_why(pipeline: Pipeline, open_page: OpenPage) -> None:
         expect(dashboard.get("message")).to_have_text("out of memory")
 
 
-def test_hosts_are_found_and_opened_with_the_keyboard(pipeline: Pipeline, open_page: OpenPage) -> None:
-    pipeline.start()
-    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
-        for event in events_of(4, SCAN):
-            emitter.emit(event)
-        dashboard = open_page()
-        dashboard.open_scan(SCAN)
-        dashboard.expect_status("completed")
-        page = dashboard.page
-        page.get_by_label("Filter hosts").fill("10.0.0.77")
-        expect(dashboard.get("hosts-shown")).to_have_text("1 of 256")
-        expect(dashboard.get("host-row")).to_have_count(1)
-        page.get_by_role("button", name="10.0.0.77").press("Enter")
-        expect(dashboard.get("host-detail")).to_contain_text("/tcp")
-        page.get_by_role("button", name="10.0.0.77").press("Enter")
-        expect(dashboard.get("host-detail")).to_have_count(0)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_screen_needs_no_scrolling_sideways(
     pipeline: Pipeline, open_page: OpenPage, scheme: str
