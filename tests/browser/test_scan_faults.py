@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from pipeline import Emitter
+from tests.browser.stalling_proxy import StallingProxy
 from tests.browser.test_client import HIDING
 from tests.e2e.browsing import WAIT_MS, Dashboard
 from tests.faults.crashing import events_of, kill, restart, stopped
@@ -42,6 +43,13 @@ def expect_as_fresh(dashboard: Dashboard, open_page: OpenPage, seq: int) -> None
     fresh.open_scan(SCAN)
     fresh.expect_seq(seq)
     assert shown(dashboard) == shown(fresh)
+
+
+def _pace(pipeline: Pipeline) -> int:
+    """Return the pace of the one page that is open."""
+    _, answer = pipeline.get("/api/connections")
+    (pace,) = [connection["pace"] for connection in answer["connections"] if connection["scans"] == [SCAN]]
+    return int(pace)
 
 
 def test_edge_and_worker_killed_it_comes_right_again(pipeline: Pipeline, open_page: OpenPage) -> None:
@@ -103,37 +111,40 @@ def test_a_silent_worker_is_told_and_no_longer_when_it_answers(
 def test_a_page_that_is_too_slow_is_told_what_it_missed_and_is_right_again(
     pipeline: Pipeline, open_page: OpenPage
 ) -> None:
-    pipeline.start(config={"edge": "[limits]\nmax_lag_s = 0.5\n"})
+    limits = "[limits]\nmax_lag_s = 0.5\nkernel_buffer_bytes = 16384\n"
+    pipeline.start(config={"edge": f"{limits}[compression]\nenabled = false\n"})
     sent = events_of(5, SCAN)
     pause = threading.Event()
-    with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
+    with StallingProxy(pipeline.port) as proxy, Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
         dashboard = open_page()
+        dashboard.url = proxy.url
         dashboard.open_scan(SCAN)
         for event in sent[:2_000]:
             emitter.emit(event)
         dashboard.expect_seq(2_000)
-        # Busy with something else for so long at a time that what it has acked is old.
-        dashboard.page.evaluate(
-            """() => {
-              const busy = () => { const end = performance.now() + 4000; while (performance.now() < end); };
-              window.busy = setInterval(busy, 4100);
-            }"""
-        )
-        end, given = deadline(60), 2_000
-        while pipeline.get("/api/connections")[1]["connections"][0]["skipped"] == 0:
-            assert time.monotonic() < end, "nothing was left out"
-            for event in sent[given : given + 20]:
+        proxy.stall()
+        end, given = deadline(30), 2_000
+        while _pace(pipeline) > 1:
+            assert time.monotonic() < end
+            for event in sent[given : given + 500]:
                 emitter.emit(event)
-            given = min(given + 20, len(sent) - 10)
+            given = min(given + 500, 12_000)
             pause.wait(0.1)
-        dashboard.page.evaluate("() => clearInterval(window.busy)")
-        expect(dashboard.get("missed")).to_contain_text("While this page was behind")
-        for event in sent[given:]:
+        for event in sent[given:12_000]:
+            emitter.emit(event)
+        emitter.flush(30)
+        pause.wait(1.0)  # as long as what waits has to be old
+        proxy.go_on()
+        expect(dashboard.get("missed")).to_contain_text(
+            re.compile("While this page was behind: .* services new")
+        )
+        for event in sent[12_000:]:
             emitter.emit(event)
         dashboard.expect_status("completed")
         expect_as_fresh(dashboard, open_page, len(sent))
         expect(dashboard.get("notices")).to_contain_text("this page was too slow")
         assert dashboard.ledger()["missed"] > 0
+        dashboard.page.goto("about:blank")
 
 
 def test_a_hidden_tab_closes_its_stream_and_comes_back_with_a_snapshot(
