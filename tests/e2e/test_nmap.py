@@ -180,3 +180,34 @@ def _expect_page(dashboard: Dashboard, reported: dict[int, tuple[str, str, str]]
     expect(dashboard.get("phase")).to_have_text("completed")
     assert dashboard.ledger()["missed"] == 0
     assert dashboard.problems == []
+
+
+@pytest.mark.system
+@pytest.mark.timeout(180)
+def test_nmap_run_by_emit_is_seen_in_the_state_of_its_scan(pipeline: Pipeline) -> None:
+    pipeline.start()
+    with ExitStack() as stack:
+        ports = [stack.enter_context(_listening(handler)) for handler in (_greeter(SSH), _Web)]
+        emit = Process(
+            *("emit", "--run", "--scan", "demo", "--name", "My scan", "--label", "site=hq"),
+            *("--run-dir", str(pipeline.run_dir), "--"),
+            *("nmap", "-sT", "-sV", "-p", ",".join(map(str, ports)), "127.0.0.1"),
+        )
+        stack.callback(emit.close)
+        assert emit.wait(120) == 0, emit.lines
+    status, state = pipeline.get("/api/scans/demo")
+    assert status == 200
+    assert {key: state[key] for key in ("status", "progress", "name", "targets", "labels", "nonsense")} == {
+        "status": "completed",
+        "progress": 100.0,
+        "name": "My scan",
+        "targets": ["127.0.0.1"],
+        "labels": {"site": "hq"},
+        "nonsense": 0,
+    }
+    (host,) = state["hosts"]
+    assert (host["ip"], host["open_ports"]) == ("127.0.0.1", 2)
+    assert {(port[0], port[2], port[3]) for port in host["ports"]} == {
+        (ports[0], "Open", "ssh"),
+        (ports[1], "Open", "http"),
+    }

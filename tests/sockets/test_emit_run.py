@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.producer.emit import emit as command
 from tests.harness import Pipeline, Process, deadline
 
 Start = Callable[..., Process]
@@ -212,6 +215,19 @@ def test_a_killed_emit_leaves_no_tool_behind(emit: Start, tmp_path: Path) -> Non
     until(lambda: not is_alive(child))
 
 
+@pytest.mark.system
+def test_a_killed_emit_leaves_no_nmap_behind(place: Pipeline, emit: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        process = emit("--scan", "demo", "--", "nmap", "-n", "-sT", "-sV", "-p", port, "127.0.0.1")
+        wait_for_event(place, "demo", "phaseStarted")
+        pid = process.popen.pid
+        (child,) = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        assert Path(f"/proc/{child}/comm").read_text() == "nmap\n"
+        process.kill()
+        until(lambda: not is_alive(child))
+
+
 def test_a_flood_waits_in_the_tool_while_the_pipeline_stands_still(
     place: Pipeline, emit: Start, tmp_path: Path
 ) -> None:
@@ -358,3 +374,17 @@ def test_a_description_that_finds_no_start_is_told(place: Pipeline, tmp_path: Pa
         finally:
             process.close()
     assert [event.get("name") for event in events(place, "demo")] == [None, "x", None]
+
+
+def test_every_example_of_its_help_is_a_command_line_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = inspect.getdoc(command.callback) or ""
+    examples = [line for line in text.splitlines() if line.startswith("    ")]
+    assert len(examples) >= 8
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "office.ndjson").touch()
+    for line in examples:
+        program, *arguments = shlex.split(line.rpartition("|")[2])
+        assert program == "emit"
+        command.make_context("emit", arguments)

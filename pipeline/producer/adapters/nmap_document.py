@@ -33,6 +33,7 @@ from xml.parsers import expat
 
 from pipeline.errors import InputMalformed
 from pipeline.producer.adapters import Problem
+from pipeline.producer.adapters.arguments import targets_of
 from pipeline.producer.adapters.nmap_hosts import (
     MAX_NAME,
     HostReader,
@@ -42,7 +43,7 @@ from pipeline.producer.adapters.nmap_hosts import (
     text_of,
 )
 from pipeline.producer.adapters.nmap_phases import NmapPhases
-from pipeline.producer.adapters.nmap_scripts import mask_script_arguments, names_cve
+from pipeline.producer.adapters.nmap_scripts import arguments_of, mask_script_arguments, names_cve
 
 MAX_TAG_BYTES = 4 * 1024 * 1024
 """The largest single tag read, in bytes (a script's whole output is one attribute); past it reading stops."""
@@ -210,11 +211,13 @@ class NmapDocument:
     def _scan_started(self, attrs: dict[str, str]) -> None:
         if not self._starts:
             return
+        args = text_of(mask_script_arguments(text_of(attrs.get("args"))))
         self._send(
             "scanStarted",
             timestamp=_iso(attrs.get("start")),
             scanner=text_of(f"nmap {attrs.get('version', '')}".strip()),
-            args=text_of(mask_script_arguments(text_of(attrs.get("args")))) or None,
+            args=args or None,
+            targets=targets_of("nmap", arguments_of(args)[1:]) or None,
             ts=epoch_of(attrs.get("start")),
         )
 

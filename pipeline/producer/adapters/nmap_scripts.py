@@ -54,6 +54,11 @@ def mask_script_arguments(command_line: str) -> str:
     return " ".join(shown)
 
 
+def arguments_of(command_line: str) -> list[str]:
+    """Return the arguments of nmap's command line, the program too, without the quotes around them."""
+    return [argument.strip('"') for argument in _ARGUMENT.findall(command_line)]
+
+
 def names_cve(output: str) -> bool:
     """Say whether a script's output names a CVE anywhere."""
     return _CVE.search(output) is not None

@@ -110,6 +110,7 @@ def test_a_whole_run_event_by_event() -> None:
             "timestamp": "2026-11-23T06:25:16+00:00",
             "scanner": "nmap 7.93",
             "args": args,
+            "targets": ["127.0.0.1"],
             "ts": 1795415116,
         },
         {"type": "phaseStarted", "phase": "service_scan", "progress": 0, "ts": 1795415123},
@@ -223,6 +224,7 @@ def test_what_scripts_are_given_is_not_published() -> None:
         read(HEAD.replace(b"start=", f'args="{given}" start='.encode()) + TAIL), "scanStarted"
     )
     assert started["args"] == "nmap --script-args … --script-args=… -oX - h"
+    assert started["targets"] == ["h"]
 
 
 def test_a_command_line_of_any_length_is_masked_before_it_is_cut() -> None:

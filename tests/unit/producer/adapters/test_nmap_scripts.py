@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.producer.adapters.nmap_scripts import mask_script_arguments, names_cve, vulnerabilities
+from pipeline.producer.adapters.nmap_scripts import (
+    arguments_of,
+    mask_script_arguments,
+    names_cve,
+    vulnerabilities,
+)
 
 VULNERABLE = "\n  VULNERABLE:\n  Some flaw\n    State: VULNERABLE\n    IDs:  CVE:CVE-2014-0001"
 
@@ -151,3 +156,15 @@ def test_however_quoted_only_the_secret_is_masked(
 def test_cut_anywhere_nothing_shows(secret: str, length: int) -> None:
     command_line = " ".join(["nmap", quoted(f"--script-args={secret}"), "--script-args", quoted(secret)])
     assert "X" not in mask_script_arguments(command_line[:length])
+
+
+def test_arguments_come_without_their_quotes() -> None:
+    assert arguments_of('nmap "a b" --script-args … it\'s x') == [
+        "nmap",
+        "a b",
+        "--script-args",
+        "…",
+        "it's",
+        "x",
+    ]
+    assert arguments_of("") == [""]
