@@ -17,7 +17,7 @@ import pytest
 
 from pipeline import Emitter
 from tests.faults.crashing import kill
-from tests.harness import PATIENCE, Pipeline, deadline
+from tests.harness import PATIENCE, Pipeline, Process, deadline
 
 SOON = {"throttle-batch": "[cleanup]\ncleanup_after_s = 0.1\n"}
 EVIL = "=cmd|' /C calc'!A0\"</td><script>alert(1)</script>\u202e\x1b[31m"
@@ -121,6 +121,10 @@ def test_a_scan_that_ended_is_listed_opened_exported_compared_and_deleted(
     assert (filtered["filtered"], filtered["at"]) == (6, [0, 2, 6, 9])
     assert pipeline.get("/api/scans/new/events?cidr=everywhere")[0] == 400
 
+    with urllib.request.urlopen(f"{pipeline.url}/sse/scans/new", timeout=20 * PATIENCE) as stream:
+        line = next(line for line in stream if b'"type":"snapshot"' in line)
+    assert json.loads(line.removeprefix(b"data: "))["state"]["totals"]["hosts"] == 3
+
     for form in ("json", "ndjson", "csv", "html"):
         status, body, headers = ask(pipeline, "GET", f"/api/scans/new/export?format={form}")
         assert status == 200
@@ -189,6 +193,43 @@ def test_a_deletion_outlives_a_kill_and_a_scan_of_that_id_is_a_new_life(pipeline
     (again,) = wait_past(pipeline, "a")
     assert again["epoch"] > epoch
     assert again["event_count"] == 2
+
+
+def test_an_earlier_life_of_an_id_is_kept_beside_the_present_one(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.start(config=SOON)
+    send(pipeline, "nightly", *scan_events(), END)
+    (first,) = wait_past(pipeline, "nightly")
+    send(pipeline, "nightly", *scan_events(), *LATER, END)
+    second, again = wait_past(pipeline, "nightly", "nightly")
+    assert (again["epoch"], again["present"], second["present"]) == (first["epoch"], False, True)
+    name = f"nightly@{first['epoch']}"
+    assert name.encode() in command(pipeline, "list").stdout
+    assert pipeline.get(f"/api/scans/nightly?epoch={first['epoch']}")[1]["totals"]["hosts"] == 2
+    assert pipeline.get("/api/scans/nightly")[1]["totals"]["hosts"] == 3
+    compared = pipeline.get("/api/scans/nightly/compare")[1]
+    assert compared["with"]["epoch"] == first["epoch"], "of a scan that names no targets: of the same id"
+    played = tmp_path / "first.ndjson"
+    assert command(pipeline, "export", name, "--format", "ndjson", "-o", str(played)).returncode == 0
+    replayed = Process(
+        "emit",
+        "--replay",
+        str(played),
+        "--speed",
+        "0",
+        "--scan",
+        "played",
+        "--run-dir",
+        str(pipeline.run_dir),
+    )
+    assert replayed.wait(60) == 0
+    replayed.close()
+    wait_past(pipeline, "played", "nightly", "nightly")
+    assert (
+        pipeline.get("/api/scans/played")[1]["totals"]
+        == pipeline.get(f"/api/scans/nightly?epoch={first['epoch']}")[1]["totals"]
+    )
+    assert command(pipeline, "rm", name, "--yes").returncode == 0
+    assert [scan["epoch"] for scan in past(pipeline, "&search=nightly")] == [second["epoch"]]
 
 
 @pytest.mark.parametrize("asked", ["/ws/scans/a", "/ws/scans/a?since=start"])
