@@ -45,7 +45,7 @@ export class WindowedRows {
   show(items, now) {
     this.items = items;
     this.now = now;
-    this.#draw();
+    this.#draw(true);
   }
 
   #drawSoon() {
@@ -55,7 +55,8 @@ export class WindowedRows {
     });
   }
 
-  #draw() {
+  /** @param {boolean} all whether rows that are there may show something else than before */
+  #draw(all = false) {
     this.rowHeight ||= Number.parseFloat(getComputedStyle(this.element).getPropertyValue("--row-height")) || 1;
     const { items, rowHeight } = this;
     this.element.style.height = `${items.length * rowHeight}px`;
@@ -80,11 +81,12 @@ export class WindowedRows {
     for (const index of indices) {
       const key = this.keyOf(items[index]);
       let row = this.rows.get(key);
-      if (row === undefined) {
+      const isNew = row === undefined;
+      if (isNew) {
         row = this.make(key);
         this.rows.set(key, row);
       }
-      row.update(items[index], this.now);
+      if (all || isNew) row.update(items[index], this.now);
       row.element.style.transform = `translateY(${index * rowHeight}px)`;
       row.element.setAttribute("aria-posinset", String(index + 1));
       row.element.setAttribute("aria-setsize", String(items.length));
