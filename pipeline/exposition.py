@@ -7,10 +7,12 @@ the stage goes on without.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -85,22 +87,30 @@ class Metrics:
         port = settings.port + index if settings.port else 0
         any_host = not is_loopback(settings.address)
         try:
-            server = _Server((settings.address, port), _handler(stage, figures, any_host))
+            server = _server(settings.address)((settings.address, port), _handler(stage, figures, any_host))
         except (OSError, OverflowError) as error:
             self.failed = True
             problem = getattr(error, "strerror", None) or str(error)
             log.warning("metrics cannot be served", address=f"{settings.address}:{port}", problem=problem)
             return
-        host, bound = server.server_address[:2]
-        self.url = f"http://{host!s}:{bound}/metrics"
+        host = f"[{settings.address}]" if ":" in settings.address else settings.address
+        self.url = f"http://{host}:{server.server_address[1]}/metrics"
         threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+def _server(address: str) -> type[ThreadingHTTPServer]:
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a scraper that goes away is its own affair."""
+        def server_bind(self) -> None:
+            """Bind, without asking the name service who we are, as the base class does: it may not answer."""
+            TCPServer.server_bind(self)
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Say nothing: a scraper that goes away is its own affair."""
+
+    return Server
 
 
 def _registry(stage: str, figures: Callable[[], Scrape]) -> Any:

@@ -161,6 +161,16 @@ def free_ports(count: int) -> int:
         return base
 
 
+def test_an_address_may_be_one_of_ipv6(pipeline: Pipeline) -> None:
+    process = pipeline.start_one("ingest-0", config={"ingest": '[metrics]\naddress = "::1"\n'})
+    ready = process.wait_for("ready")["metrics"]
+    if not ready:
+        assert any(line.get("fact") == "metrics cannot be served" for line in process.lines)
+        pytest.skip("no IPv6 here")
+    assert ready.startswith("http://[::1]:")
+    assert "pipeline_build_info" in scrape(process)
+
+
 def test_metrics_can_be_left_out(pipeline: Pipeline) -> None:
     process = pipeline.start_one("ingest-0", config={"ingest": "[metrics]\nenabled = false\n"})
     assert process.wait_for("ready")["metrics"] == ""
