@@ -17,7 +17,7 @@ from pipeline.operate import processes
 from pipeline.operate.beacons import hear
 from pipeline.operate.canary import fly, remove
 from pipeline.operate.findings import Finding
-from pipeline.operate.hops import Flight, Readiness, grounded, judge_flight, judge_readiness
+from pipeline.operate.hops import Flight, Readiness, grounded, is_edge, judge_flight, judge_readiness
 from pipeline.operate.judging import (
     Seen,
     judge_absent,
@@ -152,12 +152,12 @@ def _descriptors(seen: Iterable[Seen]) -> dict[str, tuple[int, int]]:
 def _edge_url(seen: Iterable[Seen]) -> str:
     """Return where an edge listens, as far as the kernel tells; the default otherwise."""
     for one in seen:
-        if one.name.startswith("edge-") and one.pid:
-            urls = [f"http://{address}/" for address in processes.listening(one.pid)]
-            if len(urls) > 1:  # it may listen for something else, too
-                urls = [url for url in urls if '"status"' in look_at_edge(url).answer] or urls
-            if urls:
-                return urls[0]
+        addresses = processes.listening(one.pid) if one.name.startswith("edge-") and one.pid else []
+        for scheme in ("http", "https"):
+            for address in addresses:  # an edge listens for those who want metrics, too
+                url = f"{scheme}://{address}/"
+                if is_edge(look_at_edge(url)):
+                    return url
     return DEFAULT_URL
 
 

@@ -132,19 +132,30 @@ def _judge_remains(flight: Flight) -> Finding:
     return Finding("canary", "ok", f"scan {flight.scan_id} has ended, and is removed", figures=figures)
 
 
+_UNKNOWN_CERTIFICATE = "CERTIFICATE_VERIFY_FAILED"
+"""What OpenSSL says of a certificate that nobody it trusts has signed."""
+
+
+def is_edge(found: Readiness) -> bool:
+    """Say whether it is an edge that answers, or one whose certificate is not known here."""
+    if not found.status:
+        return _UNKNOWN_CERTIFICATE in found.answer
+    return '"status"' in found.answer
+
+
 def judge_readiness(edge: Readiness) -> Finding:
     """Judge what an edge's readiness probe says."""
     figures: dict[str, object] = {"url": edge.url, "status": edge.status or None}
     if edge.status == 200:
         return Finding("ready", "ok", f"{edge.url} takes browsers", figures=figures)
     if not edge.status:
-        return Finding(
-            "ready",
-            "failed",
-            f"{edge.url} does not answer: {edge.answer}",
-            "start an edge with bin/up or bin/edge; give its address with --edge, if it is another, or https",
-            figures=figures,
+        remedy = (
+            "start an edge with bin/up or bin/edge; give its address with --edge, if it is another, or https"
         )
+        if _UNKNOWN_CERTIFICATE in edge.answer:
+            remedy = "name the file with the edge's certificate in SSL_CERT_FILE"
+        text = f"{edge.url} does not answer: {edge.answer}"
+        return Finding("ready", "failed", text, remedy, figures=figures)
     try:
         said = msgspec.json.decode(edge.answer, type=_Answer)
         why = said.reason or said.error

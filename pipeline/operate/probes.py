@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import logging
 import threading
 import time
 from pathlib import Path
@@ -119,6 +120,8 @@ class BrowserProbe(Probe):
 
     def run(self) -> None:
         """Ask the edge whether it is ready, connect, and read until it came or it is told to leave."""
+        # What Tornado would say of it on stderr is told as a finding.
+        logging.getLogger("tornado").addHandler(logging.NullHandler())
         try:
             asyncio.run(self._watch())
         except Exception as error:  # noqa: BLE001  # whatever it is, it is what the doctor is to tell

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -32,8 +33,8 @@ class Report:
         checks: name -> what stands of it in the JSON.
     """
 
-    def __init__(self, run_dir: Path, *args: str) -> None:
-        process = Process("doctor", "--run-dir", str(run_dir), "--json", *args)
+    def __init__(self, run_dir: Path, *args: str, env: dict[str, str] | None = None) -> None:
+        process = Process("doctor", "--run-dir", str(run_dir), "--json", *args, env=env)
         try:
             self.code = process.wait(AT_MOST_S)
             assert process.errors == ""
@@ -175,6 +176,39 @@ def test_the_edge_is_that_of_another_pipeline(
     assert report.of("failed") == ["websocket"]
     assert "it did not come within" in report.checks["websocket"]["text"]
     assert "another pipeline" in report.checks["websocket"]["remedy"]
+
+
+@pytest.mark.system
+def test_an_edge_that_speaks_https(pipeline: Pipeline) -> None:
+    """It is found among what the edge listens on; its certificate has to be named."""
+    place = pipeline.run_dir.parent
+    certificate, key = place / "certificate.pem", place / "key.pem"
+    wanted = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1"
+    subprocess.run(
+        [
+            "openssl",
+            *wanted.split(),
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
+        check=True,
+        capture_output=True,
+        timeout=AT_MOST_S * PATIENCE,
+    )
+    tls = {"edge": f'[http]\ncertificate = "{certificate}"\nkey = "{key}"\n'}
+    for name in ("ingest-0", "throttle-batch-0"):
+        pipeline.start_one(name).wait_for("ready")
+    edge = pipeline.start_one("edge-0", config=tls).wait_for("ready")["edge"]
+    report = Report(pipeline.run_dir)
+    assert report.of("failed") == ["ready", "websocket"]
+    assert "SSL_CERT_FILE" in report.checks["ready"]["remedy"]
+    report = Report(pipeline.run_dir, env={"SSL_CERT_FILE": str(certificate)})
+    assert report.hops() == ["ok"] * 4
+    assert report.checks["ready"]["figures"]["url"] == edge
 
 
 def test_the_disk_is_nearly_full(whole: Pipeline) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.operate.hops import HOPS, Flight, Hop, Readiness, grounded, judge_flight, judge_readiness
+from pipeline.operate.hops import (
+    HOPS,
+    Flight,
+    Hop,
+    Readiness,
+    grounded,
+    is_edge,
+    judge_flight,
+    judge_readiness,
+)
 
 WHOLE = [Hop(name, float(number)) for number, name in enumerate(HOPS, 1)]
 
@@ -73,3 +82,15 @@ def test_readiness(status: int, answer: str, verdict: str, text: str) -> None:
     finding = judge_readiness(Readiness("U", status, answer))
     assert (finding.status, finding.text) == (verdict, text)
     assert bool(finding.remedy) == (verdict != "ok")
+
+
+def test_a_certificate_that_is_not_known_has_a_remedy_of_its_own() -> None:
+    answer = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"
+    assert "SSL_CERT_FILE" in judge_readiness(Readiness("U", 0, answer)).remedy
+    assert is_edge(Readiness("U", 0, answer))
+
+
+def test_what_listens_for_something_else_is_no_edge() -> None:
+    assert is_edge(Readiness("U", 503, '{"status":"degraded"}'))
+    assert not is_edge(Readiness("U", 404, "there is /metrics\n"))
+    assert not is_edge(Readiness("U", 0, "Connection refused"))
