@@ -123,6 +123,9 @@ class _Run:
         self.stopped = ""
 
     def start(self, arguments: tuple[str, ...]) -> None:
+        dies_with_us = _dies_with_us()
+        if dies_with_us is None:
+            self._terminal.notice("on this system the command goes on if emit is killed")
         try:
             self._child = subprocess.Popen(  # noqa: S603  what the user wants to have run, without a shell
                 arguments,
@@ -131,7 +134,7 @@ class _Run:
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
-                preexec_fn=_dies_with_us(),
+                preexec_fn=dies_with_us,
             )
         except OSError as error:
             raise OperatorError(f"{arguments[0]}: {error.strerror}") from None
