@@ -43,6 +43,9 @@ PortState = Literal["Open", "Closed", "Filtered"]
 Severity = Literal["Critical", "High", "Medium", "Low", "Info"]
 SEVERITIES: tuple[Severity, ...] = ("Critical", "High", "Medium", "Low", "Info")
 
+CANARY_LABEL = "scanstream.canary"
+"""A scan with this label is none: it only tries the way, and nobody is notified of it."""
+
 
 class EventClass(enum.Enum):
     """How an event is treated on its way to a browser."""

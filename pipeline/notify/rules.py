@@ -12,7 +12,7 @@ critical_finding   `vulnerabilityFound` of the hook's `min_severity`    the firs
 ================== ==================================================== ===============================
 
 What a scan is called and which labels it has, its `scanStarted` says; a hook with `labels` is told nothing
-of a scan that has said none yet.
+of a scan that has said none yet. Of a scan that only tries the way (`CANARY_LABEL`) nobody is told.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from pipeline.event import SEVERITIES, Error, ScanStarted, Severity, VulnerabilityFound
+from pipeline.event import CANARY_LABEL, SEVERITIES, Error, ScanStarted, Severity, VulnerabilityFound
 from pipeline.notify.config import Hook, Rule
 
 _RULE_OF: Mapping[str, Rule] = {
@@ -159,6 +159,8 @@ def about(
 
 
 def _wants(hook: Hook, scan_id: str, scan: About) -> bool:
+    if CANARY_LABEL in scan.labels:
+        return False
     if hook.scans and not any(fnmatchcase(scan_id, pattern) for pattern in hook.scans):
         return False
     return all(scan.labels.get(key) == value for key, value in hook.labels.items())

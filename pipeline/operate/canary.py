@@ -25,6 +25,7 @@ import zmq
 
 from pipeline.emitter import Emitter
 from pipeline.errors import EventRejected, MessageMalformed, NotDelivered, PipelineError
+from pipeline.event import CANARY_LABEL
 from pipeline.operate.hops import Flight, Hop, Readiness
 from pipeline.operate.probes import HOP_S, STEP_S, BrowserProbe, FrameProbe, Probe, outside
 from pipeline.runtime import wall_ms
@@ -94,7 +95,7 @@ def _send(
     flight.hops.append(ack)
     opened_ms = wall_ms()
     try:
-        emitter.emit({"type": "scanStarted", "name": "pipeline doctor"})
+        emitter.emit({"type": "scanStarted", "name": "pipeline doctor", "labels": {CANARY_LABEL: "doctor"}})
         emitter.flush(_left(until))
         opened_by_ms = wall_ms()
         sent = time.monotonic()

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import zmq
 
-from pipeline.sockets import drain_router, ingest_control
-from pipeline.wire import StatsReply, encode
+from pipeline.event import CANARY_LABEL
+from pipeline.sockets import drain_router, ingest_control, shard_events
+from pipeline.wire import StatsReply, decode_frame, encode, split_events
 from tests.harness import PATIENCE, Pipeline, Process, deadline
 from tests.sockets.peers import Peers
 
@@ -79,6 +80,17 @@ def test_it_says_so_in_words_too(whole: Pipeline) -> None:
     assert lines[-1].startswith("healthy")
     assert not [line for line in lines if line.startswith(("failed", "skipped"))]
     assert any(" ms: a browser has it from the edge" in line for line in lines)
+
+
+def test_the_canary_says_that_it_is_one(whole: Pipeline) -> None:
+    """By a label, so that nobody is notified of its end."""
+    names = [shard_events(shard) for shard in range(whole.shards)]
+    with Peers(whole.run_dir) as peers:
+        frames = peers.connect(zmq.SUB, *names, subscribe=(b"F|scan/doctor-",))
+        report = Report(whole.run_dir)
+        started = json.loads(split_events(decode_frame(frames.recv()).body)[0])
+    assert report.code == 0
+    assert started["labels"] == {CANARY_LABEL: "doctor"}
 
 
 def test_the_canary_does_not_stay(whole: Pipeline) -> None:

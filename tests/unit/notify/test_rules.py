@@ -48,6 +48,11 @@ def test_each_event_tells_those_who_want_its_rule(rule: Rule) -> None:
     assert found == [Told("a", rule, 1), Told("c", rule, 1)]
 
 
+def test_of_a_scan_that_only_tries_the_way_nobody_is_told() -> None:
+    canary = b'{"type":"scanStarted","labels":{"scanstream.canary":"doctor","team":"red"}}'
+    assert look({"a": hook(*ALL), "b": hook(*ALL, labels={"team": "red"})}, canary, *EVENTS.values()) == []
+
+
 def test_no_other_event_tells_anybody() -> None:
     events = [
         STARTED,
