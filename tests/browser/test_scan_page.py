@@ -146,24 +146,6 @@ def test_failed_scan_says_why(pipeline: Pipeline, open_page: OpenPage) -> None:
         expect(dashboard.get("message")).to_have_text("out of memory")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_narrow_screen_needs_no_scrolling_sideways(
-    pipeline: Pipeline, open_page: OpenPage, scheme: str
-) -> None:
-    pipeline.start()
-    scan_id = "a-scan-with-as-long-a-name-as-there-may-be".ljust(64, "x")
-    with Emitter(scan_id, run_dir=str(pipeline.run_dir)) as emitter:
-        for event in events_of(5, scan_id):
-            emitter.emit(event)
-        dashboard = open_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
-        dashboard.open_list()
-        expect(dashboard.get("scan-row")).to_have_count(1)
-        assert _overflow(dashboard) == 0
-        dashboard.open_scan(scan_id)
-        dashboard.expect_status("completed")
-        assert _overflow(dashboard) == 0
-
-
 def _shown(dashboard: Dashboard) -> dict[str, object]:
     """Return what a page shows of a scan: its figures, the hosts in sight, every finding it lists."""
     return {
@@ -178,10 +160,3 @@ def _check_ledger(dashboard: Dashboard, seq: int) -> None:
     ledger = dashboard.ledger()
     assert dashboard.number("snapshot-total") + ledger["events"] + ledger["merged"] == seq
     assert ledger["missed"] == 0
-
-
-def _overflow(dashboard: Dashboard) -> int:
-    """Return by how many pixels the page is wider than the window."""
-    return dashboard.page.evaluate(
-        "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
