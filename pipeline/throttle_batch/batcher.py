@@ -71,7 +71,7 @@ class Batcher:
     now: monotonic seconds.
 
     Attributes:
-        counters: what was taken, dropped and why; names as in docs/OPERATIONS.md.
+        counters: what was taken, dropped and why; names as in docs/ops/COUNTERS.md.
     """
 
     def __init__(self, config: ThrottleBatchConfig, catalogue: Catalogue, boot_ms: int, now: float) -> None:

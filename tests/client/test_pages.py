@@ -30,7 +30,7 @@ def test_the_pages_decide_as_expected() -> None:
 def test_each_reason_and_problem_has_its_meaning() -> None:
     book = (STATIC / "pipeline_book.js").read_text()
     meant = re.findall(r"^  (\w+): \"", book.partition("REASONS = {")[2].partition("};")[0], re.MULTILINE)
-    counters = (ROOT / "docs" / "OPERATIONS.md").read_text()
+    counters = (ROOT / "docs" / "ops" / "COUNTERS.md").read_text()
     dropped = set(re.findall(r"`dropped\{reason=(\w+)\}`", counters))
     assert set(meant) == {reason.value for reason in RejectReason} | dropped
     problems = re.findall(r"^  (\w+): \{ level", book, re.MULTILINE)

@@ -147,7 +147,7 @@ def test_a_producers_mark_with_a_flipped_bit_is_refused(stands: Callable[..., St
 
 
 def restore(stand: Stand, copy: Path) -> None:
-    """Put a copy in the journal's place, as docs/OPERATIONS.md says."""
+    """Put a copy in the journal's place, as docs/ops/JOURNAL.md says."""
     for suffix in ("", "-wal", "-shm"):
         (stand.data_dir / f"shard-0.sqlite3{suffix}").unlink(missing_ok=True)
     shutil.copy(copy, stand.data_dir / "shard-0.sqlite3")

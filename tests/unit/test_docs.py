@@ -43,6 +43,9 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
 PROTOCOL = ROOT / "docs" / "PROTOCOL.md"
 OPERATIONS = ROOT / "docs" / "OPERATIONS.md"
+COUNTERS, JOURNAL, LOGS, SETTINGS = (
+    ROOT / "docs" / "ops" / f"{name}.md" for name in ("COUNTERS", "JOURNAL", "LOGS", "SETTINGS")
+)
 SECURITY = ROOT / "SECURITY.md"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
@@ -114,7 +117,7 @@ def test_every_setting_has_its_row(stage: str) -> None:
                 key.description,
             ]
         )
-    told = rows(section(OPERATIONS, f"### {stage} settings"), "key", "default", "unit", "bounds", "what")
+    told = rows(section(SETTINGS, f"## {stage} settings"), "key", "default", "unit", "bounds", "what")
     printable = "\n".join("| " + " | ".join(row) + " |" for row in wanted)
     assert told == wanted, f"the rows should be:\n{printable}"
 
@@ -161,7 +164,7 @@ def test_every_option_is_told(name: str) -> None:
 def test_no_option_is_told_that_does_not_exist() -> None:
     known = set().union(*(options(command) for command in commands().values()))
     known |= {"--help", "--version", "--without-system"}
-    for document in (README, OPERATIONS):
+    for document in (README, OPERATIONS, JOURNAL, SETTINGS):
         told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text()))
         strangers = told - known - nmap_options(document)
         assert not strangers, f"{document.name}: {strangers}"
@@ -207,7 +210,7 @@ def test_the_counters_are_those_of_the_code(folder: str, stage: str) -> None:
     assert len(counted) > 5
     open_names = {name for name in counted if "…" in name}
     covered = {n for n in counted for o in open_names if n != o and n.startswith(o.partition("…")[0])}
-    told = rows(section(OPERATIONS, f"### Counters of {stage}"), "counter", "counts")
+    told = rows(section(COUNTERS, f"## Counters of {stage}"), "counter", "counts")
     named = [name for row in told for name in quoted(row[0])]
     assert sorted(named) == sorted(set(named))
     assert counted - covered <= set(named)
@@ -243,7 +246,7 @@ def test_the_log_lines_are_those_of_the_code() -> None:
     for path, tree in sources():
         if path.name != "log.py":
             written |= facts(tree)
-    told = [quoted(row[0])[0] for row in rows(section(OPERATIONS, "## Log lines"), "fact", "level")]
+    told = [quoted(row[0])[0] for row in rows(section(LOGS, "# Log lines"), "fact", "level")]
     assert sorted(told) == sorted(written)
 
 
@@ -262,7 +265,7 @@ def fields(tree: ast.Module) -> set[tuple[str, str]]:
 
 
 def test_the_fields_of_log_lines_are_told() -> None:
-    table = rows(section(OPERATIONS, "## Log lines"), "fact", "level")
+    table = rows(section(LOGS, "# Log lines"), "fact", "level")
     told = {quoted(row[0])[0]: set(quoted(row[3])) for row in table}
     written = {pair for path, tree in sources() if path.name != "log.py" for pair in fields(tree)}
     missing = {(fact, field) for fact, field in written if fact in told and field not in told[fact]}
