@@ -313,6 +313,21 @@ def test_more_than_the_edge_may_hold(begin: Begin) -> None:
         assert answer(sent)[0] == 200, "there is room again"
 
 
+def test_a_sender_that_does_not_wait_for_the_answer_leaves_no_bytes(begin: Begin) -> None:
+    scene = begin("[http_in]\nmax_total_bytes = 1000000\n")
+    with scene.posting(HOST + b" " * 900_000):
+        envelope = scene.taken()
+    assert scene.post(HOST + b" " * 900_000)[0] == 503, "its events are sent for all that"
+    scene.ack(envelope)
+    with scene.posting(PORT) as sent:
+        again = scene.taken()
+        scene.ack(again)
+        assert answer(sent)[0] == 200
+    with scene.posting(HOST + b" " * 900_000) as sent:
+        scene.ack(scene.taken())
+        assert answer(sent)[0] == 200
+
+
 def test_a_sender_that_goes_in_the_middle_leaves_no_bytes(begin: Begin) -> None:
     scene = begin("[http_in]\nmax_total_bytes = 1000000\n")
     for _ in range(3):
