@@ -2,6 +2,7 @@
 
 import { fetchHealth, Poll } from "./api.js";
 import { h, setAttribute, setText } from "./dom.js";
+import { Notifications } from "./notifications.js";
 import { CompareView } from "./view_compare.js";
 import { ListView } from "./view_list.js";
 import { PipelineView } from "./view_pipeline.js";
@@ -134,3 +135,8 @@ document.getElementById("skip").addEventListener("click", (event) => {
 window.addEventListener("hashchange", route);
 route();
 new Poll(checkHealth, HEALTH_POLL_MS);
+new Notifications(
+  document.getElementById("bell"),
+  () => ({ scanId: view instanceof ScanView ? view.scanId : null, shows: view instanceof ScanView || view instanceof ListView }),
+  announce,
+);

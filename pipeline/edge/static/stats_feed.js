@@ -2,7 +2,8 @@
  * The list of all scans, pushed by the edge, over a WebSocket that comes back by itself.
  *
  * Holds the list as the messages tell it: the whole, then what changed (docs/PROTOCOL.md, "Stream of statistics").
- * Rests while the page is hidden: nobody looks, and the edge asks its workers only while somebody does.
+ * Rests while the page is hidden, unless told otherwise: nobody looks, and the edge asks its workers only while somebody
+ * does.
  */
 
 const SUBPROTOCOL = "scanstream.v1.json";
@@ -15,8 +16,9 @@ export class StatsFeed {
    * @param {(complete: boolean, changed: object[], gone: string[]) => void} options.onChange `scans` has changed: these
    *   entries are new or others, these ids are listed no more; complete false: some worker did not answer
    * @param {() => void} options.onLost the edge does not answer; it is tried again
+   * @param {boolean} [options.whileHidden] whether to go on while the page is hidden
    */
-  constructor({ url, onChange, onLost }) {
+  constructor({ url, onChange, onLost, whileHidden = false }) {
     this.url = url;
     this.onChange = onChange;
     this.onLost = onLost;
@@ -27,9 +29,9 @@ export class StatsFeed {
     this.socket = null;
     this.timer = null;
     this.attempt = 0;
-    this.onVisibility = () => (document.hidden ? this.#rest() : this.#open());
+    this.onVisibility = () => (document.hidden && !whileHidden ? this.#rest() : this.#open());
     document.addEventListener("visibilitychange", this.onVisibility);
-    if (!document.hidden) this.#open();
+    this.onVisibility();
   }
 
   /** Close for good; no callback comes after it. */
