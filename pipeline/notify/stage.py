@@ -34,6 +34,7 @@ from pipeline.notify.waiting import Drop, Waiting
 from pipeline.places import data_dir, run_dir
 from pipeline.reread import read_anew
 from pipeline.runtime import die_with_parent, heed, wall_ms
+from pipeline.service_manager import ServiceManager
 from pipeline.sockets import NOTIFY_CONTROL, Binder, drain_router, has_more
 from pipeline.vitals import Vitals
 from pipeline.wire import StatsRequest, decode_edge_request, encode
@@ -131,16 +132,23 @@ class NotifyStage:
             metrics=metrics.url,
             hooks=", ".join(f"{name}={shown_target(hook.url)}" for name, hook in self._config.hooks.items()),
         )
+        manager = ServiceManager(os.environ)
+        manager.ready()
         try:
             while not stops:
                 if self._failure is not None:
                     raise self._failure
                 now = time.monotonic()
+                manager.alive(now)
                 self._wake.clear()
                 more = self._turn(now)
                 self._wakeup_s.observe(time.monotonic() - now)
                 self._vitals.worked(now, time.monotonic())
-                await self._rest(0.0 if more else self._next_deadline() - time.monotonic())
+                due = self._next_deadline()
+                if (sign_due := manager.next_deadline()) is not None:
+                    due = min(due, sign_due)
+                await self._rest(0.0 if more else due - time.monotonic())
+            manager.stopping()
             end = time.monotonic() + GRACE_S
             while self._tasks and len(stops) < 2 and (left := end - time.monotonic()) > 0:
                 self._wake.clear()

@@ -1,4 +1,4 @@
-"""The edge behind nginx, set up as docs/ops/nginx.conf says: with the path taken away, and with it passed on."""
+"""The edge behind nginx, set up by docs/ops/nginx.conf: with the path taken away, and with it passed on."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 from collections.abc import Iterator
@@ -59,6 +60,20 @@ def test_without_a_watchdog_it_says_only_what_it_must(
     assert manager.hears() == "READY=1"
     process.terminate()
     assert manager.hears() == "STOPPING=1"
+
+
+def test_notify_is_ready_lives_and_stops(pipeline: Pipeline, manager: Manager) -> None:
+    config = pipeline.run_dir.parent / "notify.toml"
+    hook = '{url = "http://127.0.0.1:9/", secret_env = "HOOK_SECRET", on = ["failed"]}'
+    config.write_text(f"[hooks]\nteam = {hook}\n")
+    environ = {**manager.environ, "WATCHDOG_USEC": "100000"}
+    environ["HOOK_SECRET"] = "whsec_" + base64.b64encode(bytes(32)).decode()
+    places = ["--run-dir", str(pipeline.run_dir), "--data-dir", str(pipeline.data_dir), "-c", str(config)]
+    process = pipeline.processes["notify"] = Process("notify", *places, env=environ)
+    manager.hears_at_last("READY=1")
+    assert [manager.hears() for _ in range(3)] == ["WATCHDOG=1"] * 3
+    process.terminate()
+    manager.hears_at_last("STOPPING=1")
 
 
 def test_up_is_ready_when_all_of_it_is_and_speaks_alone(

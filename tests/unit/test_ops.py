@@ -181,6 +181,8 @@ def test_a_unit_runs_a_command_that_is_there(unit: Path) -> None:
     program, name, *arguments = line.replace("%i", "0").split()
     assert program == "/opt/scanstream/bin/pipeline"
     commands()[name].make_context(name, arguments)
+    open_to_all = "IPAddressDeny" not in settings_of(unit)
+    assert open_to_all == (name in {"up", "notify"}), "webhooks go anywhere, and nothing else does"
 
 
 @pytest.mark.parametrize("unit", services(), ids=name_of)
@@ -205,7 +207,7 @@ def test_a_unit_waits_for_ready_and_for_signs_of_life_and_is_shut_in(unit: Path)
 
 def test_every_stage_has_its_unit() -> None:
     told = {settings_of(unit)["ExecStart"][0].split()[1] for unit in services()}
-    assert told == {"up", "ingest", "throttle-batch", "edge"}
+    assert told == {"up", "ingest", "throttle-batch", "edge", "notify"}
     templates = {unit.name for unit in services() if "@" in unit.name}
     assert len(templates) == 3
 
