@@ -1,8 +1,4 @@
-<<<<<<< Updated upstream
 """The edge behind nginx, set up by docs/ops/nginx.conf: with the path taken away, and with it passed on."""
-=======
-"""The edge behind nginx, set up as docs/ops/nginx.conf says: the path taken away, and passed on."""
->>>>>>> Stashed changes
 
 from __future__ import annotations
 
