@@ -197,14 +197,16 @@ def _steps(rng: random.Random, worker: Worker) -> list[dict[str, Any]]:
         worker.go_on(seen)
         steps.append({"message": worker.snapshot()})
         after = steps[-1]["message"]["state"]["hosts_next"]
+    asked: dict[str, Any] | None = None
     while seen < EVENTS or after is not None:
         worker.go_on(min(EVENTS, max(worker.seq, seen + rng.randrange(30))))  # the worker is ahead of frames
-        if after is not None and rng.random() < 0.5:
-            page = worker.page(after)
-            steps.append({"page": page, "after": after})
-            after = page["next"]
+        if after is not None and asked is None and rng.random() < 0.5:
+            asked = worker.page(after)
+        elif asked is not None and rng.random() < 0.5:  # its answer comes when events have gone on
+            steps.append({"page": asked, "after": after})
+            after, asked = asked["next"], None
         elif rng.random() < 0.1:  # left out: what comes is a snapshot
-            seen = worker.seq
+            seen, asked = worker.seq, None
             steps.append({"message": worker.snapshot()})
             after = steps[-1]["message"]["state"]["hosts_next"]
         elif worker.seq > seen:

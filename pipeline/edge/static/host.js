@@ -45,6 +45,8 @@ export class Host {
     /** What the worker counts and does not list. */
     this.unlisted = ALL_LISTED;
     this.revision = 0;
+    /** @type {number | undefined} noted by `host_order.js` */
+    this.addressRank = undefined;
   }
 
   get openCount() {

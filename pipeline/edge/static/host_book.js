@@ -51,10 +51,6 @@ export class HostBook {
     return !this.full && !this.unlisted && this.told === null;
   }
 
-  get vulnerabilities() {
-    return this.severities.reduce((sum, number) => sum + number, 0);
-  }
-
   // --- events -----------------------------------------------------------------------------------
 
   discovered(event) {

@@ -8,13 +8,15 @@
 import { NOTHING, STATE_MASK } from "./host.js";
 
 const PLACES = 65_536; // as many hosts as there may be: a place fits below the rank
+/** Of what is no IPv4 address. */
+const NO_RANK = -1;
 const MOST_BADNESS = 2 ** 23;
 const MOST_PORTS = 2 ** 18;
 
 /** What the reader may choose, by what stands in the address: `label`, and the rank of a host, the least first. */
 export const ORDERS = new Map([
   ["found", { label: "as found", rank: null }],
-  ["address", { label: "address", rank: (host) => addressRank(host.address) }],
+  ["address", { label: "address", rank: (host) => (host.addressRank ??= addressRank(host.address)) }],
   ["worst", { label: "most severe", rank: (host) => MOST_BADNESS - host.badness }],
   ["ports", { label: "open ports", rank: (host) => MOST_PORTS - host.openCount }],
 ]);
@@ -37,7 +39,7 @@ function sorted(hosts, rank) {
   let count = 0;
   hosts.forEach((host, i) => {
     const value = rank(host);
-    if (value === null) odd.push(host);
+    if (value === NO_RANK) odd.push(host);
     else keys[count++] = value * PLACES + i;
   });
   const ranked = Array.from(keys.subarray(0, count).sort(), (key) => hosts[key % PLACES]);
@@ -63,14 +65,14 @@ function matcher(book, needle) {
   };
 }
 
-/** An IPv4 address as a number; null for anything else. */
+/** An IPv4 address as a number; `NO_RANK` for anything else. */
 function addressRank(address) {
   const parts = address.split(".");
-  if (parts.length !== 4) return null;
+  if (parts.length !== 4) return NO_RANK;
   let rank = 0;
   for (const part of parts) {
     const number = /^\d{1,3}$/.test(part) ? Number(part) : 256;
-    if (number > 255) return null;
+    if (number > 255) return NO_RANK;
     rank = rank * 256 + number;
   }
   return rank;

@@ -52,8 +52,6 @@ export class ScanModel {
     this.findings = new FindingLog();
     /** @type {Totals | null} the last that the worker said */
     this.saidTotals = null;
-    /** The seconds a pause may take before the scan counts as stalled; 0: it never does. */
-    this.stallsAfterS = 0;
     this.ledger = { frames: 0, events: 0, merged: 0, filtered: 0, missed: 0, inSnapshot: 0 };
     this.epoch = null;
     this.seq = 0;
@@ -147,7 +145,6 @@ export class ScanModel {
     this.errorMessage = plain(state.error);
     this.about = aboutOf(state);
     this.bestEffort = state.best_effort;
-    this.stallsAfterS = state.stalls_after_s;
     this.saidTotals = totalsOf(state.totals);
     this.hostsLeftOut = state.hosts_left_out;
     this.progress.restore(state, now);
