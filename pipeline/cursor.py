@@ -10,7 +10,8 @@ not begun                               nothing is due: what was published befor
 a page is awaited                       frames are only heard of; the pages bring their events
 inside the frame that comes             it is printed, from the cursor on
 before what the channel has published   a page from history
-in a life that is over                  pages of that life to its end, then `Reset`, then the next life
+in a life that is over                  pages of that life to its end, then `Reset`, then the next life that
+                                        is held, were it over too
 past what its own life has committed    `Reset`: this position was never reached; but in a life that was
                                         cut off it was, and nothing follows it there
 past what is published, not past that   it waits: a scan's state may have shown what no frame has brought
@@ -171,7 +172,8 @@ class Cursor:
         if current is None or (self._life is not None and current < self._life):
             return PageTaken(notes=notes)  # a newer life was heard of: the next answer knows it too
         why = "was cut off, its journal went back" if header.cut else "is over"
-        return PageTaken(notes=(*notes, self._reset(current, why if header.held else "is not held")))
+        following = header.next if header.next is not None else current
+        return PageTaken(notes=(*notes, self._reset(following, why if header.held else "is not held")))
 
     def _at_the_end(self, header: PageHeader, notes: tuple[Note, ...]) -> PageTaken:
         if self._next > header.head and header.cut:

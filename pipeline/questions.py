@@ -22,6 +22,7 @@ from pipeline.wire import (
     HistoryReply,
     Page,
     PageRequest,
+    PastRequest,
     StateRequest,
     decode_history_reply,
     encode,
@@ -34,7 +35,7 @@ ANSWER_S = 1.0
 TOLD_AFTER = 5
 """A question asked in vain so often is told, once, until an answer comes."""
 
-Question: TypeAlias = HeadRequest | PageRequest | ChannelsRequest | StateRequest
+Question: TypeAlias = HeadRequest | PageRequest | ChannelsRequest | StateRequest | PastRequest
 Compose: TypeAlias = Callable[[int], Question]
 
 

@@ -2,6 +2,10 @@
 
 SUB to every shard's frames and beacons; what they do not bring is asked for. `following` knows what is due
 and what is missing. It never slows a worker: what is dropped for it is fetched from history.
+
+A life may begin, end and leave the workers' memory while nobody reads here. So a shard is asked first what it
+has in memory and what only its journal has; the latter is asked again now and then. Of a scan that is not
+known the worker names the first life to be read: the one after the time that this began.
 """
 
 from __future__ import annotations
@@ -17,8 +21,10 @@ import zmq
 from pipeline.cursor import Missed, Note
 from pipeline.errors import EventRejected, LayoutError, MessageMalformed
 from pipeline.following import Following
+from pipeline.frame import Position
 from pipeline.log import LimitedLog, Log
 from pipeline.questions import Questions
+from pipeline.runtime import wall_ms
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import Binder, drain, has_more, shard_events
 from pipeline.wire import (
@@ -32,6 +38,8 @@ from pipeline.wire import (
     HistoryReply,
     Page,
     PageRequest,
+    PastReply,
+    PastRequest,
     decode_beacon,
     decode_frame,
 )
@@ -39,6 +47,10 @@ from pipeline.wire import (
 _SCANS = "scan/"
 _HIGH_WATER_MARK = 1_000
 _DRAIN_MESSAGES = 200
+_SWEEP_INTERVAL_S = 60.0
+"""How often the journals' past lives are looked through."""
+_SWEEP_BACK_MS = 3_600_000
+"""How far a later look goes back behind the one before: a life is in memory for a while after its end."""
 
 
 class Passage(NamedTuple):
@@ -89,6 +101,10 @@ class JournalReader:
         self._frames.setsockopt(zmq.SUBSCRIBE, FRAME_TOPIC + _SCANS.encode())
         self._frames.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
         self._heard: list[ChannelSummary] = []
+        self._listed: set[int] = set()
+        self._sweep_from = [following.began_ms] * shards
+        self._sweep_at = float("inf")
+        self._sweeping = list(self._sweep_from)
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
@@ -105,9 +121,10 @@ class JournalReader:
         """How many shards have been heard at all."""
         return len(self._boots)
 
-    def next_deadline(self) -> float | None:
+    def next_deadline(self) -> float:
         """Return when to call `read` although nothing comes."""
-        return self._questions.next_deadline()
+        asked = self._questions.next_deadline()
+        return self._sweep_at if asked is None else min(asked, self._sweep_at)
 
     def summaries(self) -> list[ChannelSummary]:
         """Return what workers told of scans since the last call."""
@@ -130,11 +147,15 @@ class JournalReader:
                 self._malformed("events", error)
         try:
             for reply in self._questions.answers(_DRAIN_MESSAGES, now):
-                if (passage := self._take_answer(reply)) is not None:
+                if (passage := self._take_answer(reply, now)) is not None:
                     yield passage
         except MessageMalformed as error:
             self._malformed("history", error)
         self._questions.repeat(now)
+        if now >= self._sweep_at:
+            self._sweep_at = now + _SWEEP_INTERVAL_S
+            for shard in self._listed:
+                self._sweep(shard, now)
         if self._boots:
             while (fetch := self._following.next_fetch()) is not None:
                 channel, (epoch, seq) = fetch
@@ -152,7 +173,7 @@ class JournalReader:
                 f"set to {self._shards} shards, spread by {HASH_NAME!r}"
             )
         for head in beacon.heads:
-            if head.channel.startswith(_SCANS):
+            if head.channel.startswith(_SCANS) and self._may_begin(head.channel):
                 self._following.learn(head.channel, head.epoch, head.seq)
         if self._boots.get(beacon.shard) != beacon.boot:
             # Its beacons name all channels only by and by; and one that died may have committed what it did
@@ -162,18 +183,53 @@ class JournalReader:
 
     def _take_frame(self, frame: FrameMessage) -> Passage | None:
         header = frame.header
+        if not self._may_begin(frame.channel):
+            return None
         due = self._following.frame(frame.channel, header.epoch, header.first, header.last)
         if due is None:
             return None
         self.counters["frames"] += 1
         return Passage(frame.channel, header.epoch, header.first, due, header.at, header.critical, frame.body)
 
-    def _take_answer(self, reply: HistoryReply) -> Passage | None:
+    def _may_begin(self, channel: str) -> bool:
+        """Say whether a channel is known, or its shard has told of all it had before."""
+        if len(self._listed) == self._shards or self._following.position(channel) is not None:
+            return True
+        return shard_of(channel, self._shards) in self._listed
+
+    def _meet(self, channel: str, epoch: int, head: int) -> None:
+        """Take in that a channel has a life, which may not be the first one to be read."""
+        began_ms = self._following.began_ms
+        if self._following.position(channel) is None and epoch >= began_ms:
+            self._following.resume(channel, Position(began_ms - 1, 0), ask=True)
+        self._following.learn(channel, epoch, head)
+
+    def _sweep(self, shard: int, now: float) -> None:
+        """Look through the past lives of a shard's journal, those of late."""
+        since_ms, self._sweep_from[shard] = self._sweep_from[shard], wall_ms() - _SWEEP_BACK_MS
+        self._sweeping[shard] = since_ms
+        self._questions.ask(shard, PastRequest, now)
+
+    def _take_past(self, reply: PastReply, now: float) -> None:
+        for life in reply.lives:
+            position = self._following.position(life.channel)
+            if life.epoch >= self._following.began_ms and (position is None or life.epoch > position.epoch):
+                self._meet(life.channel, life.epoch, 0)
+        if reply.next is not None and reply.next[0] >= self._sweeping[reply.shard]:
+            self._questions.ask(reply.shard, partial(PastRequest, before=reply.next), now)
+
+    def _take_answer(self, reply: HistoryReply, now: float) -> Passage | None:
         if isinstance(reply, ChannelsReply):
             for summary in reply.channels:
                 if summary.channel.startswith(_SCANS):
-                    self._following.learn(summary.channel, summary.epoch, summary.seq)
+                    self._meet(summary.channel, summary.epoch, summary.seq)
                     self._heard.append(summary)
+            if reply.shard not in self._listed:
+                self._listed.add(reply.shard)
+                self._sweep(reply.shard, now)
+                self._sweep_at = min(self._sweep_at, now + _SWEEP_INTERVAL_S)
+        elif isinstance(reply, PastReply):
+            self._take_past(reply, now)
         if not isinstance(reply, Page):
             return None
         header = reply.header

@@ -435,9 +435,20 @@ class Shard:
             damaged,
             self._journal.is_cut(name, request.epoch),
             committed if committed > head else 0,
+            self._next_life(name, request.epoch, present[0], now) if present and last >= head else None,
         )
         self._counters["pages"] += 1
         return encode_page(header, events)
+
+    def _next_life(self, name: str, epoch: int, present: int, now: float) -> int | None:
+        """Return the life that follows another, if it is neither the present one nor unknown."""
+        if epoch >= present:
+            return None
+        try:
+            return next((each for each in self._journal.epochs(name) if epoch < each < present), None)
+        except JournalError as error:
+            self._cannot_read(error, now)
+            return None
 
     def _tell_damage(self, found: DamagedRange) -> None:
         """Count and log a range of events that nobody can be given; once."""

@@ -248,6 +248,7 @@ class PageHeader(msgspec.Struct, frozen=True, tag="page", omit_defaults=True):
         cut: this life takes no more events although it had not ended: its journal went back, and its later
             numbers may have been given to events that are gone.
         committed: the last event committed, where that is not `head`; else 0.
+        next: the life after this one, told with its last events, where that is not the present one.
     """
 
     id: int
@@ -262,6 +263,7 @@ class PageHeader(msgspec.Struct, frozen=True, tag="page", omit_defaults=True):
     damaged: int = 0
     cut: bool = False
     committed: int = 0
+    next: int | None = None
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ import pytest
 
 from pipeline import Emitter
 from tests.harness import PATIENCE, Process, deadline, free_port, private_dir
+from tests.sockets.receiver import receiver
 
 
 class Up(Process):
@@ -397,3 +398,37 @@ def test_the_directory_somebody_stands_in_is_not_imported_from(tmp_path: Path) -
         finally:
             process.kill()
             process.communicate()
+
+
+def test_it_runs_notify_where_there_are_hooks(up: Start, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    (tmp_path / "up.toml").write_text(f'[stages]\nnotify_config = "{tmp_path}/notify.toml"\n')
+    with receiver() as hook:
+        line = f'url = "{hook.url()}", secret_file = "secret", on = ["completed"]'
+        (tmp_path / "notify.toml").write_text(f"[hooks]\nteam = {{{line}}}\n")
+        running = up("-c", str(tmp_path / "up.toml"))
+        running.ready()
+        with Emitter("office", run_dir=str(running.run_dir)) as emitter:
+            emitter.emit({"type": "scanStarted"})
+            emitter.emit({"type": "scanCompleted"})
+            emitter.flush(20 * PATIENCE)
+        assert hook.next().message["data"]["scan_id"] == "office"
+        running.wait_for("delivered")
+        os.kill(running.children()["notify"], signal.SIGKILL)
+        assert running.wait_for("died")["program"] == "notify"
+        with Emitter("lab", run_dir=str(running.run_dir)) as emitter:
+            emitter.emit({"type": "scanStarted"})
+            emitter.emit({"type": "scanCompleted"})
+            emitter.flush(20 * PATIENCE)
+        assert hook.next().message["data"]["scan_id"] == "lab"
+        assert running.terminate() == 0, running.lines
+        assert hook.waiting() == []
+
+
+def test_a_wrong_hook_is_78_before_anything_runs(up: Start, tmp_path: Path) -> None:
+    (tmp_path / "notify.toml").write_text('[hooks]\na = {url = "ftp://h", on = ["completed"]}\n')
+    (tmp_path / "up.toml").write_text(f'[stages]\nnotify_config = "{tmp_path}/notify.toml"\n')
+    running = up("-c", str(tmp_path / "up.toml"))
+    assert running.wait() == 78
+    assert "[hooks] a.url: must begin with http:// or https://" in running.errors
+    assert running.children() == {}

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import Emitter
 from pipeline.notify.signing import signed_headers
+from tests.faults.crashing import restart
 from tests.harness import PATIENCE, Pipeline, Process
 from tests.sockets.receiver import Receiver, receiver
 
@@ -189,3 +190,163 @@ def test_what_a_receiver_did_not_take_is_kept_over_a_kill(place: Pipeline, start
 def _waiting(place: Pipeline) -> int:
     with sqlite3.connect(f"file:{place.data_dir}/notify.db?mode=ro", uri=True) as database:
         return int(database.execute("SELECT count(*) FROM message").fetchone()[0])
+
+
+STALLED = {"type": "scanStalled", "silent_s": 60}
+
+
+def test_an_outage_with_lives_that_came_and_went_loses_none(
+    place: Pipeline, hook: Receiver, start: Start
+) -> None:
+    """Known scans and new ones, ended and begun again, out of the worker's memory or still in it."""
+    toml = "[hooks]\n" + hook_line("team", hook.url(), "completed", "critical_finding")
+    process = start(toml)
+    scan(place, "known")
+    hook.next()
+    process.wait_for("delivered")
+    process.kill()
+    wanted = []
+    for scan_id, lives in (("known", 3), ("new", 3), ("gone", 2)):
+        for life in range(lives):
+            finding = {**FINDING, "title": f"{scan_id} {life}"}
+            scan(place, scan_id, finding, finding)
+            wanted += [(scan_id, "critical_finding"), (scan_id, "completed")]
+    restart(place, "throttle-batch-0")  # what had ended is in the journal only from then on
+    scan(place, "known", FINDING)
+    wanted += [("known", "critical_finding"), ("known", "completed")]
+    process = start(toml)
+    told = [hook.next().message["data"] for _ in wanted]
+    assert sorted((each["scan_id"], each["rule"]) for each in told) == sorted(wanted)
+    assert len({each["position"] + each["scan_id"] for each in told}) == len(wanted)
+    for scan_id in ("known", "new", "gone"):
+        mine = [each["position"] for each in told if each["scan_id"] == scan_id]
+        assert mine == sorted(mine, key=lambda place: [int(part) for part in place.split(":")])
+    scan(place, "after")
+    assert [hook.next().message["data"]["scan_id"]] == ["after"]
+    process.wait_for("delivered")
+    assert hook.waiting() == []
+
+
+def test_how_a_receiver_answers(place: Pipeline, hook: Receiver, start: Start) -> None:
+    """Unwell: the same again. Refused: others pass. 410: nothing more. One that hangs holds up no other."""
+    with receiver() as hanging, receiver() as gone:
+        hanging.answers.put(None)
+        gone.answers.put((410, {}))
+        lines = [
+            hook_line("team", hook.url(), "stalled"),
+            hook_line("hangs", hanging.url(), "stalled"),
+            hook_line("gone", gone.url(), "stalled"),
+        ]
+        process = start(QUICK + "".join(["[hooks]\n", *lines]))
+        for answer in ((500, {}), (503, {"Retry-After": "0"}), (302, {"Location": hook.url("/other")})):
+            hook.answers.put(answer)
+        emit(place, "office", {"type": "scanStarted"}, STALLED)
+        first = [hook.next() for _ in range(4)]
+        assert len({each.id for each in first}) == 1
+        assert {each.path for each in first} == {"/hook"}
+        process.wait_for("delivered", hook="team")
+        hook.answers.put((404, {}))
+        emit(place, "lab", {"type": "scanStarted"}, STALLED)
+        emit(place, "yard", {"type": "scanStarted"}, STALLED)
+        later = [hook.next().message["data"]["scan_id"] for _ in range(3)]
+        assert sorted(later) == ["lab", "lab", "yard"]
+        assert hanging.hanging.is_set()
+        assert hanging.next().message["data"]["hook"] == "hangs"
+        assert hanging.waiting() == []
+        assert gone.next().message["data"]["scan_id"] == "office"
+        process.wait_for("messages dropped", hook="gone", reason="gone")
+        assert gone.waiting() == []
+        counted = process.stop()
+    assert counted["failed{reason=unwell}"] == 2
+    assert counted["failed{reason=refused}"] == 2
+    assert counted["failed{reason=gone}"] == counted["hooks_gone"] == 1
+    assert counted["dropped{reason=gone}"] == 3
+    assert counted["waiting"] == 3, "what hangs is kept"
+
+
+def test_killed_after_the_receiver_took_it_the_same_id_comes_again(place: Pipeline, start: Start) -> None:
+    """The one case that cannot be ruled out, and how the receiver knows it."""
+    with receiver() as hook:
+        hook.answers.put(None)
+        toml = "[hooks]\n" + hook_line("team", hook.url())
+        process = start(toml)
+        scan(place, "office")
+        first = hook.next()
+        process.kill()
+        start(toml).wait_for("delivered")
+        again = hook.next()
+        assert (again.id, again.body) == (first.id, first.body)
+        assert hook.waiting() == []
+
+
+def test_a_worker_and_a_scan_that_begin_anew(place: Pipeline, hook: Receiver, start: Start) -> None:
+    start("[hooks]\n" + hook_line("team", hook.url(), "completed", "critical_finding"))
+    emit(place, "office", {"type": "scanStarted", "labels": {"team": "red"}}, FINDING)
+    assert hook.next().message["type"] == "scan.critical_finding"
+    restart(place, "throttle-batch-0")
+    emit(place, "office", FINDING, {"type": "scanCompleted"}, {"type": "scanStarted"}, FINDING)
+    told = [hook.next().message for _ in range(2)]
+    assert [each["type"] for each in told] == ["scan.completed", "scan.critical_finding"]
+    assert [each["data"]["scan"]["labels"] for each in told] == [{"team": "red"}, {}]
+    epochs = [int(each["data"]["position"].split(":")[0]) for each in told]
+    assert epochs[0] < epochs[1]
+
+
+def test_a_test_message_says_what_came_back(pipeline: Pipeline, hook: Receiver) -> None:
+    pipeline.data_dir.mkdir(mode=0o700)
+    toml = "[hooks]\n" + hook_line("team", hook.url("/x?key=hunter2"))
+    for answer, code in (((200, {}), 0), ((500, {}), 1)):
+        hook.answers.put(answer)
+        tried = Notify(pipeline, toml, "--test", "team")
+        assert tried.wait() == code
+        said = tried.output + tried.errors
+        tried.close()
+        assert hook.next().message["type"] == "test"
+        assert f"127.0.0.1:{hook.port}" in said
+        assert f"status {answer[0]}" in said
+        assert "hunter2" not in said
+    tried = Notify(pipeline, toml, "--test", "tema")
+    assert tried.wait() == 2
+    assert "there are: team" in tried.errors
+    tried.close()
+
+
+def test_every_mistake_is_told_at_once_and_no_secret(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.data_dir.mkdir(mode=0o700)
+    (tmp_path / "short").write_text("whsec_aHVudGVyMg==")
+    toml = """
+    [hooks.a]
+    url = "ftp://hunter2"
+    on = ["completed"]
+    secret_env = "NONE"
+    [hooks."b c"]
+    url = "http://h/"
+    on = ["completed"]
+    """
+    tried = Notify(pipeline, toml)
+    assert tried.wait() == 78
+    assert tried.errors.splitlines() == [
+        "error: notify: [hooks] a.url: must begin with http:// or https://",
+        "error: notify: [hooks] b c: a name is 1 to 64 letters, digits, - and _",
+        "error: notify: [hooks] b c: one of secret_file and secret_env must be given",
+    ]
+    tried.close()
+    toml = f"""
+    [hooks]
+    a = {{url = "http://h/", on = ["completed"], secret_env = "NONE"}}
+    b = {{url = "http://h/", on = ["completed"], secret_file = "{tmp_path}/short"}}
+    c = {{url = "http://h/", on = ["completed"], secret_file = "absent"}}
+    """
+    tried = Notify(pipeline, toml)
+    assert tried.wait() == 78
+    assert tried.errors.splitlines() == [
+        "error: notify: [hooks] a: environment variable NONE: is not set",
+        f"error: notify: [hooks] b: {tmp_path}/short: a secret is 7 bytes; 24 to 64 are possible",
+        "error: notify: [hooks] c: absent: No such file or directory",
+    ]
+    tried.close()
+    tried = Notify(pipeline, '[hooks]\na = {url = "http://hunter2/", on = ["complete"], secret_env = "X"}\n')
+    assert tried.wait() == 78
+    assert "on[0]" in tried.errors
+    assert "hunter2" not in tried.errors
+    tried.close()

@@ -25,11 +25,16 @@ def page(
     damaged: int = 0,
     cut: bool = False,
     committed: int = 0,
+    following: int | None = None,
 ) -> PageHeader:
     """A page's header; the life asked for is the present one unless said otherwise."""
     current = epoch if current == -1 else current
     return PageHeader(
-        1, CHANNEL, epoch, first, last, head, held, current, damaged=damaged, cut=cut, committed=committed
+        *(1, CHANNEL, epoch, first, last, head, held, current),
+        damaged=damaged,
+        cut=cut,
+        committed=committed,
+        next=following,
     )
 
 
@@ -168,6 +173,24 @@ TIMELINES: dict[str, list[Step]] = {
         answer(page(2, 1, 2, 2), PageTaken(1)),
         frame(2, 3, 3, 3),
         at_rest(2, 3),
+    ],
+    "several lives later: each that is held, in order": [
+        begin(1, 1),
+        frame(1, 1, 3, 1),
+        frame(4, 1, 2, None),
+        asks(1, 4),
+        answer(page(1, 4, 3, 3, current=4, following=2), PageTaken(None, (Reset(1, 2, "is over"),))),
+        asks(2, 1),
+        answer(page(2, 1, 5, 5, current=4, following=3), PageTaken(1)),
+        asks(2, 6),
+        answer(page(2, 6, 5, 5, current=4, following=3), PageTaken(None, (Reset(2, 3, "is over"),))),
+        asks(3, 1),
+        answer(page(3, 1, 1, 1, current=4), PageTaken(1)),
+        asks(3, 2),
+        answer(page(3, 2, 1, 1, current=4), PageTaken(None, (Reset(3, 4, "is over"),))),
+        asks(4, 1),
+        answer(page(4, 1, 2, 2), PageTaken(1)),
+        at_rest(4, 2),
     ],
     "another life, and the old one is gone": [
         begin(1, 4, ask=True),
