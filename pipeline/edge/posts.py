@@ -16,7 +16,8 @@ without one                      of this edge, with the numbers after its last o
 when                             what happens
 ================================ =====================================================================
 the ack covers its last number   answered, with what was nacked and the position reached
-a nack `key_reused`              answered
+a nack `key_reused`              answered, if it names the post's digest
+an ack beside another digest     nothing: it is a late one, for what the key stands for
 a retry                          sent again, at once or (no room) after `FULL_PAUSE_S`
 no ack for the timeout           sent again; the timeout doubles, to `MAX_RESEND_S`
 no ingest took it for            answered: `unsent`
@@ -170,18 +171,21 @@ class Posts:
             The posts that are answered by it.
         """
         done = []
+        mine: set[tuple[str, str]] = set()
         for nack in feedback.nacks:
             post = self._open.get((nack.pid, nack.channel))
             if post is None:
                 continue
             if nack.reason == RejectReason.KEY_REUSED:
-                done.append(self._close(post, "reused"))
+                if post.digest in nack.message:
+                    done.append(self._close(post, "reused"))
             elif post.first <= nack.pseq <= post.last:
                 post.refused[nack.pseq - post.first] = (nack.reason, nack.message)
         for place in feedback.reached:
             post = self._open.get((place.pid, place.channel))
-            if post is not None:
-                post.position = (place.epoch, place.seq)
+            if post is not None and place.digest == post.digest:
+                post.position = (place.epoch, place.seq) if place.epoch else None
+                mine.add((place.pid, place.channel))
         for retry in feedback.retries:
             post = self._open.get((retry.pid, retry.channel))
             if post is not None:
@@ -189,7 +193,8 @@ class Posts:
                 post.send_at = now + FULL_PAUSE_S if post.held_up else now
         for ack in feedback.acks:
             post = self._open.get((ack.pid, ack.channel))
-            if post is not None and ack.committed >= post.last:
+            theirs = post is not None and post.digest and (ack.pid, ack.channel) not in mine
+            if post is not None and not theirs and ack.committed >= post.last:
                 done.append(self._close(post, "taken"))
         return done
 

@@ -1,7 +1,8 @@
 """The edge's side towards the ingests: what is posted by PUSH, what became of it by SUB. Shell.
 
 `posts` says what is sent when, and what feedback means. Feedback is heard where the workers publish it, so
-that it comes whichever ingest a message went through, and to two edges that were given the same.
+that it comes whichever ingest a message went through, and to two edges that were given the same. While
+nothing is under way it is let go of a few times a second, and does not wake the loop.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _LOOK_S = 0.5
 _QUEUED = 128
 """Messages that wait for one ingest."""
 _DRAINED = 1_000
+_REST_S = 0.25
+"""How often feedback is let go of while nobody waits for it; so long its socket holds it."""
 
 
 class Uplink:
@@ -60,15 +63,16 @@ class Uplink:
             zmq.SUB, [shard_events(shard) for shard in range(config.pipeline.shards)], high_water_mark=10_000
         )
         self._feedback.setsockopt(zmq.SUBSCRIBE, FEEDBACK_TOPIC)
-        self._loop.add_reader(self._feedback.fileno(), self._drain)
-        self._loop.call_soon(self._drain)
+        self._resting: asyncio.TimerHandle | None = None
+        self._rest()
         self._look_for_ingests(time.monotonic())
 
     def close(self) -> None:
         """Stop; the binder closes the sockets. Who still waits is told that nothing was heard."""
         self._loop.remove_reader(self._feedback.fileno())
-        if self._ticking is not None:
-            self._ticking.cancel()
+        for timer in (self._ticking, self._resting):
+            if timer is not None:
+                timer.cancel()
         for future in self._waiting.values():
             if not future.done():
                 future.set_result(Told("unanswered"))
@@ -92,9 +96,12 @@ class Uplink:
             events: checked, each on one line.
             key: what a repetition is told by; empty for none.
         """
+        self._listen()
         now = time.monotonic()
         post = self._posts.begin(channel, events, key, now)
         if post.told is not None:
+            if self._ticking is None:
+                self._rest()
             return post.told
         if post not in self._waiting:
             self._waiting[post] = self._loop.create_future()
@@ -118,6 +125,23 @@ class Uplink:
                 break  # nobody takes anything at the moment
         if self._posts:
             self._ticking = self._loop.call_later(_TICK_S, self._tick)
+        else:
+            self._rest()
+
+    def _listen(self) -> None:
+        """Take feedback as it comes."""
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+            self._loop.add_reader(self._feedback.fileno(), self._drain)
+            self._drain()  # the descriptor tells of changes only
+
+    def _rest(self) -> None:
+        """Take feedback now and then, for it is all for others."""
+        if self._resting is None:
+            self._loop.remove_reader(self._feedback.fileno())
+        self._resting = self._loop.call_later(_REST_S, self._rest)
+        self._drain()
 
     def _send(self, post: Post, now: float) -> bool:
         self._look_for_ingests(now)

@@ -161,8 +161,9 @@ class Batcher:
         for (pid, name), producer in gathered.acks.items():
             producer.committed = producer.taken
             acks.append(Ack(pid, producer.inc, name, producer.committed))
-            if producer.posted.epoch:
-                reached.append(Reached(pid, producer.inc, name, producer.posted.epoch, producer.posted.seq))
+            posted = producer.posted
+            if posted is not NOT_POSTED:
+                reached.append(Reached(pid, producer.inc, name, posted.epoch, posted.seq, posted.digest))
         frames: list[Frame] = []
         for channel in gathered.channels.values():
             frames.extend(channel.committed(now))

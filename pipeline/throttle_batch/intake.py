@@ -105,7 +105,7 @@ class Intake:
             self.gathered.nacks.append(fenced)
         elif verdict is Verdict.REUSED:
             self._counters[f"rejected{{reason={RejectReason.KEY_REUSED}}}"] += 1
-            why = "the same key came with other events before"
+            why = f"digest {header.digest}: the same key came with other events before"
             reused = Nack(header.pid, header.inc, header.channel, header.pseq, RejectReason.KEY_REUSED, why)
             self.gathered.nacks.append(reused)
         elif verdict is Verdict.GAP:

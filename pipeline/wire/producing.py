@@ -168,13 +168,18 @@ class Nack(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Reached(msgspec.Struct, frozen=True, array_like=True):
-    """Where the last event taken of (pid, channel) is: told to one that said `bye` with its events."""
+    """Where the last event taken of (pid, channel) is: told to one that said `bye` with its events.
+
+    `epoch` is 0 when none was taken. `digest` is the one that the pid stands for: the ack beside it is for a
+    message with that one.
+    """
 
     pid: str
     inc: int
     channel: str
     epoch: int
     seq: int
+    digest: str = ""
 
 
 class Feedback(msgspec.Struct, frozen=True, tag="feedback", omit_defaults=True):

@@ -72,7 +72,8 @@ class Scene:
         header = envelope.header
         who = (header.pid, header.inc, header.channel)
         last = header.pseq + len(envelope.events) - 1
-        self.say(Feedback([Ack(*who, last)], [], list(nacks), [Reached(*who, 5, seq)]))
+        place = Reached(*who, 5, seq, header.digest)
+        self.say(Feedback([Ack(*who, last)], [], list(nacks), [place]))
 
 
 Begin = Callable[..., Scene]
@@ -188,16 +189,17 @@ def test_no_room_is_told(begin: Begin) -> None:
 def test_a_key_that_stands_for_other_events(begin: Begin) -> None:
     scene = begin()
     with scene.posting(HOST, Idempotency_Key="k") as sent:
-        pid = scene.taken().header.pid
+        header = scene.taken().header
+        nack = Nack(header.pid, 0, "scan/demo", 1, "key_reused", f"digest {header.digest}: x")
         assert scene.post(PORT, Idempotency_Key="k")[0] == 422, "while it is under way"
         with scene.posting(HOST, Idempotency_Key="k") as again:
-            scene.say(Feedback(nacks=[Nack(pid, 0, "scan/demo", 1, "key_reused", "")]))
+            scene.say(Feedback(nacks=[nack]))
             assert answer(sent)[0] == 422
             # It shared the answer, or came after it and is another attempt.
-            scene.say(Feedback(nacks=[Nack(pid, 0, "scan/demo", 1, "key_reused", "")]))
+            scene.say(Feedback(nacks=[nack]))
             if not _answered(again):
                 scene.taken()
-                scene.say(Feedback(nacks=[Nack(pid, 0, "scan/demo", 1, "key_reused", "")]))
+                scene.say(Feedback(nacks=[nack]))
             assert answer(again)[0] == 422
 
 

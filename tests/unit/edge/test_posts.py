@@ -37,7 +37,7 @@ def ack(post: Post, committed: int | None = None) -> Ack:
 
 
 def reached(post: Post, seq: int = 7) -> Reached:
-    return Reached(post.pid, 0, post.channel, 5, seq)
+    return Reached(post.pid, 0, post.channel, 5, seq, post.digest)
 
 
 def heard(of: Posts, *items: object, now: float = 0.0) -> list[Post]:
@@ -158,8 +158,19 @@ def test_a_key_that_stands_for_something_else() -> None:
     post = began(of, "k")
     other = of.begin(CHANNEL, EVENTS[:1], "k", 0.1)
     assert other.told == Told("reused"), "the worker need not be asked"
-    assert heard(of, Nack(post.pid, 0, CHANNEL, 1, "key_reused", "")) == [post]
+    assert heard(of, Nack(post.pid, 0, CHANNEL, 1, "key_reused", f"digest {other.digest}: x")) == []
+    assert heard(of, Nack(post.pid, 0, CHANNEL, 1, "key_reused", f"digest {post.digest}: x")) == [post]
     assert post.told == Told("reused")
+
+
+def test_a_late_ack_is_for_what_the_key_stands_for() -> None:
+    of = posts()
+    first = began(of, "k")
+    assert heard(of, reached(first), ack(first)) == [first]
+    other = began(of, "k", events=EVENTS[:1])
+    assert heard(of, reached(first), ack(first)) == [], "its envelope was sent twice"
+    assert heard(of, ack(other)) == [], "nobody says what that is for"
+    assert heard(of, Nack(other.pid, 0, CHANNEL, 1, "key_reused", f"digest {other.digest}: x")) == [other]
 
 
 def test_the_same_again_shares_the_answer() -> None:

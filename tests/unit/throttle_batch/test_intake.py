@@ -445,7 +445,7 @@ def post(first: int, *events: bytes, digest: str = "d", pid: str = "key") -> Env
 
 
 def reached(seq: int, pid: str = "key") -> Reached:
-    return Reached(pid, 0, "scan/a", EPOCH, seq)
+    return Reached(pid, 0, "scan/a", EPOCH, seq, "d")
 
 
 def test_one_that_says_bye_is_told_where_its_last_event_is(core: Core) -> None:
@@ -495,7 +495,7 @@ def test_of_one_whose_events_are_all_refused_nothing_is_reached(core: Core) -> N
     rig = core.batcher()
     rig.at(0.0, numbered(1, START, own=True), post(1, FACTS[1]))
     assert [nack.reason for nack in rig.nacks] == ["scan_owned"]
-    assert rig.reached == []
+    assert rig.reached == [Reached("key", 0, "scan/a", 0, 0, "d")]
     rig.restart(1.0)
     rig.at(1.1, post(1, FACTS[2], digest="e"))
     assert rig.nacks[-1].reason == "key_reused", "its digest counts all the same"
