@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import Emitter
 from pipeline.notify.signing import signed_headers
-from tests.faults.crashing import restart
+from tests.faults.crashing import kill, restart
 from tests.harness import PATIENCE, Pipeline, Process
 from tests.sockets.receiver import Receiver, receiver
 
@@ -211,7 +211,9 @@ def test_an_outage_with_lives_that_came_and_went_loses_none(
             finding = {**FINDING, "title": f"{scan_id} {life}"}
             scan(place, scan_id, finding, finding)
             wanted += [(scan_id, "critical_finding"), (scan_id, "completed")]
-    restart(place, "throttle-batch-0")  # what had ended is in the journal only from then on
+    kill(place, "throttle-batch-0")
+    at_once = {"throttle-batch": "[cleanup]\ncleanup_after_s = 0\n"}  # what has ended is in the journal only
+    place.start_one("throttle-batch-0", config=at_once).wait_for("ready")
     scan(place, "known", FINDING)
     wanted += [("known", "critical_finding"), ("known", "completed")]
     process = start(toml)
