@@ -49,6 +49,8 @@ export class ScanView {
     this.left = null;
     this.lostAt = null;
     this.drawing = null;
+    this.drawnAt = -Infinity;
+    this.tickedAt = -Infinity;
     this.resting = null;
     this.pace = new OwnPace(() => this.#paceChanged());
 
@@ -147,6 +149,7 @@ export class ScanView {
   #snapshot({ epoch, state }, now) {
     if (state.hosts_next === null) this.pages.stop();
     else this.pages.start(state.hosts_next, epoch);
+    this.tickedAt = -Infinity;
     const { left } = this;
     this.left = null;
     const news = left && missed(left.standing, this.model.standing, left.why, left.at === null ? null : (now - left.at) / 1000);
@@ -221,6 +224,7 @@ export class ScanView {
     const { status, errorMessage } = this.model;
     if (status === this.said.status) return;
     this.said.status = status;
+    this.tickedAt = -Infinity; // the times as well
     this.announce(`Scan ${this.scanId}: ${status}${errorMessage ? `, ${errorMessage}` : ""}`);
   }
 
@@ -241,6 +245,8 @@ export class ScanView {
     const now = performance.now();
     const { model } = this;
     const { totals } = model;
+    this.drawnAt = now;
+    this.#drawTimes(now);
     this.header.update(model, this.state.name === "ended", now);
     this.figures.update(model);
     this.table.update(model.book, totals.hosts, this.pages.busy, now);
@@ -252,12 +258,15 @@ export class ScanView {
     this.header.connectionState(this.state, model.degraded, this.pace.behind, now);
   }
 
-  /** What moves with time alone; and in other orders than arrival the table follows at its own pace. */
+  /** What moves with time alone goes with a picture there is anyway; only where none was drawn for a second, in one of its own. */
   #tick() {
-    if (document.hidden) return;
-    const now = performance.now();
+    if (!document.hidden && performance.now() - this.drawnAt >= TICK_MS / 2) this.#draw();
+  }
+
+  #drawTimes(now) {
+    if (now - this.tickedAt < TICK_MS - 50) return;
+    this.tickedAt = now;
     this.pace.check(this.model.seq, now);
     this.figures.tick(this.model, now);
-    this.#draw();
   }
 }
