@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import resource
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -352,3 +353,23 @@ def test_every_mistake_is_told_at_once_and_no_secret(pipeline: Pipeline, tmp_pat
     assert "on[0]" in tried.errors
     assert "hunter2" not in tried.errors
     tried.close()
+
+
+def test_a_ledger_that_cannot_be_written_delays_and_loses_nothing(
+    place: Pipeline, hook: Receiver, start: Start
+) -> None:
+    process = start("[hooks]\n" + hook_line("team", hook.url()))
+    scan(place, "before")
+    hook.next()
+    process.wait_for("delivered")
+    _, hard = resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, (0, hard))  # as if its disk were full
+    scan(place, "office")
+    process.wait_for("ledger cannot be written")
+    assert hook.waiting() == []
+    resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    assert hook.next().message["data"]["scan_id"] == "office"
+    process.wait_for("delivered")
+    counted = process.stop()
+    assert counted["ledger_failures"] >= 1
+    assert (counted["delivered"], counted["waiting"]) == (2, 0)
