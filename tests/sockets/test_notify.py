@@ -184,7 +184,8 @@ def test_what_a_receiver_did_not_take_is_kept_over_a_kill(place: Pipeline, start
     start(toml).wait_for("not delivered", waiting=5)
     with receiver(port) as up:
         told = [up.next() for _ in range(5)]
-        assert [each.message["data"]["scan_id"] for each in told] == [f"s{number}" for number in range(5)]
+        # Of one scan they come in order, of several as they were seen: shards do not wait for each other.
+        assert sorted(each.message["data"]["scan_id"] for each in told) == [f"s{n}" for n in range(5)]
         assert len({each.id for each in told}) == 5
 
 
