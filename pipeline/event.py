@@ -67,13 +67,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 
 
 class ScanStarted(Event, frozen=True, kw_only=True, tag="scanStarted"):
-    """`name`, `targets`, `labels` and `owner` are what a scan can be found by later."""
+    """`name`, `targets`, `labels` and `owner` are what a scan can be found by later.
+
+    Where there are accounts, `owner` and those in `shared_with` may see it.
+    """
 
     timestamp: str | None = None
     name: str | None = None
     targets: str | list[str] | None = None
     labels: dict[str, str] | list[str] | None = None
     owner: str | None = None
+    shared_with: list[str] | None = None
 
 
 class PhaseStarted(Event, frozen=True, kw_only=True, tag="phaseStarted"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pipeline.edge.close_codes import CloseCode
 from pipeline.edge.delivery import Delivery
 from pipeline.frame import Position
 
@@ -39,4 +40,16 @@ class FetchState:
     epoch: int
 
 
-Action: TypeAlias = Deliver | Say | Fetch | FetchState
+@dataclass(frozen=True, slots=True)
+class AskAccess:
+    """Find out whether the reader may see the channel's present life; the answer goes to `on_access`."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Close the connection, or end the subscription."""
+
+    code: CloseCode
+
+
+Action: TypeAlias = Deliver | Say | Fetch | FetchState | AskAccess | End

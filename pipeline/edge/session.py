@@ -8,6 +8,7 @@ gets every event once and in order, or is told which it was not given.
 the cursor                            `step`
 ===================================== ================================================================
 not joined yet, or a page is awaited  nothing
+of a life it may not see, or not yet  nothing; whether it may is asked for, see `gate`
 in step: its cohort gives what comes  nothing
 what was written waits for the kernel nothing; if something is due, the pace learns of it
 something is owed for a lag           that: the next critical frame, at last the state
@@ -31,12 +32,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pipeline.edge.action import Action, Deliver, Fetch, FetchState, Say
-from pipeline.edge.close_codes import REPORT_COMPLETED, SCAN_COMPLETED, CloseCode
+from pipeline.edge.action import Action, AskAccess, Deliver, End, Fetch, FetchState, Say
+from pipeline.edge.close_codes import NOT_FOUND, REPORT_COMPLETED, SCAN_COMPLETED, CloseCode
 from pipeline.edge.cohort import Seat
 from pipeline.edge.delivery import Delivery
 from pipeline.edge.feed import Feed
 from pipeline.edge.filter import DEFAULT_CRITICAL, Filter
+from pipeline.edge.gate import Gate
 from pipeline.edge.lagging import Lagging, Skipped
 from pipeline.edge.pace import ACK_BEHIND_S, Pace
 from pipeline.edge.sayings import Greeting, degraded, hello, lag, not_found, refiltered, reset, snapshot
@@ -54,6 +56,7 @@ class Session:
     connection_id: names the connection in `hello` and in logs.
     since: where to go on from: a position; `start` gives all that is held; None gives the state.
     greeting: what `hello` says beside.
+    gate: what is known of whether it may see the channel; None where there are no accounts.
 
     Attributes:
         pace: how many frames a second it is given.
@@ -71,6 +74,7 @@ class Session:
         "_epoch",
         "_fetched_in",
         "_fetching",
+        "_gate",
         "_greeting",
         "_joined",
         "_kind",
@@ -91,8 +95,15 @@ class Session:
     )
 
     def __init__(
-        self, channel: str, variant: Variant, connection_id: str, since: Since, greeting: Greeting
+        self,
+        channel: str,
+        variant: Variant,
+        connection_id: str,
+        since: Since,
+        greeting: Greeting,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate
         self.channel = channel
         self.variant = variant
         self.connection_id = connection_id
@@ -134,6 +145,7 @@ class Session:
             and not self._wants_state
             and self._epoch is not None
             and self._epoch == feed.epoch
+            and (self._gate is None or self._gate.admits(self._epoch))
             and self._next == feed.head + 1
             and self.pace.full
             and not self.lagging.owes
@@ -188,8 +200,14 @@ class Session:
         return self.seat.next if self.seat is not None else self.sieve.due(self._next)
 
     def on_head(self, head: HeadReply) -> list[Action]:
-        """Join: take in how far the channel is, and greet the browser."""
+        """Join: take in how far the channel is, and greet the browser.
+
+        Where there are accounts, call `on_access` before: what may not be seen is taken for not there.
+        """
         self._joined = True
+        gate = self._gate
+        if gate is not None and (head.epoch is None or not gate.admits(head.epoch)):
+            head = HeadReply(head.id, head.channel, critical=head.critical)
         self._epoch = head.epoch
         if head.critical is not None:
             self._critical = head.critical
@@ -203,6 +221,8 @@ class Session:
         start: tuple[int, int] | None = None
         if isinstance(self.since, Position):
             start = resume_at(self.since, head)
+            if gate is not None and self.since.epoch != head.epoch:
+                start = None  # a life before this one may have been another's
             resumed = start is not None
         if start is not None:
             self._epoch, self._next = start
@@ -210,6 +230,30 @@ class Session:
             self._epoch, self._next = head.epoch, head.held
             self._wants_state = self.since != "start"
         return [hello(self.channel, self.connection_id, self._greeting, head, resumed=resumed)]
+
+    def on_access(self, epoch: int | None, *, may_see: bool) -> list[Action]:
+        """Take in whether the channel's present life may be seen.
+
+        Args:
+            epoch: which life that is; None when there is none.
+            may_see: whether it may.
+        """
+        assert self._gate is not None
+        self._gate.judged(epoch, may_see=may_see)
+        self._fetching = False
+        if self._gate.barred is not None and self._epoch is not None:
+            return [End(NOT_FOUND)]  # what it was given was its own; what is there now is not
+        return []
+
+    @property
+    def barred(self) -> bool:
+        """Whether there is a life that it may not see: nothing that happens to that is told."""
+        return self._gate is not None and self._gate.barred is not None
+
+    def recheck(self) -> None:
+        """Have `step` find out anew what may be seen; let it stand up first (`Feed.stand`)."""
+        if self._gate is not None:
+            self._gate.recheck()
 
     def step(self, feed: Feed, now: float, *, idle: bool) -> Action | None:
         """Return what to do next, or None until something changes.
@@ -224,6 +268,11 @@ class Session:
         """
         if not self._joined or self.seat is not None:
             return None
+        if self._gate is not None and feed.epoch is not None and not self._gate.admits(feed.epoch):
+            if self._fetching or not self._gate.must_ask(feed.epoch):
+                return None
+            self._fetching = True
+            return AskAccess()
         if idle and (told := self._due_besides()) is not None:
             return told
         if self._epoch != feed.epoch:

@@ -24,6 +24,8 @@ from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import Binder, drain, has_more, shard_events, shard_history
 from pipeline.wire import (
     BEACON_TOPIC,
+    AccessReply,
+    AccessRequest,
     Beacon,
     ChannelsReply,
     ChannelsRequest,
@@ -48,7 +50,14 @@ from pipeline.wire import (
 )
 
 Question = (
-    HeadRequest | PageRequest | ChannelsRequest | StateRequest | HostsRequest | PastRequest | DeleteRequest
+    HeadRequest
+    | PageRequest
+    | ChannelsRequest
+    | StateRequest
+    | HostsRequest
+    | PastRequest
+    | DeleteRequest
+    | AccessRequest
 )
 
 
@@ -81,6 +90,7 @@ class Upstream:
         self._ids = itertools.count(1)
         self._asked: dict[int, asyncio.Future[HistoryReply]] = {}
         self._pages: dict[tuple[str, int, int], asyncio.Task[tuple[Page, Delivery | None]]] = {}
+        self._accesses: dict[AccessRequest, asyncio.Task[AccessReply]] = {}
         self._documents: dict[StateRequest | HostsRequest, asyncio.Task[Document]] = {}
         self._beacon_at: dict[int, float] = {}
         self._unwritable: set[int] = set()
@@ -259,6 +269,28 @@ class Upstream:
         )
         assert isinstance(reply, Document)
         self.counters["states"] += 1
+        return reply
+
+    async def access(self, channel: str, epoch: int | None) -> AccessReply:
+        """Ask whose a life of a channel is, until the worker answers; who wants the same shares one question.
+
+        Args:
+            channel: `kind/id`.
+            epoch: which life; None for the present one.
+        """
+        wanted = AccessRequest(0, channel, epoch)
+        task = self._accesses.get(wanted)
+        if task is None:
+            task = self._loop.create_task(self._fetch_access(wanted))
+            self._accesses[wanted] = task
+            task.add_done_callback(lambda _: self._accesses.pop(wanted, None))
+        return await asyncio.shield(task)
+
+    async def _fetch_access(self, wanted: AccessRequest) -> AccessReply:
+        reply = await self._ask(
+            shard_of(wanted.channel, self.shards), lambda number: replace(wanted, id=number)
+        )
+        assert isinstance(reply, AccessReply)
         return reply
 
     async def channels(self, timeout_s: float) -> tuple[list[ChannelsReply], bool]:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from pipeline.edge.action import Action, Deliver, Fetch, FetchState
+from pipeline.edge.accounts import Holder, may_see
+from pipeline.edge.action import Action, AskAccess, Deliver, End, Fetch, FetchState
 from pipeline.edge.close_codes import LIMIT, NOT_FOUND, TOO_SLOW, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.filter import Filter
@@ -55,12 +56,13 @@ class Watcher:
     end: closes the connection with a code.
     failed: told of an error in what runs in the background.
     opened_at: when the connection was opened, monotonic seconds.
+    holder: whose it is; None where there are no accounts.
     turn: held while a page or a state is asked for and given; of watchers that share a transmitter one at a
         time.
     """
 
     __slots__ = (
-        "_address", "_driven", "_end", "_failed", "_feed", "_log", "_opened_at", "_over", "_pace",
+        "_address", "_driven", "_end", "_failed", "_feed", "_holder", "_log", "_opened_at", "_over", "_pace",
         "_service", "_session", "_tasks", "_transmitter", "_turn", "_waits",
     )  # fmt: skip
 
@@ -74,9 +76,11 @@ class Watcher:
         end: Callable[[CloseCode], None],
         failed: Callable[[BaseException], None],
         opened_at: float,
+        holder: Holder | None = None,
         turn: AbstractAsyncContextManager[object] = _AT_ONCE,
     ) -> None:
         self._turn = turn
+        self._holder = holder
         self._service = service
         self._log = log
         self._pace = session.pace.per_s
@@ -101,6 +105,8 @@ class Watcher:
     async def _join(self) -> None:
         if self._service.is_degraded(self._session.channel):
             self.degraded(True)
+        if self._holder is not None:
+            await self._judge_access(self._holder)
         since = self._session.since
         head = await self._service.upstream.head(
             self._session.channel, since.epoch if isinstance(since, Position) else None
@@ -114,6 +120,23 @@ class Watcher:
             if not self._waits:
                 self._end(LIMIT)
                 return
+        self.drive()
+
+    async def _judge_access(self, holder: Holder) -> None:
+        channel = self._session.channel
+        reply = await self._service.upstream.access(channel, None)
+        for action in self._session.on_access(reply.epoch, may_see=may_see(holder.identity, reply)):
+            self._do(action)
+
+    async def _ask_access(self) -> None:
+        assert self._holder is not None
+        await self._judge_access(self._holder)
+        self.drive()
+
+    def recheck(self) -> None:
+        """Find out anew what may be seen: the reader's token is another."""
+        self._feed.stand(self._session)
+        self._session.recheck()
         self.drive()
 
     def drive(self) -> None:
@@ -192,6 +215,10 @@ class Watcher:
             self._start(self._fetch(action))
         elif isinstance(action, FetchState):
             self._start(self._fetch_state(action))
+        elif isinstance(action, AskAccess):
+            self._start(self._ask_access())
+        elif isinstance(action, End):
+            self._end(action.code)
         elif isinstance(action, Deliver):
             self._transmitter.write(*action.delivery.encoded(self._session.variant))
         else:
@@ -230,6 +257,8 @@ class Watcher:
     def overdue(self, now: float) -> CloseCode | None:
         """Return the code to close with when the reader takes nothing, or has waited too long; else None."""
         self._judge(now)
+        if self._session.barred:
+            self.recheck()
         if self._session.wants_state_again:
             self.drive()
         limits = self._service.config.limits
@@ -241,6 +270,8 @@ class Watcher:
 
     def completed(self) -> None:
         """Close the connection: its channel was cleaned up."""
+        if self._session.barred:
+            return
         self._end(NOT_FOUND if self._session.waiting else self._session.completed())
 
     def figures(self, now: float) -> Figures:

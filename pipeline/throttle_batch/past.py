@@ -95,4 +95,5 @@ def past_life(row: PastRow, state: LifeState, *, present: bool) -> PastLife:
         targets_left_out=about.targets_left_out,
         labels=about.labels,
         owner=about.owner,
+        shared_with=about.shared_with,
     )

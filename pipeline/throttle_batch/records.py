@@ -21,6 +21,7 @@ class ScanAbout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         targets_left_out: how many more.
         labels: name -> value.
         owner: whose it is.
+        shared_with: who may see it beside the owner, where there are accounts.
     """
 
     name: str = ""
@@ -28,6 +29,7 @@ class ScanAbout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     targets_left_out: int = 0
     labels: dict[str, str] = {}
     owner: str = ""
+    shared_with: tuple[str, ...] = ()
 
 
 class Totals(msgspec.Struct, frozen=True, omit_defaults=True):

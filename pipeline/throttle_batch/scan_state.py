@@ -56,6 +56,8 @@ from pipeline.throttle_batch.records import LifeState, ScanAbout, Totals
 MAX_VULNERABILITIES_SHOWN = 200
 MAX_OTHER_FINDINGS_SHOWN = 100
 MAX_TARGETS = 32
+MAX_SHARED = 100
+"""Subjects a scan is shared with; those beyond do not see it."""
 MAX_LABELS = 32
 _MAX_TEXT_LENGTH = 300
 _ENDED = ("completed", "failed")
@@ -210,7 +212,9 @@ class ScanState:
             targets=tuple(map(_cut, _listed(event.targets)[:MAX_TARGETS])),
             targets_left_out=max(0, len(_listed(event.targets)) - MAX_TARGETS),
             labels=_labels(event.labels),
-            owner=_cut(event.owner),
+            # The first word counts: whoever may send events cannot make a scan another's.
+            owner=self.about.owner or _cut(event.owner),
+            shared_with=self.about.shared_with or tuple(map(_cut, (event.shared_with or [])[:MAX_SHARED])),
         )
 
     def _phase_started(self, event: PhaseStarted, _seq: int, at_s: float) -> None:

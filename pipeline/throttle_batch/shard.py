@@ -31,6 +31,8 @@ from pipeline.vitals import Vitals
 from pipeline.wire import (
     FRAME_TOPIC,
     MAX_PAGE_BYTES,
+    AccessReply,
+    AccessRequest,
     Beacon,
     ChannelsReply,
     ChannelsRequest,
@@ -306,6 +308,8 @@ class Shard:
                         break
                 elif isinstance(request, DeleteRequest):
                     reply = encode(self._delete(request, now))
+                elif isinstance(request, AccessRequest):
+                    reply = encode(self._access(request, now))
                 elif isinstance(request, HeadRequest):
                     reply = encode(self._head(request, now))
                 elif isinstance(request, ChannelsRequest):
@@ -480,6 +484,18 @@ class Shard:
             return hosts_page(channel, request)
         header = StateHeader(request.id, name, epoch, channel.committed_seq, live is None)
         return encode_state(header, state_document(channel, now))
+
+    def _access(self, request: AccessRequest, now: float) -> AccessReply:
+        """Answer whose a life is."""
+        name, epoch = request.channel, request.epoch
+        if epoch is None:
+            present = self._present(name, now)
+            epoch = present[0] if present is not None else 0
+        life = self._batcher.life(name, epoch) or self._revived(name, epoch, now)
+        if life is None:
+            return AccessReply(request.id, name)
+        about = life.state.about
+        return AccessReply(request.id, name, epoch, about.owner, about.shared_with)
 
     def _revived(self, name: str, epoch: int, now: float) -> Channel | None:
         """Return a life that is in the journal only; the one asked for last is kept for its next pages."""

@@ -52,6 +52,7 @@ def summary(channel: Channel, now: float) -> ChannelSummary:
         targets=state.about.targets,
         labels=state.about.labels,
         owner=state.about.owner,
+        shared_with=state.about.shared_with,
         error=state.error or None,
         last_event_ms=_ms(channel, channel.last_event_at),
     )

@@ -16,6 +16,7 @@ decides nothing. Everybody imports from here.
 
 from __future__ import annotations
 
+from pipeline.wire.access import AccessReply, AccessRequest
 from pipeline.wire.browser import (
     PING,
     SUBPROTOCOL,
@@ -158,6 +159,8 @@ __all__ = [
     "PING",
     "SUBPROTOCOL",
     "VERSION",
+    "AccessReply",
+    "AccessRequest",
     "Ack",
     "Beacon",
     "BrowserBatch",

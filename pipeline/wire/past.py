@@ -57,7 +57,7 @@ class PastLife(msgspec.Struct, frozen=True, kw_only=True):
         held_events: how many the journal still holds.
         size_bytes: what it takes in the journal, its state too.
         totals: how much was found.
-        name, targets, targets_left_out, labels, owner: what `scanStarted` says.
+        name, targets, targets_left_out, labels, owner, shared_with: what `scanStarted` says.
     """
 
     channel: str
@@ -78,6 +78,7 @@ class PastLife(msgspec.Struct, frozen=True, kw_only=True):
     targets_left_out: int
     labels: dict[str, str]
     owner: str
+    shared_with: tuple[str, ...] = ()
 
 
 class PastReply(msgspec.Struct, frozen=True, tag="past"):

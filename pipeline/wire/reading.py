@@ -19,6 +19,7 @@ import msgspec
 
 from pipeline.errors import MessageMalformed
 from pipeline.frame import Frame
+from pipeline.wire.access import AccessReply, AccessRequest
 from pipeline.wire.message import MAX_CONTROL_BYTES, StatsReply, StatsRequest
 from pipeline.wire.past import DeleteReply, DeleteRequest, PastReply, PastRequest
 from pipeline.wire.state import (
@@ -299,7 +300,7 @@ class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
         event_bytes: of all events.
         delivered: events that went out in frames: published, without those merged away.
         totals: how much was found.
-        name, targets, labels, owner: what `scanStarted` says.
+        name, targets, labels, owner, shared_with: what `scanStarted` says.
         error: the message of the terminal `error`; None without one.
         last_event_ms: wall clock at the last event, epoch milliseconds.
     """
@@ -327,6 +328,7 @@ class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...] = ()
     labels: dict[str, str] = {}
     owner: str = ""
+    shared_with: tuple[str, ...] = ()
     error: str | None = None
     last_event_ms: int = 0
 
@@ -348,11 +350,22 @@ HistoryRequest: TypeAlias = (
     | StatsRequest
     | PastRequest
     | DeleteRequest
+    | AccessRequest
 )
-HistoryReply: TypeAlias = HeadReply | ChannelsReply | StatsReply | PastReply | DeleteReply | Page | Document
+HistoryReply: TypeAlias = (
+    HeadReply | ChannelsReply | StatsReply | PastReply | DeleteReply | AccessReply | Page | Document
+)
 
 _Header: TypeAlias = (
-    HeadReply | ChannelsReply | StatsReply | PastReply | DeleteReply | PageHeader | StateHeader | HostsHeader
+    HeadReply
+    | ChannelsReply
+    | StatsReply
+    | PastReply
+    | DeleteReply
+    | AccessReply
+    | PageHeader
+    | StateHeader
+    | HostsHeader
 )
 
 _decode_history_request: Callable[[bytes], HistoryRequest] = msgspec.json.Decoder(HistoryRequest).decode

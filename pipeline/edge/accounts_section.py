@@ -1,0 +1,106 @@
+"""Who may read: the config section of accounts. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from pipeline.tokens import ALGORITHMS, MAX_LEEWAY_S
+
+PUBLIC_ALGORITHMS = tuple(name for name in ALGORITHMS if name != "HS256")
+
+
+class AccountsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may read. Without a key there are no accounts: whoever reaches the edge sees every scan."""
+
+    secret_file: Annotated[
+        str,
+        msgspec.Meta(
+            description="File with the secret that tokens are signed with (HS256), at least 32 bytes; white "
+            "space around it does not count. Empty for none."
+        ),
+    ] = ""
+    previous_secret_file: Annotated[
+        str,
+        msgspec.Meta(
+            description="File with the secret before: what it has signed is accepted until it expires."
+        ),
+    ] = ""
+    public_key_file: Annotated[
+        str,
+        msgspec.Meta(
+            description="PEM file of the public key that tokens are verified with, instead of a secret. "
+            "Needs the extra `jwks`. Empty for none."
+        ),
+    ] = ""
+    algorithm: Annotated[
+        str,
+        msgspec.Meta(
+            description="The one algorithm that is accepted: HS256 with a secret; RS256, ES256 or EdDSA "
+            "with a public key.",
+        ),
+    ] = "HS256"
+    issuer: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=200, description="What `iss` of a token must be.")
+    ] = "scanstream"
+    audience: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=200, description="What `aud` of a token must be, or name.")
+    ] = "scanstream"
+    leeway_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0, le=MAX_LEEWAY_S, description="By how much clocks may differ.", extra={"unit": "s"}
+        ),
+    ] = 5.0
+    revoked_file: Annotated[
+        str,
+        msgspec.Meta(
+            description="File of what is not accepted any more, one a line: the `jti` of a token, or `sub:` "
+            "and a subject. Read at the start and on SIGHUP. Empty for none."
+        ),
+    ] = ""
+    query_token: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Also take a token from `?token=`, as HeroForge's frontend sends it. Addresses end "
+            "up in logs and histories: leave it off unless that frontend is used."
+        ),
+    ] = False
+    first_message_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=60,
+            description="A WebSocket that brought no token may send it as its first message within this "
+            "time; then it is closed with 4401.",
+            extra={"unit": "s"},
+        ),
+    ] = 5.0
+
+    @property
+    def on(self) -> bool:
+        """Whether there are accounts."""
+        return bool(self.secret_file or self.public_key_file)
+
+    def problems(self) -> list[str]:
+        """Return what is wrong between keys, one line each."""
+        found = []
+        if self.secret_file and self.public_key_file:
+            found.append("[accounts] secret_file and public_key_file: only one of them may be set")
+        if self.previous_secret_file and not self.secret_file:
+            found.append("[accounts] previous_secret_file: needs secret_file, the one that is used now")
+        allowed = PUBLIC_ALGORITHMS if self.public_key_file else ("HS256",)
+        if self.algorithm not in allowed:
+            with_what = "public_key_file" if self.public_key_file else "secret_file"
+            found.append(
+                f"[accounts] algorithm = {self.algorithm!r}: must be one of {', '.join(allowed)} with "
+                f"{with_what}"
+            )
+        if not self.on:
+            found += [
+                f"[accounts] {name}: needs secret_file or public_key_file"
+                for name in ("revoked_file", "query_token")
+                if getattr(self, name)
+            ]
+        return found
