@@ -19,6 +19,7 @@ of another kind than it should be
 is of another issuer, for others         `issuer`, `audience`
 is over, or not valid yet                `expired`, `not_yet`
 has a revoked `jti`, or `sub`            `revoked`
+is not there at all                      `missing`, by who looks for it
 ======================================== =============================================
 """
 
@@ -60,6 +61,7 @@ class TokenProblem(enum.StrEnum):
     EXPIRED = "expired"
     NOT_YET = "not_yet"
     REVOKED = "revoked"
+    MISSING = "missing"
 
 
 class TokenRejected(PeerError):

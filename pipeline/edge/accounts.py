@@ -37,6 +37,11 @@ class Holder:
         self.identity = identity
 
 
+def who(holder: Holder | None) -> Identity:
+    """Return whose a connection is; everybody's where there are no accounts."""
+    return holder.identity if holder is not None else EVERYBODY
+
+
 class Accounts:
     """Args:
     settings: which files, and what tokens must say.

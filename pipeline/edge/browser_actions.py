@@ -70,6 +70,12 @@ class AckAction(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", t
     scan_id: str | None = None
 
 
+class TokenAction(msgspec.Struct, frozen=True, tag_field="action", tag="refresh", forbid_unknown_fields=True):
+    """Who the browser is: its first message where it has brought no token, later in the place of that."""
+
+    token: str
+
+
 Action: TypeAlias = FilterAction | SubscribeAction | UnsubscribeAction | PingAction | AckAction
 
 ACTIONS_OF_ONE: tuple[type[Action], ...] = (PingAction, AckAction, FilterAction)
@@ -85,6 +91,7 @@ ACTIONS_OF_SEVERAL: tuple[type[Action], ...] = (
 ACTIONS_OF_STATS: tuple[type[Action], ...] = (PingAction,)
 """What may be asked on the stream of statistics."""
 
+_decode_token = msgspec.json.Decoder(TokenAction).decode
 _decode = msgspec.json.Decoder(Action).decode
 
 
@@ -99,6 +106,14 @@ class BadAction(ValueError):
     def __init__(self, problem: str, scan_id: str | None = None) -> None:
         super().__init__(problem)
         self.scan_id = scan_id
+
+
+def read_token(message: str | bytes) -> str | None:
+    """Return the token that a message brings; None when it brings none."""
+    try:
+        return _decode_token(message).token
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def read_action(message: str | bytes, allowed: tuple[type[Action], ...]) -> Action:

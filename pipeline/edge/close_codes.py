@@ -37,6 +37,7 @@ NO_PONG = CloseCode(4009, "no pong", reconnect=True)
 LIMIT = CloseCode(4029, "too many connections", reconnect=True)
 TOO_MANY_MESSAGES = CloseCode(4029, "too many messages", reconnect=True)
 BAD_REQUEST = CloseCode(4400, "bad request", reconnect=False)
+UNAUTHORISED = CloseCode(4401, "token missing, bad or expired", reconnect=False)
 FORBIDDEN = CloseCode(4403, "origin not allowed", reconnect=False)
 NOT_FOUND = CloseCode(4404, "no such scan", reconnect=False)
 UNSUPPORTED_PROTOCOL = CloseCode(4406, "unsupported protocol", reconnect=False)
@@ -55,6 +56,7 @@ CLOSE_CODES = (
     LIMIT,
     TOO_MANY_MESSAGES,
     BAD_REQUEST,
+    UNAUTHORISED,
     FORBIDDEN,
     NOT_FOUND,
     UNSUPPORTED_PROTOCOL,

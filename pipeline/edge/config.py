@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from pipeline.edge.accounts_section import AccountsSection
 from pipeline.edge.sections import DrainSection, HttpInSection, HttpSection, RequestsSection
 from pipeline.sections import LIVE_LOG_KEYS, EdgeMetricsSection, LogSection, PlaceSection
 
@@ -244,6 +245,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: PlaceSection = PlaceSection()
     edge: EdgeSection = EdgeSection()
     http: HttpSection = HttpSection()
+    accounts: AccountsSection = AccountsSection()
     requests: RequestsSection = RequestsSection()
     http_in: HttpInSection = HttpInSection()
     drain: DrainSection = DrainSection()
@@ -263,5 +265,6 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
                 f"[heartbeat] client_timeout_s = {self.heartbeat.client_timeout_s:g}: must be greater than "
                 f"interval_s ({self.heartbeat.interval_s:g}), or live browsers are closed"
             )
-        found += self.http.problems()
+        found += self.http.problems(accounts=self.accounts.on)
+        found += self.accounts.problems()
         return found

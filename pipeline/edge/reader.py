@@ -22,6 +22,9 @@ class Reader(Protocol):
     def overdue(self, now: float) -> CloseCode | None:
         """Return the code to close with when it takes nothing, or has waited too long; else None."""
 
+    def recheck(self) -> None:
+        """Find out anew what may be seen: its token is another."""
+
     def stop(self) -> None:
         """Send nothing more."""
 

@@ -16,7 +16,7 @@ class HttpSection(msgspec.Struct, frozen=True, kw_only=True):
     address: Annotated[
         str,
         msgspec.Meta(
-            description="The address to listen on. There are no accounts, so it must be a loopback address."
+            description="The address to listen on. Without [accounts] it must be a loopback address."
         ),
     ] = "127.0.0.1"
     port: Annotated[
@@ -60,18 +60,28 @@ class HttpSection(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(
             max_length=64,
             description="Addresses or networks of proxies whose forwarded headers are believed; from anybody "
-            "else they are refused. There are no accounts: whoever the proxy lets through sees every scan.",
+            "else they are refused. Without [accounts] whoever the proxy lets through sees every scan.",
             examples=[["127.0.0.1", "::1"]],
         ),
     ] = []
 
-    def problems(self) -> list[str]:
-        """Return what is wrong between keys, one line each."""
+    def problems(self, *, accounts: bool) -> list[str]:
+        """Return what is wrong between keys, one line each.
+
+        Args:
+            accounts: whether there are accounts.
+        """
         found = []
-        if not is_loopback(self.address):
+        if not is_loopback(self.address) and not accounts:
             found.append(
                 f"[http] address = {self.address!r}: must be a loopback address (127.0.0.1, ::1 or "
-                f"localhost): there are no accounts, so anybody who can reach it could watch every scan"
+                f"localhost) where there are no accounts, or anybody who can reach it could watch every "
+                f"scan: set [accounts] secret_file or public_key_file"
+            )
+        if not is_loopback(self.address) and not self.hosts:
+            found.append(
+                f"[http] address = {self.address!r}: needs hosts, the names browsers ask for; without one "
+                f"every request from elsewhere is refused"
             )
         if bool(self.certificate) != bool(self.key):
             missing = "key" if self.certificate else "certificate"

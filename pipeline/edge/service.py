@@ -9,9 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from pipeline import __version__
 from pipeline.edge.access import NO_HOST, Access
+from pipeline.edge.accounts import Accounts, may_see
 from pipeline.edge.archive import Archive
 from pipeline.edge.close_codes import DRAINING, LIMIT, CloseCode
 from pipeline.edge.cohort import Round
@@ -35,6 +37,7 @@ from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
 from pipeline.runtime import wall_ms
 from pipeline.service_manager import ServiceManager
 from pipeline.sockets import Binder
+from pipeline.tokens import EVERYBODY, Identity
 from pipeline.vitals import Vitals
 from pipeline.wire import (
     MAX_CONNECTIONS_TOLD,
@@ -124,6 +127,7 @@ class Service:
         self.comparing = asyncio.Semaphore(MAX_COMPARED)
         self.greeting = Greeting(config.heartbeat.interval_s, config.heartbeat.client_timeout_s, __version__)
         self.access = Access(config.http)
+        self.accounts = Accounts(config.accounts)
         requests, limits = config.requests, config.limits
         self.visitors = Visitors(
             limits.max_connections_per_address, Rate(requests.connects_per_s, requests.connect_burst)
@@ -149,7 +153,7 @@ class Service:
         self._list_at = float("-inf")
         self._survey = Survey(self.members)
         self.vitals = Vitals(os.getpid(), __version__, self._started_at)
-        self.stats = StatsStream(self.summaries, self.counters, self._stats_failed)
+        self._stats_of: WeakValueDictionary[Identity, StatsStream] = WeakValueDictionary()
 
     def follow(self, config: EdgeConfig, max_connections: int) -> None:
         """Go on with another configuration; browsers that are connected stay so.
@@ -383,6 +387,20 @@ class Service:
             self._list = asyncio.get_running_loop().create_task(self._ask_summaries())
             self._list_at = now
         return await asyncio.shield(self._list)
+
+    def stats_for(self, identity: Identity) -> StatsStream:
+        """Return the statistics of what somebody may see; those who see the same share them."""
+        whose = EVERYBODY if identity.admin else Identity(identity.subject, scans=identity.scans)
+        stream = self._stats_of.get(whose)
+        if stream is None:
+
+            async def seen() -> tuple[list[ChannelSummary], bool]:
+                found, complete = await self.summaries()
+                return [each for each in found if may_see(whose, each)], complete
+
+            stream = StatsStream(seen, self.counters, self._stats_failed)
+            self._stats_of[whose] = stream
+        return stream
 
     def _stats_failed(self, error: BaseException) -> None:
         self.log.error("statistics failed", problem=repr(error))

@@ -48,7 +48,7 @@ from pipeline.edge.listening import (
 from pipeline.edge.roll import Roll
 from pipeline.edge.service import Service
 from pipeline.edge.uplink import Uplink
-from pipeline.errors import LayoutError
+from pipeline.errors import ConfigError, LayoutError
 from pipeline.exposition import FIGURES_S, Metrics
 from pipeline.log import Log
 from pipeline.metrics import Scrape
@@ -153,7 +153,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGHUP, _read_anew, service, server, read)
     heed(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     beating = loop.create_task(service.beat())
-    if config.http.trusted_proxies:
+    if config.http.trusted_proxies and not config.accounts.on:
         log.warning("a proxy lets others in, and there are no accounts", hosts=", ".join(config.http.hosts))
     metrics = Metrics("edge", config.edge.index, config.metrics, lambda: _figures(service, loop), log)
     if metrics.failed:
@@ -187,6 +187,11 @@ def _read_anew(service: Service, server: EdgeServer, read: Callable[[], EdgeConf
     config = read_anew(read, service.config, LIVE_KEYS, service.log)
     service.counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
     if config is not None:
+        try:
+            service.accounts.reload(config.accounts)
+        except ConfigError as error:
+            for problem in error.problems:
+                service.log.error("configuration refused; the old one holds", problem=problem)
         service.follow(config, raise_descriptor_limit(config.limits.max_connections, service.log))
         server.follow(config.requests)
 

@@ -126,6 +126,14 @@ class StatsReader:
             self._seen = self._stream.version
             self._transmitter.write(message)
 
+    def move(self, stream: StatsStream) -> None:
+        """Read another stream from now on, the whole of it first: what may be seen has changed."""
+        if stream is not self._stream:
+            self._stream.leave(self)
+            self._stream, self._seen = stream, None
+            stream.join(self)
+            self.drive()
+
     def stop(self) -> None:
         """Send nothing more."""
         self._over = True

@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
 
+from pipeline.edge.accounts import Holder, who
 from pipeline.edge.answers import Answers
 from pipeline.edge.browser_actions import (
     ACTIONS_OF_SEVERAL,
@@ -26,6 +27,7 @@ from pipeline.edge.browser_actions import (
 )
 from pipeline.edge.close_codes import LIMIT, TOO_SLOW, CloseCode
 from pipeline.edge.filter import Filter
+from pipeline.edge.gate import Gate
 from pipeline.edge.pace import PACES
 from pipeline.edge.reader import tell_end
 from pipeline.edge.service import Service
@@ -80,6 +82,7 @@ class Subscriptions:
     address: where it comes from.
     connection_id: names the connection.
     failed: told of an error in what runs in the background.
+    holder: whose it is; None where there are no accounts.
     """
 
     def __init__(
@@ -91,7 +94,9 @@ class Subscriptions:
         address: str,
         connection_id: str,
         failed: Callable[[BaseException], None],
+        holder: Holder | None = None,
     ) -> None:
+        self._holder = holder
         self._service = service
         self._log = log
         self._transmitter = transmitter
@@ -140,7 +145,12 @@ class Subscriptions:
             return
         variant = Variant(self._variant.wire, deflate=self._variant.deflate, wanted=wanted)
         session = Session(
-            channel_name("scan", scan_id), variant, self._connection_id, begin, self._service.greeting
+            channel_name("scan", scan_id),
+            variant,
+            self._connection_id,
+            begin,
+            self._service.greeting,
+            Gate() if self._holder is not None else None,
         )
         self._service.counters["subscriptions"] += 1
         self._watchers[scan_id] = Watcher(
@@ -152,6 +162,7 @@ class Subscriptions:
             lambda code: self._end(scan_id, code),
             self._failed,
             time.monotonic(),
+            self._holder,
             self._turn,
         )
 
@@ -165,7 +176,9 @@ class Subscriptions:
         if wanted == (self._stats is not None):
             raise ValueError("subscribed already" if wanted else "not subscribed")
         if self._stats is None:
-            self._stats = StatsReader(self._service.stats, self._transmitter, self._variant)
+            self._stats = StatsReader(
+                self._service.stats_for(who(self._holder)), self._transmitter, self._variant
+            )
             return
         self._stats.let_go()
         self._stats = None
@@ -213,6 +226,13 @@ class Subscriptions:
             if code is not None:
                 self._end(scan_id, code)
         return None
+
+    def recheck(self) -> None:
+        """Find out anew what may be seen: the token is another."""
+        for watcher in list(self._watchers.values()):
+            watcher.recheck()
+        if self._stats is not None:
+            self._stats.move(self._service.stats_for(who(self._holder)))
 
     def stop(self) -> None:
         """Send nothing more."""

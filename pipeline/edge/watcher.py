@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from pipeline.edge.accounts import Holder, may_see
+from pipeline.edge.accounts import Holder, may_see, who
 from pipeline.edge.action import Action, AskAccess, Deliver, End, Fetch, FetchState
 from pipeline.edge.close_codes import LIMIT, NOT_FOUND, TOO_SLOW, CloseCode
 from pipeline.edge.cohort import Round
@@ -346,22 +346,34 @@ class StatsWatcher:
         transmitter: its socket.
         variant: what it speaks.
         opened_at: when it was opened, monotonic seconds.
+    holder: whose it is; None where there are no accounts.
     """
 
     def __init__(
-        self, service: Service, log: Log, transmitter: Transmitter, variant: Variant, opened_at: float
+        self,
+        service: Service,
+        log: Log,
+        transmitter: Transmitter,
+        variant: Variant,
+        opened_at: float,
+        holder: Holder | None = None,
     ) -> None:
+        self._holder = holder
         self._service = service
         self._log = log
         self._transmitter = transmitter
         self._variant = variant
         self._opened_at = opened_at
-        self._reader = StatsReader(service.stats, transmitter, variant)
+        self._reader = StatsReader(service.stats_for(who(holder)), transmitter, variant)
 
     def overdue(self, now: float) -> CloseCode | None:
         """Return the code to close with when the reader takes nothing; else None."""
         slow = self._transmitter.stalled_s(now) > self._service.config.limits.stalled_s
         return TOO_SLOW if slow else None
+
+    def recheck(self) -> None:
+        """Read what may be seen now."""
+        self._reader.move(self._service.stats_for(who(self._holder)))
 
     def stop(self) -> None:
         """Send nothing more."""

@@ -23,7 +23,9 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from pipeline.edge.close_codes import NO_PONG, NOT_TEXT, TOO_MANY_MESSAGES, CloseCode
+from pipeline.edge.accounts import Holder
+from pipeline.edge.browser_actions import read_token
+from pipeline.edge.close_codes import NO_PONG, NOT_TEXT, TOO_MANY_MESSAGES, UNAUTHORISED, CloseCode
 from pipeline.edge.reader import Reader
 from pipeline.edge.service import Service
 from pipeline.edge.told import Figures
@@ -33,6 +35,7 @@ from pipeline.edge.watcher import closing
 from pipeline.edge.ws_frame import PING, close_frame, pong_frame
 from pipeline.edge.ws_reading import Closed, Failed, Inbound, Message, Ping, WebSocketReader
 from pipeline.log import Log
+from pipeline.tokens import TokenRejected
 
 CLOSE_S = 5.0
 """How long a browser is given to take and answer a close frame."""
@@ -52,12 +55,14 @@ class WebSocketConnection:
     Attributes:
         log: names the connection.
         hear: told of each message, once there is a reader.
+        holder: whose it is; None where there are no accounts, or nobody has said it yet.
         opened_at: monotonic seconds.
     """
 
     __slots__ = (
         "_code", "_deaf", "_ended", "_frames", "_full_at", "_heard_at", "_over", "_path", "_reader",
-        "_service", "_timer", "_variant", "connection_id", "hear", "log", "opened_at", "transmitter",
+        "_service", "_timer", "_variant", "connection_id", "hear", "holder", "log", "opened_at",
+        "transmitter",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +74,7 @@ class WebSocketConnection:
         self.connection_id = connection_id
         self._path = path
         self.log: Log = service.log.bind(connection=connection_id, wire=variant.wire)
+        self.holder: Holder | None = None
         self.hear: Callable[[str | bytes], object] | None = None
         self.opened_at = self._heard_at = time.monotonic()
         self._reader: Reader | None = None
@@ -80,6 +86,11 @@ class WebSocketConnection:
         self._deaf = False
         self._over = False
         transmitter.on_error = self.fail
+
+    @property
+    def wire(self) -> str:
+        """What the browser speaks."""
+        return self._variant.wire
 
     # --- opening ----------------------------------------------------------------------------------
 
@@ -145,8 +156,28 @@ class WebSocketConnection:
         if not message.is_text and self._variant.wire == "native":
             # HeroForge's server takes anything, and so do we on its wire.
             self._break(NOT_TEXT, "a binary message")
+        elif self.holder is not None and (token := read_token(message.data)) is not None:
+            self._refresh(self.holder, token)
         elif self.hear is not None:
             self.hear(message.data.decode() if message.is_text else message.data)
+
+    def _refresh(self, holder: Holder, token: str) -> None:
+        """Go on with another token of the same subject."""
+        try:
+            identity = self._service.accounts.identify(token)
+        except TokenRejected as error:
+            self._refuse_token(f"{error.problem}: {error}")
+            return
+        if identity.subject != holder.identity.subject:
+            self._refuse_token("refreshed with a token of another subject")
+            return
+        holder.identity = identity
+        if self._reader is not None:
+            self._reader.recheck()
+
+    def _refuse_token(self, problem: str) -> None:
+        self._service.refuse(str(UNAUTHORISED.code), problem, path=self._path)
+        self.end(UNAUTHORISED)
 
     # --- the heartbeat ----------------------------------------------------------------------------
 
@@ -156,6 +187,8 @@ class WebSocketConnection:
             return
         try:
             overdue = self._reader.overdue(now)
+            if self.holder is not None and not self._service.accounts.still_holds(self.holder.identity):
+                overdue = UNAUTHORISED
             if now - self._heard_at > self._service.config.heartbeat.client_timeout_s:
                 self.end(NO_PONG)
             elif overdue is not None:

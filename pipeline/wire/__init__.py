@@ -20,6 +20,7 @@ from pipeline.wire.access import AccessReply, AccessRequest
 from pipeline.wire.browser import (
     PING,
     SUBPROTOCOL,
+    TOKEN_PROTOCOL,
     BrowserBatch,
     BrowserClosing,
     BrowserDegraded,
@@ -158,6 +159,7 @@ __all__ = [
     "MAX_SEARCH_LENGTH",
     "PING",
     "SUBPROTOCOL",
+    "TOKEN_PROTOCOL",
     "VERSION",
     "AccessReply",
     "AccessRequest",

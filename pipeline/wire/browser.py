@@ -15,6 +15,8 @@ from pipeline.wire.message import split_channel
 
 SUBPROTOCOL = "scanstream.v1.json"
 """The WebSocket subprotocol of our wire."""
+TOKEN_PROTOCOL = "scanstream.token."  # noqa: S105  # what stands before one
+"""Before a token, where a browser can bring it nowhere else: a subprotocol that is never agreed on."""
 
 PING = '{"action":"ping"}'
 """What a browser sends to hear whether anybody is there."""

@@ -16,7 +16,7 @@ from pipeline.edge.export.document import DOCUMENT_END, document_head, document_
 from pipeline.edge.export.hosts import read_hosts
 from pipeline.edge.export.report import Worst, read_facts, report_end, report_head, report_hosts
 from pipeline.edge.export.table import table_head, table_rows
-from pipeline.edge.handlers.rest import ANSWER_TIMEOUT_S, Guarded
+from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, Guarded
 from pipeline.edge.past import read_epoch
 from pipeline.edge.upstream import Upstream
 from pipeline.event import is_scan_id
@@ -116,6 +116,7 @@ class Export(Guarded):
         form = self.get_query_argument("format", "json")
         try:
             epoch = read_epoch(self.get_query_argument("epoch", None))
+            epoch = epoch if self.life is None else self.life
             if form not in FORMATS:
                 raise ValueError(f"format={form[:40]!r}: one of {', '.join(FORMATS)} is needed")
         except ValueError as error:

@@ -14,6 +14,9 @@ from tornado.web import RequestHandler
 
 from pipeline.edge.access import Visit
 from pipeline.edge.service import Service
+from pipeline.edge.ws_upgrade import protocols
+from pipeline.tokens import EVERYBODY, Identity, TokenProblem, TokenRejected
+from pipeline.wire import TOKEN_PROTOCOL
 
 
 def enter(request: HTTPServerRequest, service: Service) -> Visit:
@@ -22,6 +25,33 @@ def enter(request: HTTPServerRequest, service: Service) -> Visit:
     request.remote_ip = visit.address
     request.protocol = visit.scheme
     return visit
+
+
+def identify(request: HTTPServerRequest, service: Service) -> Identity:
+    """Return who a request is of: by `Authorization`, a subprotocol, or, where that is allowed, the query.
+
+    Raises:
+        TokenRejected: it brings no token, or one that is not accepted.
+    """
+    accounts = service.accounts
+    if not accounts.on:
+        return EVERYBODY
+    in_query = service.config.accounts.query_token
+    token = _offered(request, in_query=in_query)
+    if token is None:
+        raise TokenRejected(TokenProblem.MISSING, "a token is needed")
+    return accounts.identify(token)
+
+
+def _offered(request: HTTPServerRequest, *, in_query: bool) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    for protocol in protocols(request.headers.get_list):
+        if protocol.startswith(TOKEN_PROTOCOL):
+            return protocol.removeprefix(TOKEN_PROTOCOL)
+    values = request.query_arguments.get("token") if in_query else None
+    return values[-1].decode("latin-1") if values else None
 
 
 def flooded(handler: RequestHandler, service: Service) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 
 from pipeline.edge.comparing import Comparison, TooLarge
 from pipeline.edge.handlers.export import pages_of_hosts
-from pipeline.edge.handlers.rest import ANSWER_TIMEOUT_S, Guarded
+from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, Guarded
 from pipeline.edge.past import read_after, read_epoch, read_reference
 from pipeline.edge.statistics import ENDED, channel_scans
 from pipeline.event import is_scan_id
@@ -33,6 +33,7 @@ class Compare(Guarded):
     async def get(self, scan_id: str) -> None:
         try:
             epoch = read_epoch(self.get_query_argument("epoch", None))
+            epoch = epoch if self.life is None else self.life
             other = read_reference("with", self.get_query_argument("with", None))
         except ValueError as error:
             self.answer({"error": str(error)}, 400)
@@ -80,6 +81,10 @@ class Compare(Guarded):
         )
 
     async def _state(self, scan_id: str, epoch: int | None) -> Document:
+        if not self.identity.admin:
+            epoch = await self.visible(scan_id, epoch)
+            if epoch is None:
+                raise LookupError(f"no such scan: {scan_id}")
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             state = await self.service.upstream.state(channel_name("scan", scan_id), epoch)
         if state.header.epoch is None:
@@ -91,7 +96,7 @@ class Compare(Guarded):
         channel = channel_name("scan", scan_id)
         wanted = PastRequest(0, targets=about.targets) if about.targets else PastRequest(0, channel=channel)
         found: list[tuple[int, str]] = []
-        summaries, _ = await self.service.summaries()
+        summaries, _ = await self.summaries()
         found += [
             (scan.epoch, scan.channel)
             for scan in channel_scans(summaries)
@@ -102,7 +107,7 @@ class Compare(Guarded):
         following: str | None = None
         while True:
             lives, following, _ = await self.service.archive.past(wanted, 50, read_after(following))
-            earlier = [(life.epoch, life.channel) for life in lives if life.epoch < epoch]
+            earlier = [(life.epoch, life.channel) for life in self.seen(lives) if life.epoch < epoch]
             if earlier or following is None:
                 break
         found += earlier

@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-import msgspec
-from tornado.web import RequestHandler, StaticFileHandler
+from tornado.web import StaticFileHandler
 
 from pipeline.edge import connections
 from pipeline.edge.filter import DEFAULT_CRITICAL
 from pipeline.edge.handlers.asked import asked_filter
 from pipeline.edge.handlers.guard import enter
+from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, SECURITY_HEADERS, Guarded
 from pipeline.edge.past import MAX_PAST, past_entry, read_after, read_epoch, read_flag, read_search
 from pipeline.edge.service import Service
 from pipeline.edge.since import read_since, resume_at
@@ -29,54 +29,12 @@ from pipeline.event import is_scan_id
 from pipeline.frame import Position
 from pipeline.wire import MAX_HOSTS_A_PAGE, Document, PastRequest, channel_name
 
-ANSWER_TIMEOUT_S = 5.0
-
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-
-
-class Guarded(RequestHandler):
-    """A request that only this machine's own pages and programs may make."""
-
-    def initialize(self, service: Service) -> None:
-        self.service = service
-
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        for name, value in SECURITY_HEADERS.items():
-            self.set_header(name, value)
-        self.set_header("Cache-Control", "no-store")
-
-    def prepare(self) -> None:
-        visit, path = enter(self.request, self.service), self.request.path
-        if visit.refused is not None:
-            self.service.refuse("host", visit.refused, path=path)
-        elif visit.foreign is not None:
-            self.service.refuse("origin", visit.foreign, path=path)
-        if (problem := visit.refused or visit.foreign) is not None:
-            self.answer({"error": problem}, 403)
-
-    def answer(self, value: object, status: int = 200) -> None:
-        """Answer with JSON."""
-        self.set_status(status)
-        self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(msgspec.json.encode(value))
-
-    def write_error(self, status_code: int, **_details: object) -> None:
-        self.answer({"error": self._reason}, status_code)
-
 
 class Statistics(Guarded):
     """`GET /api/scans/stats`."""
 
     async def get(self) -> None:
-        summaries, complete = await self.service.summaries()
+        summaries, complete = await self.summaries()
         self.answer(scan_statistics(summaries, complete=complete))
 
 
@@ -96,9 +54,11 @@ class ScanList(Guarded):
             lives, following, complete = await self.service.archive.past(
                 PastRequest(0, search=search), limit, after
             )
-            self.answer({"scans": list(map(past_entry, lives)), "next": following, "complete": complete})
+            self.answer(
+                {"scans": list(map(past_entry, self.seen(lives))), "next": following, "complete": complete}
+            )
             return
-        summaries, complete = await self.service.summaries()
+        summaries, complete = await self.summaries()
         self.answer(scan_list(summaries, complete=complete))
 
 
@@ -119,7 +79,8 @@ class Scan(Guarded):
         Raises:
             ValueError: that is no epoch.
         """
-        return read_epoch(self.get_query_argument("epoch", None))
+        epoch = read_epoch(self.get_query_argument("epoch", None))
+        return epoch if self.life is None else self.life
 
     async def get(self, scan_id: str) -> None:
         try:
@@ -217,10 +178,12 @@ class Events(Guarded):
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 head = await self.service.upstream.head(channel, position.epoch if position else None)
-                if head.epoch is None:
+                if head.epoch is None or self.life not in (None, head.epoch):
                     self.answer({"error": "no such scan"}, 404)
                     return
                 start = resume_at(position, head)
+                if self.life is not None and position is not None and position.epoch != self.life:
+                    start = None  # a life before this one may have been another's
                 epoch, first = start if start is not None else (head.epoch, head.held)
                 page, _ = await self.service.upstream.page(channel, epoch, first)
         except TimeoutError:
@@ -236,6 +199,8 @@ class Events(Guarded):
 class Connections(Guarded):
     """`GET /api/connections?limit=N`: those of every edge of this pipeline."""
 
+    of_operators = True
+
     async def get(self) -> None:
         try:
             limit = connections.read_limit(self.get_query_argument("limit", None))
@@ -249,6 +214,8 @@ class Connections(Guarded):
 class Stages(Guarded):
     """`GET /api/pipeline`: every stage of the pipeline, how it is, and how much passes."""
 
+    of_operators = True
+
     async def get(self) -> None:
         document = await self.service.roll.document()
         self.set_header("Content-Type", "application/json; charset=utf-8")
@@ -258,12 +225,16 @@ class Stages(Guarded):
 class Health(Guarded):
     """`GET /healthz`: the loop is alive."""
 
+    public = True
+
     def get(self) -> None:
         self.answer({"status": "alive"})
 
 
 class Readiness(Guarded):
     """`GET /readyz`: every shard sends beacons and can write, and connections are taken."""
+
+    public = True
 
     def get(self) -> None:
         silent = self.service.upstream.silent_shards(time.monotonic())
@@ -282,6 +253,8 @@ class Readiness(Guarded):
 
 class NotFound(Guarded):
     """Any other path."""
+
+    public = True
 
     def get(self) -> None:
         self.answer({"error": "no such page"}, 404)

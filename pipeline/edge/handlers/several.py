@@ -27,6 +27,7 @@ class SeveralSocket(BrowserSocket):
             self._visit.address,
             connection.connection_id,
             connection.fail,
+            connection.holder,
         )
         connection.open(subscriptions, subscriptions.hear)
 
@@ -40,6 +41,11 @@ class StatsSocket(BrowserSocket):
     def _read(self, connection: WebSocketConnection, channel_id: str) -> None:  # noqa: ARG002  # the route has none
         answers = Answers(connection.transmitter, self._variant, self._service.counters)
         watcher = StatsWatcher(
-            self._service, connection.log, connection.transmitter, self._variant, connection.opened_at
+            self._service,
+            connection.log,
+            connection.transmitter,
+            self._variant,
+            connection.opened_at,
+            connection.holder,
         )
         connection.open(watcher, partial(answers.hear, allowed=ACTIONS_OF_STATS))

@@ -14,10 +14,12 @@ from dataclasses import replace
 
 from tornado.iostream import StreamClosedError
 
-from pipeline.edge.close_codes import CloseCode
+from pipeline.edge.accounts import Holder
+from pipeline.edge.close_codes import UNAUTHORISED, CloseCode
+from pipeline.edge.gate import Gate
 from pipeline.edge.handlers.asked import asked_filter, asked_since
 from pipeline.edge.handlers.guard import flooded
-from pipeline.edge.handlers.rest import Guarded
+from pipeline.edge.handlers.guarded import Guarded
 from pipeline.edge.reader import Reader
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session
@@ -37,10 +39,13 @@ RETRY_AFTER_S = 5
 class EventStream(Guarded):
     """One reader's stream."""
 
+    waits = True
+
     def initialize(self, service: Service) -> None:
         super().initialize(service)
         self._opened_at = time.monotonic()
         self._over = asyncio.Event()
+        self._holder: Holder | None = None
         self._ended: CloseCode | None = None
         self._transmitter: Transmitter | None = None
         self._reader: Reader | None = None
@@ -93,11 +98,21 @@ class EventStream(Guarded):
         """Send a comment; close the stream when the reader takes nothing, or has waited too long."""
         if self._reader is None or self._transmitter is None:
             return
+        if self.holder is not None and not self.service.accounts.still_holds(self.holder.identity):
+            self.end(UNAUTHORISED)
+            return
         overdue = self._reader.overdue(now)
         if overdue is not None:
             self.end(overdue)
         elif self._transmitter.idle:
             self._transmitter.write(chunk(HEARTBEAT) if self._variant.chunked else HEARTBEAT, 0)
+
+    @property
+    def holder(self) -> Holder | None:
+        """Whose it is; None where there are no accounts."""
+        if self._holder is None and self.service.accounts.on:
+            self._holder = Holder(self.identity)
+        return self._holder
 
     def told(self, now: float) -> Sequence[Figures]:
         """Return what it has cost and been given; nothing before it is open."""
@@ -141,7 +156,12 @@ class ScanEvents(EventStream):
             self.answer({"error": str(error)}, 400)
             return
         session = Session(
-            channel_name("scan", scan_id), variant, self.connection_id, since, self.service.greeting
+            channel_name("scan", scan_id),
+            variant,
+            self.connection_id,
+            since,
+            self.service.greeting,
+            Gate() if self.holder is not None else None,
         )
         self._facts = self._facts.bind(channel=session.channel)
         await self._give(
@@ -154,6 +174,7 @@ class ScanEvents(EventStream):
                 self.end,
                 self._fail,
                 self._opened_at,
+                self.holder,
             )
         )
 
@@ -164,6 +185,6 @@ class StatsEvents(EventStream):
     async def get(self) -> None:
         await self._give(
             lambda transmitter: StatsWatcher(
-                self.service, self._facts, transmitter, self._variant, self._opened_at
+                self.service, self._facts, transmitter, self._variant, self._opened_at, self.holder
             )
         )

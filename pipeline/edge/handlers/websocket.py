@@ -12,11 +12,14 @@ from dataclasses import replace
 
 from tornado.web import RequestHandler
 
+from pipeline.edge.accounts import Holder
 from pipeline.edge.answers import ScanAnswers
-from pipeline.edge.close_codes import BAD_REQUEST, FORBIDDEN, UNSUPPORTED_PROTOCOL, CloseCode
+from pipeline.edge.close_codes import BAD_REQUEST, FORBIDDEN, UNAUTHORISED, UNSUPPORTED_PROTOCOL, CloseCode
 from pipeline.edge.deflate import Agreement, Deflate, agree
+from pipeline.edge.doorkeeper import Doorkeeper
+from pipeline.edge.gate import Gate
 from pipeline.edge.handlers.asked import asked_filter, asked_since
-from pipeline.edge.handlers.guard import enter, flooded
+from pipeline.edge.handlers.guard import enter, flooded, identify
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session
 from pipeline.edge.transmit_stream import taken_over
@@ -25,7 +28,8 @@ from pipeline.edge.watcher import Watcher
 from pipeline.edge.ws_connection import WebSocketConnection
 from pipeline.edge.ws_upgrade import VERSION, answer, protocols, refusal
 from pipeline.event import is_scan_id
-from pipeline.wire import SUBPROTOCOL, channel_name
+from pipeline.tokens import TokenProblem, TokenRejected
+from pipeline.wire import SUBPROTOCOL, TOKEN_PROTOCOL, channel_name
 
 
 class BrowserSocket(RequestHandler):
@@ -64,6 +68,14 @@ class BrowserSocket(RequestHandler):
             agreement.answer if agreement is not None else None,
         )
         code, problem = self._refused(channel_id, offered)
+        holder, missing = None, False
+        if code is None and self._service.accounts.on:
+            try:
+                holder = Holder(identify(self.request, self._service))
+            except TokenRejected as error:
+                missing = error.problem is TokenProblem.MISSING
+                if not missing:
+                    code, problem = UNAUTHORISED, f"{UNAUTHORISED.reason}: {error.problem}"
         transmitter = taken_over(self, self._service.config.limits.kernel_buffer_bytes)
         if transmitter is None:
             return  # it has gone again
@@ -75,8 +87,15 @@ class BrowserSocket(RequestHandler):
             problem = code.reason
         if code is not None:
             connection.refuse(code, problem)
+        elif missing:
+            Doorkeeper(
+                self._service,
+                connection,
+                self.request.path,
+                lambda holder: self._begin(connection, channel_id, holder),
+            )
         else:
-            self._begin(connection, channel_id)
+            self._begin(connection, channel_id, holder)
         connection.listen()
 
     def _agree_on_compression(self) -> Agreement | None:
@@ -92,9 +111,10 @@ class BrowserSocket(RequestHandler):
 
     def _refused(self, channel_id: str, offered: list[str]) -> tuple[CloseCode | None, str]:
         """Return why the browser is refused, and in words; no code when it is not."""
+        spoken = [each for each in offered if not each.startswith(TOKEN_PROTOCOL)]
         if self._visit.foreign is not None:
             return FORBIDDEN, FORBIDDEN.reason
-        if self._variant.wire == "native" and offered and SUBPROTOCOL not in offered:
+        if self._variant.wire == "native" and spoken and SUBPROTOCOL not in spoken:
             return UNSUPPORTED_PROTOCOL, UNSUPPORTED_PROTOCOL.reason
         try:
             self._check(channel_id)
@@ -102,7 +122,8 @@ class BrowserSocket(RequestHandler):
             return BAD_REQUEST, f"{BAD_REQUEST.reason}: {error}"
         return None, ""
 
-    def _begin(self, connection: WebSocketConnection, channel_id: str) -> None:
+    def _begin(self, connection: WebSocketConnection, channel_id: str, holder: Holder | None) -> None:
+        connection.holder = holder
         self._service.counters[f"connections{{wire={self._variant.wire}}}"] += 1
         try:
             self._read(connection, channel_id)
@@ -149,6 +170,7 @@ class ScanSocket(BrowserSocket):
             connection.connection_id,
             asked_since(self) if native else None,
             self._service.greeting,
+            Gate() if connection.holder is not None else None,
         )
         connection.log = connection.log.bind(channel=session.channel)
         watcher = Watcher(
@@ -160,6 +182,7 @@ class ScanSocket(BrowserSocket):
             connection.end,
             connection.fail,
             connection.opened_at,
+            connection.holder,
         )
         answers = ScanAnswers(watcher, connection.transmitter, self._variant, self._service.counters)
         connection.open(watcher, answers.hear)

@@ -1,0 +1,140 @@
+"""What requests pass, but those for WebSockets and files: where from, of whom, for what. Shell.
+
+`guard` judges the request and its token. With accounts, a request for one scan is let through only if that
+may be seen, before its handler is asked: so no handler can forget it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+import msgspec
+from tornado.web import RequestHandler
+
+from pipeline.edge.accounts import may_see
+from pipeline.edge.handlers.guard import enter, identify
+from pipeline.edge.past import read_epoch
+from pipeline.edge.service import Service
+from pipeline.event import is_scan_id
+from pipeline.tokens import EVERYBODY, TokenRejected
+from pipeline.wire import ChannelSummary, PastLife, channel_name
+
+ANSWER_TIMEOUT_S = 5.0
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+Owned = TypeVar("Owned", ChannelSummary, PastLife)
+
+
+class Guarded(RequestHandler):
+    """A request that only this machine's own pages and programs may make; with accounts, who may do it.
+
+    Attributes:
+        public: whether it needs no token: it tells nothing of any scan.
+        of_operators: whether it needs the role `admin`.
+        waits: whether a scan that is not there is waited for: then its reader finds out what may be seen.
+        identity: who asks.
+        life: the life of the scan in its path that may be seen, and no other; None where every one may.
+    """
+
+    public = False
+    of_operators = False
+    waits = False
+
+    def initialize(self, service: Service) -> None:
+        self.service = service
+        self.identity = EVERYBODY
+        self.life: int | None = None
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        for name, value in SECURITY_HEADERS.items():
+            self.set_header(name, value)
+        self.set_header("Cache-Control", "no-store")
+
+    async def prepare(self) -> None:
+        visit, path = enter(self.request, self.service), self.request.path
+        if visit.refused is not None:
+            self.service.refuse("host", visit.refused, path=path)
+        elif visit.foreign is not None:
+            self.service.refuse("origin", visit.foreign, path=path)
+        if (problem := visit.refused or visit.foreign) is not None:
+            self.answer({"error": problem}, 403)
+        elif self.service.accounts.on and not self.public:
+            await self._admit()
+
+    async def _admit(self) -> None:
+        """Let in who may do this: what may not be seen is not there."""
+        path = self.request.path
+        try:
+            self.identity = identify(self.request, self.service)
+        except TokenRejected as error:
+            self.service.refuse("token", f"{error.problem}: {error}", path=path)
+            self.set_header("WWW-Authenticate", "Bearer")
+            self.answer({"error": str(error)}, 401)
+            return
+        if self.identity.admin:
+            return
+        if self.of_operators:
+            self.service.refuse("role", "not an admin", path=path)
+            self.answer({"error": "the role admin is needed"}, 403)
+        elif self.path_args and not self.waits:
+            await self._find_life(self.path_args[0] or "")
+
+    async def _find_life(self, scan_id: str) -> None:
+        try:
+            epoch = read_epoch(self.get_query_argument("epoch", None))
+        except ValueError:
+            epoch = None  # it is refused later, for what it is
+        try:
+            self.life = await self.visible(scan_id, epoch, to_delete=self.request.method == "DELETE")
+        except TimeoutError:
+            self.answer({"error": "the scan's worker does not answer"}, 503)
+            return
+        if self.life is None:
+            self.answer({"error": "no such scan"}, 404)
+
+    async def visible(self, scan_id: str, epoch: int | None, *, to_delete: bool = False) -> int | None:
+        """Return which life of a scan may be seen, or deleted; None when there is none, or it may not.
+
+        Args:
+            scan_id: the scan.
+            epoch: the life asked for; None for the present one.
+            to_delete: whether it is to be deleted.
+
+        Raises:
+            TimeoutError: its worker does not answer.
+        """
+        if not is_scan_id(scan_id):
+            return None
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            reply = await self.service.upstream.access(channel_name("scan", scan_id), epoch)
+        allowed = self.identity.may_delete(reply.owner) if to_delete else may_see(self.identity, reply)
+        return reply.epoch if allowed else None
+
+    async def summaries(self) -> tuple[list[ChannelSummary], bool]:
+        """Return the summary of every channel that may be seen, and whether every shard has answered."""
+        found, complete = await self.service.summaries()
+        return self.seen(found), complete
+
+    def seen(self, found: list[Owned]) -> list[Owned]:
+        """Return what of it may be seen."""
+        return [one for one in found if may_see(self.identity, one)]
+
+    def answer(self, value: object, status: int = 200) -> None:
+        """Answer with JSON."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.finish(msgspec.json.encode(value))
+
+    def write_error(self, status_code: int, **_details: object) -> None:
+        self.answer({"error": self._reason}, status_code)
