@@ -13,6 +13,7 @@
     └── PeerError                 the other side's: what it sent, or that it does not answer
         ├── EventRejected         one event that is not taken; carries a `RejectReason`
         ├── MessageMalformed      bytes from a ZeroMQ peer that are none of our messages
+        ├── TokenRejected         a token that is not accepted; carries a `TokenProblem`
         ├── TimedOut              what was waited for did not come in the time given; exit code 124
         ├── InputMalformed        a tool's output that an adapter cannot read on from
         └── NotDelivered          what a producer sent and nobody has acknowledged
@@ -116,6 +117,34 @@ class EventRejected(PeerError):
 
 class MessageMalformed(PeerError):
     """Bytes from a ZeroMQ peer that are none of the messages `wire` knows."""
+
+
+class TokenProblem(enum.StrEnum):
+    """Why a token is refused: a closed list, for counters."""
+
+    MALFORMED = "malformed"
+    ALGORITHM = "algorithm"
+    SIGNATURE = "signature"
+    CLAIMS = "claims"
+    ISSUER = "issuer"
+    AUDIENCE = "audience"
+    EXPIRED = "expired"
+    NOT_YET = "not_yet"
+    REVOKED = "revoked"
+    MISSING = "missing"
+
+
+class TokenRejected(PeerError):
+    """A token that is not accepted. The message never has the token in it.
+
+    Args:
+        problem: which of the closed list it is.
+        message: in words.
+    """
+
+    def __init__(self, problem: TokenProblem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem
 
 
 class TimedOut(PeerError):

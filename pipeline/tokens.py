@@ -25,7 +25,6 @@ is not there at all                      `missing`, by who looks for it
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from typing import Any
 
 import jwt
 
-from pipeline.errors import PeerError
+from pipeline.errors import TokenProblem, TokenRejected
 
 ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
 MIN_SECRET_BYTES = 32
@@ -47,34 +46,6 @@ MAX_LEEWAY_S = 30.0
 
 ADMIN = "admin"
 """The `role` that may see and do everything."""
-
-
-class TokenProblem(enum.StrEnum):
-    """Why a token is refused: a closed list, for counters."""
-
-    MALFORMED = "malformed"
-    ALGORITHM = "algorithm"
-    SIGNATURE = "signature"
-    CLAIMS = "claims"
-    ISSUER = "issuer"
-    AUDIENCE = "audience"
-    EXPIRED = "expired"
-    NOT_YET = "not_yet"
-    REVOKED = "revoked"
-    MISSING = "missing"
-
-
-class TokenRejected(PeerError):
-    """A token that is not accepted. The message never has the token in it.
-
-    Args:
-        problem: which of the closed list it is.
-        message: in words.
-    """
-
-    def __init__(self, problem: TokenProblem, message: str) -> None:
-        super().__init__(message)
-        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)

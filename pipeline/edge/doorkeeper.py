@@ -16,7 +16,7 @@ from pipeline.edge.reader import tell_end
 from pipeline.edge.service import Service
 from pipeline.edge.told import Figures
 from pipeline.edge.ws_connection import WebSocketConnection
-from pipeline.tokens import TokenRejected
+from pipeline.errors import TokenRejected
 
 
 class Doorkeeper:

@@ -226,3 +226,30 @@ def _faults(body: Body, scan_id: str) -> list[Fault]:
             if len(faults) == MAX_TOLD:
                 break
     return faults
+
+
+class _Begun(msgspec.Struct):
+    type: str
+    owner: str | None = None
+
+
+def owner_problem(events: Sequence[bytes], subject: str, *, begins: bool) -> str | None:
+    """Say why somebody may not post events; None when they may.
+
+    Args:
+        events: their JSON, checked.
+        subject: who posts them, no admin.
+        begins: the scan is not there yet: who begins it says whose it is.
+    """
+    told = f"a scan begins with a scanStarted that names its owner, here {subject!r}"
+    for number, raw in enumerate(events):
+        begun = _read_begun(raw)
+        if begun.type != "scanStarted":
+            if begins and number == 0:
+                return told
+        elif begun.owner != subject:
+            return told
+    return None
+
+
+_read_begun = msgspec.json.Decoder(_Begun).decode

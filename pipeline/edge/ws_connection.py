@@ -34,8 +34,8 @@ from pipeline.edge.variant import Variant
 from pipeline.edge.watcher import closing
 from pipeline.edge.ws_frame import PING, close_frame, pong_frame
 from pipeline.edge.ws_reading import Closed, Failed, Inbound, Message, Ping, WebSocketReader
+from pipeline.errors import TokenRejected
 from pipeline.log import Log
-from pipeline.tokens import TokenRejected
 
 CLOSE_S = 5.0
 """How long a browser is given to take and answer a close frame."""

@@ -207,14 +207,16 @@ class ScanState:
     # --- what each type does; the signature is that of `_FOLDS` -----------------------------------
 
     def _scan_started(self, event: ScanStarted, _seq: int, _at_s: float) -> None:
+        # Whose it is, the first word says: whoever may send events cannot make a scan another's.
+        before = self.about
+        shared_with = before.shared_with if before.owner else tuple(map(_cut, event.shared_with or []))
         self.about = ScanAbout(
             name=_cut(event.name),
             targets=tuple(map(_cut, _listed(event.targets)[:MAX_TARGETS])),
             targets_left_out=max(0, len(_listed(event.targets)) - MAX_TARGETS),
             labels=_labels(event.labels),
-            # The first word counts: whoever may send events cannot make a scan another's.
-            owner=self.about.owner or _cut(event.owner),
-            shared_with=self.about.shared_with or tuple(map(_cut, (event.shared_with or [])[:MAX_SHARED])),
+            owner=before.owner or _cut(event.owner),
+            shared_with=shared_with[:MAX_SHARED],
         )
 
     def _phase_started(self, event: PhaseStarted, _seq: int, at_s: float) -> None:

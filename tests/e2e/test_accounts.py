@@ -29,6 +29,8 @@ from tests.harness import PATIENCE, Pipeline, deadline, private_dir
 SECRET = b"a secret of more than thirty-two bytes"
 MARK = "unmistakable"
 """Stands in everything that B's scan says."""
+SHARED = "shared"
+"""Stands in that which is shared with A."""
 PUBLIC = {"/healthz", "/readyz", "/", "/static/app.js"}
 
 
@@ -54,10 +56,9 @@ def pipeline() -> Iterator[Pipeline]:
         for scan, ends in (("of-b", False), ("of-b-over", True), ("shared-by-b", False)):
             emitter = stack.enter_context(Emitter(scan, run_dir=str(made.run_dir)))
             shared = {"shared_with": ["a"]} if scan.startswith("shared") else {}
-            emitter.emit(
-                {"type": "scanStarted", "name": MARK, "owner": "b", "targets": ["10.0.0.0/24"], **shared}
-            )
-            emitter.emit({"type": "hostDiscovered", "ip": "10.0.0.5", "hostname": MARK})
+            name = SHARED if shared else MARK
+            emitter.emit({"type": "scanStarted", "name": name, "owner": "b", "targets": [name], **shared})
+            emitter.emit({"type": "hostDiscovered", "ip": "10.0.0.5", "hostname": name})
             if ends:
                 emitter.emit({"type": "scanCompleted"})
             emitter.flush(20)
@@ -106,7 +107,7 @@ ROUTES = routes()
 def test_the_router_was_read() -> None:
     paths = [path for path, _, _ in ROUTES]
     assert {"/api/scans/of-b", "/ws/scans/of-b", "/sse/scans/of-b", "/api/scans/of-b/export"} <= set(paths)
-    assert len(paths) > 20
+    assert len(paths) >= 20
 
 
 @pytest.mark.parametrize(("path", "handler"), [(path, handler) for path, handler, _ in ROUTES])
@@ -216,7 +217,7 @@ def test_its_owner_whom_it_is_shared_with_and_an_admin_see_a_scan(pipeline: Pipe
         (token("c", scans=["of-*"]), "of-b"),
     ):
         status, body = ask(pipeline, f"/api/scans/{scan}", bearer)
-        assert (status, json.loads(body)["name"]) == (200, MARK)
+        assert (status, json.loads(body)["name"]) == (200, SHARED if scan == "shared-by-b" else MARK)
         code, heard = watch(pipeline, f"/ws/scans/{scan}", bearer, enough=2)
         assert [each["type"] for each in heard] == ["hello", "snapshot"]
         assert code is None
@@ -296,7 +297,7 @@ def test_a_refresh_is_of_the_same_subject_and_what_it_may_see_counts_at_once(pip
 
 
 def hear_out(socket: ClientConnection, seconds: float) -> int | None:
-    """Hear a connection to its end; return the close code, None when it is open after so many quiet seconds."""
+    """Hear a connection out; return its close code, or None when it is open after so many quiet seconds."""
     try:
         while True:
             socket.recv(timeout=seconds)
@@ -304,6 +305,67 @@ def hear_out(socket: ClientConnection, seconds: float) -> int | None:
         return None
     except ConnectionClosed as closed:
         return closed.rcvd.code if closed.rcvd is not None else 1006
+
+
+def test_events_are_posted_by_whose_scan_it_is(pipeline: Pipeline) -> None:
+    def post(scan: str, bearer: str, *events: dict[str, Any]) -> int:
+        body = "\n".join(map(json.dumps, events)).encode()
+        return ask(pipeline, f"/api/scans/{scan}/events", bearer, "POST", body)[0]
+
+    found = {"type": "hostDiscovered", "ip": "10.0.0.7"}
+    assert post("posted", A, {"type": "scanStarted", "owner": "a"}, found) == 200
+    assert post("posted", A, found) == 200
+    assert post("posted", B, found) == 404
+    assert post("posted", ADMIN, found) == 200
+    assert post("shared-by-b", A, found) == 404, "it may be read, not written"
+    assert post("new", A, found) == 403
+    assert post("new", A, {"type": "scanStarted"}) == 403
+    assert post("new", A, {"type": "scanStarted", "owner": "b"}) == 403
+    assert post("posted", A, {"type": "scanStarted", "owner": "b"}) == 403
+
+
+def test_whoever_sends_events_cannot_take_a_scan_over(pipeline: Pipeline) -> None:
+    with Emitter("of-b", run_dir=str(pipeline.run_dir)) as emitter:
+        emitter.emit({"type": "scanStarted", "owner": "a", "name": MARK, "shared_with": ["a"]})
+        emitter.flush(20)
+        assert ask(pipeline, "/api/scans/of-b", A)[0] == 404
+        assert ask(pipeline, "/api/scans/of-b", B)[0] == 200
+
+
+def test_only_its_owner_and_an_admin_delete_a_scan(pipeline: Pipeline) -> None:
+    for scan, owner in (("gone-1", "a"), ("gone-2", "b")):
+        with Emitter(scan, run_dir=str(pipeline.run_dir)) as emitter:
+            emitter.emit({"type": "scanStarted", "owner": owner, "shared_with": ["c"]})
+            emitter.emit({"type": "scanCompleted"})
+            emitter.flush(20)
+    assert ask(pipeline, "/api/scans/gone-1", token("c"), "DELETE")[0] == 404
+    assert ask(pipeline, "/api/scans/gone-1", A, "DELETE")[0] == 200
+    assert ask(pipeline, "/api/scans/gone-2", ADMIN, "DELETE")[0] == 200
+
+
+def test_a_later_life_of_anothers_ends_what_is_read_and_the_earlier_one_is_not_given(
+    pipeline: Pipeline,
+) -> None:
+    with Emitter("lives", run_dir=str(pipeline.run_dir)) as emitter:
+        emitter.emit({"type": "scanStarted", "owner": "a", "name": MARK})
+        emitter.emit({"type": "scanCompleted"})
+        emitter.flush(20)
+        with open_socket(pipeline, "/ws/scans/lives", A) as socket:
+            hello = json.loads(socket.recv(timeout=10 * PATIENCE))
+            assert hello["seq"] == 2
+            emitter.emit({"type": "scanStarted", "owner": "b"})
+            emitter.flush(20)
+            assert hear_out(socket, 10 * PATIENCE) == 4404
+        code, heard = watch(pipeline, f"/ws/scans/lives?since={hello['epoch']}:0", B, until=4)
+        assert (code, heard[0]["resumed"]) == (None, False)
+        assert MARK not in json.dumps(heard)
+        for path in (
+            f"/api/scans/lives?epoch={hello['epoch']}",
+            f"/api/scans/lives/hosts?epoch={hello['epoch']}",
+        ):
+            assert ask(pipeline, path, B)[0] == 404
+            assert ask(pipeline, path, A)[0] == 200
+        assert MARK not in ask(pipeline, f"/api/scans/lives/events?since={hello['epoch']}:0", B)[1]
 
 
 def test_who_waits_for_a_scan_gets_it_if_it_is_theirs(pipeline: Pipeline) -> None:

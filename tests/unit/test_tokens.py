@@ -12,14 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.errors import TokenProblem, TokenRejected
 from pipeline.tokens import (
     EVERYBODY,
     MAX_SCANS,
     MAX_TOKEN_CHARS,
     MIN_SECRET_BYTES,
     Identity,
-    TokenProblem,
-    TokenRejected,
     Verifier,
     is_long_enough,
     mint,

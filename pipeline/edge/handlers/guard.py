@@ -15,7 +15,8 @@ from tornado.web import RequestHandler
 from pipeline.edge.access import Visit
 from pipeline.edge.service import Service
 from pipeline.edge.ws_upgrade import protocols
-from pipeline.tokens import EVERYBODY, Identity, TokenProblem, TokenRejected
+from pipeline.errors import TokenProblem, TokenRejected
+from pipeline.tokens import EVERYBODY, Identity
 from pipeline.wire import TOKEN_PROTOCOL
 
 

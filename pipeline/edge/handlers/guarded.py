@@ -16,8 +16,9 @@ from pipeline.edge.accounts import may_see
 from pipeline.edge.handlers.guard import enter, identify
 from pipeline.edge.past import read_epoch
 from pipeline.edge.service import Service
+from pipeline.errors import TokenRejected
 from pipeline.event import is_scan_id
-from pipeline.tokens import EVERYBODY, TokenRejected
+from pipeline.tokens import EVERYBODY
 from pipeline.wire import ChannelSummary, PastLife, channel_name
 
 ANSWER_TIMEOUT_S = 5.0
@@ -44,6 +45,7 @@ class Guarded(RequestHandler):
         waits: whether a scan that is not there is waited for: then its reader finds out what may be seen.
         identity: who asks.
         life: the life of the scan in its path that may be seen, and no other; None where every one may.
+        begins: events that are posted begin a scan, as far as is known.
     """
 
     public = False
@@ -54,6 +56,7 @@ class Guarded(RequestHandler):
         self.service = service
         self.identity = EVERYBODY
         self.life: int | None = None
+        self.begins = False
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -96,11 +99,24 @@ class Guarded(RequestHandler):
         except ValueError:
             epoch = None  # it is refused later, for what it is
         try:
+            if self.request.method == "POST":
+                await self._find_out_whose(scan_id)
+                return
             self.life = await self.visible(scan_id, epoch, to_delete=self.request.method == "DELETE")
         except TimeoutError:
             self.answer({"error": "the scan's worker does not answer"}, 503)
             return
         if self.life is None:
+            self.answer({"error": "no such scan"}, 404)
+
+    async def _find_out_whose(self, scan_id: str) -> None:
+        """Let events through to a scan that is one's own, or that is not there yet."""
+        if not is_scan_id(scan_id):
+            return  # it is refused for that
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            reply = await self.service.upstream.access(channel_name("scan", scan_id), None)
+        self.begins = reply.epoch is None
+        if not self.begins and not self.identity.may_delete(reply.owner):
             self.answer({"error": "no such scan"}, 404)
 
     async def visible(self, scan_id: str, epoch: int | None, *, to_delete: bool = False) -> int | None:

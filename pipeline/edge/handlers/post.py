@@ -17,7 +17,15 @@ from tornado.web import stream_request_body
 from pipeline.edge.access import FORWARDED_HEADERS
 from pipeline.edge.handlers.rest import Events
 from pipeline.edge.post_answer import Answer, answer, refusal
-from pipeline.edge.posted_body import BodyRefused, is_packed, media_type, read_body, too_large, unpack
+from pipeline.edge.posted_body import (
+    BodyRefused,
+    is_packed,
+    media_type,
+    owner_problem,
+    read_body,
+    too_large,
+    unpack,
+)
 from pipeline.event import is_scan_id
 from pipeline.wire import channel_name
 
@@ -32,11 +40,11 @@ _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 class PostedEvents(Events):
     """The events of a scan: read as `Events` has it, and posted."""
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         self._chunks: list[bytes] = []
         self._held_bytes = 0
         self._refusal: Answer | None = None
-        super().prepare()
+        await super().prepare()
         if self.request.method != "POST":
             return
         if isinstance(self.request.connection, HTTP1Connection):
@@ -112,6 +120,11 @@ class PostedEvents(Events):
         except BodyRefused as refused:
             self._say(refusal(refused))
             return
+        if not self.identity.admin:
+            problem = owner_problem(body.events, self.identity.subject, begins=self.begins)
+            if problem is not None:
+                self._say((403, {"error": problem}))
+                return
         if not self._hold(len(plain)):
             self._say(_NO_ROOM)
             return

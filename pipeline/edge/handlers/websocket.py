@@ -27,8 +27,8 @@ from pipeline.edge.variant import Variant, Wire
 from pipeline.edge.watcher import Watcher
 from pipeline.edge.ws_connection import WebSocketConnection
 from pipeline.edge.ws_upgrade import VERSION, answer, protocols, refusal
+from pipeline.errors import TokenProblem, TokenRejected
 from pipeline.event import is_scan_id
-from pipeline.tokens import TokenProblem, TokenRejected
 from pipeline.wire import SUBPROTOCOL, TOKEN_PROTOCOL, channel_name
 
 

@@ -13,6 +13,7 @@ from pipeline.edge.posted_body import (
     BodyRefused,
     is_packed,
     media_type,
+    owner_problem,
     read_body,
     unpack,
 )
@@ -182,3 +183,22 @@ def test_a_gzip_bomb() -> None:
     with pytest.raises(BodyRefused) as caught:
         unpack(gzip.compress(b" " * 50_000_000), 1_000)
     assert caught.value.status == 413
+
+
+@pytest.mark.parametrize(
+    ("events", "begins", "allowed"),
+    [
+        ([b'{"type":"scanStarted","owner":"ada"}'], True, True),
+        ([b'{"type":"scanStarted","owner":"ada"}', b'{"type":"x"}'], False, True),
+        ([b'{"type":"x"}'], False, True),
+        ([b'{"type":"x"}'], True, False),
+        ([b'{"type":"scanStarted"}'], True, False),
+        ([b'{"type":"scanStarted","owner":"bob"}'], False, False),
+        ([b'{"type":"x"}', b'{"type":"scanStarted","owner":"bob"}'], False, False),
+        ([], True, True),
+    ],
+)
+def test_whoever_begins_a_scan_says_that_it_is_theirs(
+    events: list[bytes], begins: bool, allowed: bool
+) -> None:
+    assert (owner_problem(events, "ada", begins=begins) is None) is allowed
