@@ -40,6 +40,7 @@ _COMMANDS = {
     "doctor": ("pipeline.operate.doctor", "doctor", "Say whether a pipeline works, and if not, what to do."),
     "scan": ("pipeline.operate.scan", "scan", "List, show, export, compare and delete past scans."),
     "top": ("pipeline.operate.top", "top", "Show a pipeline as it works: stages, scans, readers."),
+    "token": ("pipeline.operate.token", "token", "Make a secret, mint and check tokens of readers."),
     "completion": ("pipeline.operate.completion", "completion", "Print what makes a shell complete this."),
     "config": ("pipeline.operate.config", "config", "Print, check and show a stage's configuration."),
 }

@@ -44,6 +44,8 @@ _PATIENCE = 3.0
 """How many times the longest pause seen between two samples is waited for the next one."""
 _LEAST_PHASE_S = 2.0
 """A phase that was shorter says nothing of how fast the scan can be."""
+_MARGIN = 1.1
+"""By so much the range is wider than the speeds that were seen."""
 _WIDEST = 10.0
 """A range whose ends differ by more than this factor says nothing."""
 
@@ -208,7 +210,7 @@ class Progress:
             speeds += self._speeds_of_phases()
         since_s = at_s - last_s
         left = 100 - last
-        low, high = left / max(speeds) * 0.9, left / min(speeds) * 1.1
+        low, high = left / max(speeds) / _MARGIN, left / min(speeds) * _MARGIN
         if high > _WIDEST * low:
             return None
         return TimeLeft(of, *(max(0.0, seconds - since_s) for seconds in (math.sqrt(low * high), low, high)))

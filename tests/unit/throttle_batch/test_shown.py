@@ -73,7 +73,7 @@ def test_phases_and_what_is_left_of_the_time(core: Core) -> None:
     assert shown["phases"] == [{"phase": "p", "started_s": 0.0, "percent": 40.0}]
     left = shown["time_left"]
     assert isinstance(left, dict)
-    assert left == {"of": "phase", "seconds": 60.0, "low": 54.0, "high": 66.0}
+    assert left == {"of": "phase", "seconds": 60.0, "low": 54.5, "high": 66.0}
     rig.at(41.0, numbered(41, TERMINAL))
     ended = document(rig.batcher.current("scan/a"), 50.0)
     assert (ended["time_left"], ended["events_per_s"], ended["progress"]) == (None, 0.0, 100.0)
