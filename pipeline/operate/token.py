@@ -26,7 +26,7 @@ def token() -> None:
     Examples:
       pipeline token secret edge.secret
       pipeline token mint --secret-file edge.secret --subject ada --hours 8
-      pipeline token check --secret-file edge.secret < token.txt
+      echo "$TOKEN" | pipeline token check --secret-file edge.secret
     """
 
 
@@ -101,10 +101,11 @@ def mint(
         **({"role": ADMIN} if admin else {}),
         **({"scans": list(scans)} if scans else {}),
     }
+    verifier = _verifier(key, algorithm, issuer, audience)
     try:
         made = minted(key, algorithm, claims)
         if secret_file is not None:
-            _verifier(key, algorithm, issuer, audience).verify(made, now)
+            verifier.verify(made, now)
     except TokenRejected as error:
         raise OperatorError(f"the edge would refuse it: {error}") from None
     except Exception as error:  # noqa: BLE001  # whatever a key's reader raises: it is none for this algorithm
@@ -128,7 +129,7 @@ def check(
 
     \b
     Examples:
-      pipeline token check --secret-file edge.secret < token.txt
+      echo "$TOKEN" | pipeline token check --secret-file edge.secret
     """
     key = _content(_the_one(secret_file, public_key_file, "--secret-file", "--public-key-file"))
     now = wall_ms() / 1000

@@ -138,7 +138,7 @@ def test_help_imports_nothing_that_is_slow(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        ("pipeline t", ["tail", "throttle-batch", "top"]),
+        ("pipeline t", ["tail", "throttle-batch", "token", "top"]),
         ("pipeline tail --until", ["--until-complete"]),
         ("pipeline config show ", sorted(CONFIG_CLASSES)),
         ("pipeline completion f", ["fish"]),
