@@ -144,7 +144,7 @@ class Channel:
     def follow(self, batch: BatchSection) -> None:
         """Go on with other settings, from the next frame on."""
         self._batch = batch
-        self._frame_bucket.set(batch.max_frames_per_s)
+        self._frame_bucket.set(batch.max_frames_per_s, 1.0)
         self._critical_bucket.set(batch.max_critical_frames_per_s, batch.max_critical_frames_per_s)
         self._pending.limit(batch.max_frame_bytes)
 

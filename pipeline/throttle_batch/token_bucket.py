@@ -24,7 +24,7 @@ class TokenBucket:
         self._full_at = float("-inf")
         self.set(rate, capacity)
 
-    def set(self, rate: float, capacity: float = 1.0) -> None:
+    def set(self, rate: float, capacity: float) -> None:
         """Go on at another rate, from when the next token was due anyway."""
         self._interval_s = 1.0 / rate
         # What a sum of intervals is off by must not cost the last token of a burst.

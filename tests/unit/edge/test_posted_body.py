@@ -173,7 +173,7 @@ def test_gzip_cut_off_at_every_byte() -> None:
         assert caught.value.status == 400
 
 
-@pytest.mark.parametrize("behind", [b"x", gzip.compress(HOST)])
+@pytest.mark.parametrize("behind", [b"x", gzip.compress(HOST)], ids=["rubbish", "another member"])
 def test_gzip_with_something_behind(behind: bytes) -> None:
     with pytest.raises(BodyRefused, match=f"{len(behind)} bytes behind its end"):
         unpack(gzip.compress(HOST) + behind, 1_000)
