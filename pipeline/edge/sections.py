@@ -78,7 +78,7 @@ class HttpSection(msgspec.Struct, frozen=True, kw_only=True):
                 f"localhost) where there are no accounts, or anybody who can reach it could watch every "
                 f"scan: set [accounts] secret_file or public_key_file"
             )
-        if not is_loopback(self.address) and not self.hosts:
+        elif not is_loopback(self.address) and not self.hosts:
             found.append(
                 f"[http] address = {self.address!r}: needs hosts, the names browsers ask for; without one "
                 f"every request from elsewhere is refused"
