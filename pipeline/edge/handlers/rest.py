@@ -138,6 +138,8 @@ class Scan(Guarded):
 class Hosts(Scan):
     """`GET /api/scans/ID/hosts?after=N&limit=N&epoch=N`: its hosts, a page at a time."""
 
+    SUPPORTED_METHODS = ("GET",)  # hosts cannot be deleted, and who tries keeps the scan
+
     async def get(self, scan_id: str) -> None:
         try:
             epoch = self.epoch()
