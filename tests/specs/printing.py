@@ -39,7 +39,7 @@ MESSAGES: tuple[type[msgspec.Struct], ...] = (
     wire.BrowserPong,
 )
 """What an edge says."""
-ACTIONS = typing.get_args(browser_actions.Action)
+ACTIONS = (*typing.get_args(browser_actions.Action), browser_actions.TokenAction)
 """What a browser asks."""
 
 Schema = dict[str, typing.Any]

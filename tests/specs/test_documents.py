@@ -21,7 +21,7 @@ from pipeline.edge.handlers.sse import EventStream
 from pipeline.edge.handlers.websocket import BrowserSocket
 from pipeline.edge.stage import application
 from pipeline.event import SEVERITIES
-from tests.specs.printing import DOCS, MESSAGES, printed
+from tests.specs.printing import ACTIONS, DOCS, MESSAGES, printed
 
 ASYNCAPI = Path(__file__).parents[2] / ".venv/interop/node_modules/@asyncapi/specs/schemas/3.0.0.json"
 """Where bin/test puts the schema that AsyncAPI publishes."""
@@ -103,7 +103,7 @@ def test_every_message_stands_in_asyncapi() -> None:
     payloads = {
         each["payload"]["$ref"].rpartition("/")[2] for each in told["components"]["messages"].values()
     }
-    assert {kind.__name__ for kind in MESSAGES} <= payloads
+    assert {kind.__name__ for kind in (*MESSAGES, *ACTIONS)} <= payloads
     for name, operation in told["operations"].items():
         of_channel = told["channels"][operation["channel"]["$ref"].rpartition("/")[2]]["messages"]
         assert {each["$ref"].rpartition("/")[2] for each in operation["messages"]} <= set(of_channel), name
