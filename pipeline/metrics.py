@@ -224,6 +224,7 @@ TEXTS = {
         "events_posted": "Events that were acked to those who posted them.",
         "posts_resent": "Messages sent to an ingest again for want of an ack.",
         "pages": "Pages of history asked for.",
+        "key_sets": "Times the key set of the identity provider was asked for, by result.",
         "states": "States of scans, and pages of hosts, asked for.",
         "exports": "Exports of scans begun.",
         "questions_repeated": "Questions a worker did not answer in time.",

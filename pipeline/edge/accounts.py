@@ -6,13 +6,17 @@ start is an error; later the old one stays, so that a slip of the pen locks nobo
 
 from __future__ import annotations
 
+from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pipeline.edge.accounts_section import AccountsSection
+from pipeline.edge.jwks import KeySet
 from pipeline.errors import ConfigError
+from pipeline.log import Log
 from pipeline.runtime import wall_ms
-from pipeline.tokens import EVERYBODY, MIN_SECRET_BYTES, Identity, Verifier, is_long_enough
+from pipeline.tokens import EVERYBODY, MIN_SECRET_BYTES, Identity, Keys, Verifier, is_long_enough
 from pipeline.wire import AccessReply, ChannelSummary, PastLife, split_channel
 
 MAX_FILE_BYTES = 1_048_576
@@ -45,13 +49,36 @@ def who(holder: Holder | None) -> Identity:
 class Accounts:
     """Args:
     settings: which files, and what tokens must say.
+    log: told when keys cannot be fetched.
+    counters: where fetches are counted.
 
     Raises:
         ConfigError: a file cannot be used.
     """
 
-    def __init__(self, settings: AccountsSection) -> None:
-        self._verifier = _verifier(settings) if settings.on else None
+    def __init__(self, settings: AccountsSection, log: Log, counters: Counter[str]) -> None:
+        self._key_set = None
+        if settings.jwks_url:
+            _need_cryptography(f"[accounts] jwks_url = {settings.jwks_url!r}")
+            self._key_set = KeySet(
+                settings.jwks_url, settings.algorithm, settings.jwks_refresh_s, log, counters
+            )
+        self._verifier = self._made(settings)
+
+    def start(self) -> None:
+        """Begin to fetch keys, if that is how they come; call once the loop runs."""
+        if self._key_set is not None:
+            self._key_set.start()
+
+    def close(self) -> None:
+        """Fetch no more keys."""
+        if self._key_set is not None:
+            self._key_set.close()
+
+    def _made(self, settings: AccountsSection) -> Verifier | None:
+        if not settings.on:
+            return None
+        return _verifier(settings, self._key_set.keys if self._key_set is not None else None)
 
     @property
     def on(self) -> bool:
@@ -64,7 +91,7 @@ class Accounts:
         Raises:
             ConfigError: one cannot be used; everything stays as it was.
         """
-        self._verifier = _verifier(settings) if settings.on else None
+        self._verifier = self._made(settings)
 
     def identify(self, token: str) -> Identity:
         """Return who a token is of; everybody where there are no accounts.
@@ -88,7 +115,7 @@ class Accounts:
         )
 
 
-def _verifier(settings: AccountsSection) -> Verifier:
+def _verifier(settings: AccountsSection, fetched: Keys | None) -> Verifier:
     problems: list[str] = []
     keys: list[Any] = []
     for name in ("secret_file", "previous_secret_file"):
@@ -112,7 +139,12 @@ def _verifier(settings: AccountsSection) -> Verifier:
     if problems:
         raise ConfigError(problems)
     return Verifier(
-        settings.algorithm, lambda _: keys, settings.issuer, settings.audience, settings.leeway_s, revoked
+        settings.algorithm,
+        fetched or (lambda _: keys),
+        settings.issuer,
+        settings.audience,
+        settings.leeway_s,
+        revoked,
     )
 
 
@@ -131,15 +163,18 @@ def _read(name: str, path: str, problems: list[str], *, may_be_empty: bool = Fal
     return content
 
 
+def _need_cryptography(where: str) -> None:
+    """See to it that public keys can be used: an extra, for whoever has a secret does without."""
+    if find_spec("cryptography") is None:
+        raise ConfigError([f"{where}: needs pip install 'scanstream[jwks]'"])
+
+
 def _public_key(settings: AccountsSection, pem: bytes, problems: list[str]) -> Any:
     where = f"[accounts] public_key_file = {settings.public_key_file!r}"
-    try:
-        # An extra: whoever uses a secret does without it.
-        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-    except ImportError:
-        problems.append(f"{where}: needs pip install 'scanstream[jwks]'")
-        return None
+    _need_cryptography(where)
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     kinds: dict[str, type] = {
         "RS256": rsa.RSAPublicKey,
         "ES256": ec.EllipticCurvePublicKey,

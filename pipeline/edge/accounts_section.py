@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
+from pipeline.sections import is_loopback
 from pipeline.tokens import ALGORITHMS, MAX_LEEWAY_S
 
 PUBLIC_ALGORITHMS = tuple(name for name in ALGORITHMS if name != "HS256")
@@ -34,11 +36,28 @@ class AccountsSection(msgspec.Struct, frozen=True, kw_only=True):
             "Needs the extra `jwks`. Empty for none."
         ),
     ] = ""
+    jwks_url: Annotated[
+        str,
+        msgspec.Meta(
+            description="Address of an identity provider's key set (RFC 7517), instead of a key in a file: "
+            "https, or http on a loopback address. Needs the extra `jwks`. Empty for none."
+        ),
+    ] = ""
+    jwks_refresh_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=30,
+            le=86_400,
+            description="How often that set is fetched anew; also when a token names a key that is not in "
+            "it. After twelve times in vain no token is accepted.",
+            extra={"unit": "s"},
+        ),
+    ] = 300.0
     algorithm: Annotated[
         str,
         msgspec.Meta(
             description="The one algorithm that is accepted: HS256 with a secret; RS256, ES256 or EdDSA "
-            "with a public key.",
+            "with a public key or a key set.",
         ),
     ] = "HS256"
     issuer: Annotated[
@@ -81,26 +100,42 @@ class AccountsSection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def on(self) -> bool:
         """Whether there are accounts."""
-        return bool(self.secret_file or self.public_key_file)
+        return bool(self.secret_file or self.public_key_file or self.jwks_url)
 
     def problems(self) -> list[str]:
         """Return what is wrong between keys, one line each."""
         found = []
-        if self.secret_file and self.public_key_file:
-            found.append("[accounts] secret_file and public_key_file: only one of them may be set")
+        sources = [name for name in ("secret_file", "public_key_file", "jwks_url") if getattr(self, name)]
+        if len(sources) > 1:
+            found.append(f"[accounts] {' and '.join(sources)}: only one of them may be set")
+        if self.jwks_url and (problem := _url_problem(self.jwks_url)) is not None:
+            found.append(f"[accounts] jwks_url = {self.jwks_url!r}: {problem}")
         if self.previous_secret_file and not self.secret_file:
             found.append("[accounts] previous_secret_file: needs secret_file, the one that is used now")
-        allowed = PUBLIC_ALGORITHMS if self.public_key_file else ("HS256",)
+        allowed = PUBLIC_ALGORITHMS if self.public_key_file or self.jwks_url else ("HS256",)
         if self.algorithm not in allowed:
-            with_what = "public_key_file" if self.public_key_file else "secret_file"
+            with_what = sources[-1] if sources else "secret_file"
             found.append(
                 f"[accounts] algorithm = {self.algorithm!r}: must be one of {', '.join(allowed)} with "
                 f"{with_what}"
             )
         if not self.on:
             found += [
-                f"[accounts] {name}: needs secret_file or public_key_file"
+                f"[accounts] {name}: needs secret_file, public_key_file or jwks_url"
                 for name in ("revoked_file", "query_token")
                 if getattr(self, name)
             ]
         return found
+
+
+def _url_problem(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "is no address"
+    if parts.scheme == "https" and host and not parts.username:
+        return None
+    if parts.scheme == "http" and is_loopback(host) and not parts.username:
+        return None
+    return "must be https, or http on a loopback address, without a user in it"

@@ -127,7 +127,7 @@ class Service:
         self.comparing = asyncio.Semaphore(MAX_COMPARED)
         self.greeting = Greeting(config.heartbeat.interval_s, config.heartbeat.client_timeout_s, __version__)
         self.access = Access(config.http)
-        self.accounts = Accounts(config.accounts)
+        self.accounts = Accounts(config.accounts, log, self.counters)
         requests, limits = config.requests, config.limits
         self.visitors = Visitors(
             limits.max_connections_per_address, Rate(requests.connects_per_s, requests.connect_burst)

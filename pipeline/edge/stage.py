@@ -147,6 +147,7 @@ async def _serve(
         log=log,
         loop=loop,
     )
+    service.accounts.start()
     server.accept_on(listening)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stops.put_nowait, None)
@@ -172,6 +173,7 @@ async def _serve(
         await _drain(service, server, stops, log)
     finally:
         beating.cancel()
+        service.accounts.close()
         await service.roll.close()
         control.close()
         service.upstream.close()

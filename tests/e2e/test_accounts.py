@@ -402,7 +402,7 @@ def test_every_route_of_one_scan_is_guarded() -> None:
         ('secret_file = "{place}/empty"', "is empty"),
         ('secret_file = "{place}/secret"\nalgorithm = "RS256"', "algorithm = 'RS256': must be one of HS256"),
         ('public_key_file = "{place}/short"\nalgorithm = "ES256"', "is no public key in PEM"),
-        ("query_token = true", "query_token: needs secret_file or public_key_file"),
+        ("query_token = true", "query_token: needs secret_file, public_key_file or jwks_url"),
     ],
 )
 def test_accounts_that_cannot_be_used_are_refused_at_the_start(text: str, problem: str) -> None:
