@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
+import json
 import random
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -27,11 +29,14 @@ from tornado.websocket import (
 from pipeline.event import is_scan_id
 from pipeline.frame import Position
 from pipeline.items import Ended, Item
-from pipeline.subscription import OPEN_WITHIN_S, Action, Ask, Give, Leave, Subscription
+from pipeline.renewal import is_token_text, token_expiry
+from pipeline.subscription import OPEN_WITHIN_S, Action, Ask, Give, Leave, Renew, Subscription
 from pipeline.wire import PING, SUBPROTOCOL
 
 _MAX_MESSAGE_BYTES = 16_777_216
 _T = TypeVar("_T")
+
+Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
 
 _CLOSE_S = 5.0
 """How long the edge is given to answer the close frame."""
@@ -47,20 +52,32 @@ class Subscriber:
         scan_id: the scan; it need not exist yet.
         since: go on after this position, `epoch:seq`; None: begin with everything that is held.
         filters: further parameters of the address, by name, such as `{"min_severity": "High"}`.
+        token: who reads, where the edge has accounts; or what returns a token, also awaited: that is asked at
+            every connect and before the present one expires, and once more when the edge refuses one. What it
+            raises is as a connection that could not be opened.
 
     Raises:
-        ValueError: the address, the scan id or the position is none.
+        ValueError: the address, the scan id, the position or the token is none.
     """
 
     def __init__(
-        self, url: str, scan_id: str, since: str | None = None, *, filters: Mapping[str, str] | None = None
+        self,
+        url: str,
+        scan_id: str,
+        since: str | None = None,
+        *,
+        filters: Mapping[str, str] | None = None,
+        token: Token | None = None,
     ) -> None:
         if not is_scan_id(scan_id):
             raise ValueError(f"{scan_id[:80]!r} is no scan id")
+        if isinstance(token, str) and not is_token_text(token):
+            raise ValueError("the token given is none")
         begin = Position.parse(since) if since is not None else None
         self._url = _socket_url(url, scan_id)
         self._filters = dict(filters or {})
-        self._subscription = Subscription(begin, time.monotonic())
+        self._token = token
+        self._subscription = Subscription(begin, time.monotonic(), renewable=callable(token))
         self._given: deque[Give] = deque()
         self._handed = begin
         self._connecting: asyncio.Future[WebSocketClientConnection] | None = None
@@ -116,20 +133,58 @@ class Subscriber:
         """Do one thing: wait for the time to connect, open the connection, or take in a message."""
         if self._subscription.connect_at is not None:
             await asyncio.sleep(max(0.0, self._subscription.connect_at - time.monotonic()))
-            self._connect()
+            await self._connect()
         elif self._connecting is not None:
             await self._open(self._connecting)
         elif self._connection is not None:
             await self._read(self._connection)
 
-    def _connect(self) -> None:
+    async def _connect(self) -> None:
+        headers, left_s = {}, None
+        if self._token is not None:
+            try:
+                token, left_s = await self._ask_token(self._token)
+            except _NoToken as error:
+                await self._do(self._subscription.closed(None, str(error), time.monotonic(), _random()))
+                return
+            headers["Authorization"] = f"Bearer {token}"
         since = self._subscription.since
         query = {**self._filters, "since": str(since) if since is not None else "start"}
-        request = HTTPRequest(f"{self._url}?{urlencode(query)}", connect_timeout=OPEN_WITHIN_S)
+        request = HTTPRequest(
+            f"{self._url}?{urlencode(query)}", headers=headers, connect_timeout=OPEN_WITHIN_S
+        )
         self._subscription.connecting(time.monotonic())
+        self._subscription.token_lasts(left_s, time.monotonic())
         self._connecting = asyncio.ensure_future(
             websocket_connect(request, subprotocols=[SUBPROTOCOL], max_message_size=_MAX_MESSAGE_BYTES)
         )
+
+    async def _ask_token(self, source: Token) -> tuple[str, float | None]:
+        """Return a token, and how many seconds it lasts; None when it does not say.
+
+        Raises:
+            _NoToken: there is none to be had.
+        """
+        try:
+            async with asyncio.timeout(OPEN_WITHIN_S):
+                given = source if isinstance(source, str) else source()
+                token: object = await given if inspect.isawaitable(given) else given
+        except Exception as error:
+            raise _NoToken(f"there is no token: {type(error).__name__}") from error
+        if not isinstance(token, str) or not is_token_text(token):
+            raise _NoToken("there is no token: what was given is none")
+        expiry = token_expiry(token)
+        return token, expiry - time.time_ns() / 1e9 if expiry is not None else None
+
+    async def _renew(self, source: Token, connection: WebSocketClientConnection) -> None:
+        """Send the next token; without one the edge ends the connection when the present one is over."""
+        try:
+            token, left_s = await self._ask_token(source)
+        except _NoToken:
+            return
+        self._subscription.token_lasts(left_s, time.monotonic())
+        with contextlib.suppress(WebSocketClosedError):  # the read that follows says so
+            await connection.write_message(json.dumps({"action": "refresh", "token": token}))
 
     async def _open(self, connecting: asyncio.Future[WebSocketClientConnection]) -> None:
         if not await self._in_time(connecting):
@@ -160,7 +215,7 @@ class Subscriber:
 
     async def _in_time(self, awaited: asyncio.Future[_T]) -> bool:
         """Return whether it came before the deadline; it is not cancelled if not, nor when this is."""
-        timeout_s = max(0.0, self._subscription.deadline - time.monotonic())
+        timeout_s = max(0.0, self._subscription.wake_at - time.monotonic())
         done, _ = await asyncio.wait({awaited}, timeout=timeout_s)
         if not done:
             await self._do(self._subscription.handle_timeout(time.monotonic(), _random()))
@@ -173,6 +228,8 @@ class Subscriber:
             if isinstance(action, Ask) and self._connection is not None:
                 with contextlib.suppress(WebSocketClosedError):  # the read that follows says so
                     await self._connection.write_message(PING)
+            elif isinstance(action, Renew) and self._connection is not None and self._token is not None:
+                await self._renew(self._token, self._connection)
             elif isinstance(action, Leave):
                 if self._connecting is not None:
                     self._connecting.add_done_callback(_close_unwanted)
@@ -193,6 +250,10 @@ class Subscriber:
             if not done or reading.result() is None:
                 return
             reading = None
+
+
+class _NoToken(Exception):
+    """There is none to be had."""
 
 
 def _socket_url(url: str, scan_id: str) -> str:

@@ -14,12 +14,15 @@ not open after 20 s                              `Leave`, and back
 no message for two ping intervals                `Ask`, if the server answers that
 asked, and no message for `client_timeout`       `Leave`, and back
 it cannot ask, no message for 75 s               `Leave`, and back: the only way to find out
+its token will expire                            `Renew`: see `renewal`
+its token is refused                             `ended`, or back with another: see `renewal`
 connected for 5 s                                the next retry is a first one again
 ================================================ ==========================================================
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,6 +40,7 @@ from pipeline.items import (
     Snapshot,
 )
 from pipeline.read_position import ReadPosition
+from pipeline.renewal import TokenTries, refresh_delay_s
 from pipeline.wire import (
     BrowserBatch,
     BrowserClosing,
@@ -51,6 +55,8 @@ from pipeline.wire import (
 
 FINAL_CLOSE_CODES = frozenset({1002, 1003, 1007, 1009, 4400, 4401, 4403, 4404, 4406})
 """Close codes after which the server does not want the client back."""
+
+_UNAUTHORISED = 4401
 
 OPEN_WITHIN_S = 20.0
 _QUIET_AT_MOST_S = 75.0
@@ -99,24 +105,33 @@ class Leave:
     """Close the connection, or give up opening it."""
 
 
-Action: TypeAlias = Give | Ask | Leave
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Ask for another token, and send it."""
+
+
+Action: TypeAlias = Give | Ask | Leave | Renew
 
 
 class Subscription:
     """Args:
     since: the position to begin with; None: with everything that is held.
     now: monotonic seconds.
+    renewable: another token can be asked for.
 
     Attributes:
         connect_at: when to connect, monotonic seconds; None while it is connected, and once it has ended.
-        deadline: while connected or connecting, when to call `handle_timeout`, monotonic seconds.
+        deadline: while connected or connecting, when something must have come, monotonic seconds.
         ended: why it has ended; None while it has not.
     """
 
-    def __init__(self, since: Position | None, now: float) -> None:
+    def __init__(self, since: Position | None, now: float, *, renewable: bool = False) -> None:
         self.connect_at: float | None = now
         self.deadline = now
         self.ended: Ended | None = None
+        self._renewable = renewable
+        self._tries = TokenTries(renewable=renewable)
+        self._renew_at = math.inf
         self._position = ReadPosition(since)
         self._attempt = 0
         self._closing: BrowserClosing | None = None
@@ -130,6 +145,21 @@ class Subscription:
     def since(self) -> Position | None:
         """The position to connect with."""
         return self._position.since
+
+    @property
+    def wake_at(self) -> float:
+        """When to call `handle_timeout`, at the latest."""
+        return min(self.deadline, self._renew_at)
+
+    def token_lasts(self, left_s: float | None, now: float) -> None:
+        """Take notice of the token that is used.
+
+        Args:
+            left_s: how long it lasts; None when it does not say.
+            now: monotonic seconds.
+        """
+        delay_s = refresh_delay_s(left_s) if left_s is not None and self._renewable else None
+        self._renew_at = now + delay_s if delay_s is not None else math.inf
 
     def connecting(self, now: float) -> None:
         """Take notice that a connection is being opened."""
@@ -176,6 +206,7 @@ class Subscription:
             self._closing = message
         elif isinstance(message, BrowserHello):
             self._joined_at = now
+            self._tries.accepted()
             if "ping" in message.features:
                 self._quiet_s, self._patience_s = _QUIET_PINGS * message.ping_interval, message.client_timeout
                 self.deadline = now + self._quiet_s
@@ -194,6 +225,8 @@ class Subscription:
         closing = self._closing
         if closing is not None:
             reason = closing.reason
+        if code == _UNAUTHORISED and self._tries.refused():
+            return [self._retry(reason, now, random)]
         if (closing is not None and not closing.reconnect) or code in FINAL_CLOSE_CODES:
             self.ended = Ended(code or 1006, reason)
             return []
@@ -201,9 +234,12 @@ class Subscription:
         return [self._retry(reason or "the connection was lost", now, random, asked_s)]
 
     def handle_timeout(self, now: float, random: float) -> list[Action]:
-        """See whether the other side is still there; does nothing before `deadline`."""
-        if self.connect_at is not None or self.ended is not None or now < self.deadline:
+        """See whether the other side is still there, and the token lasts; does nothing before `wake_at`."""
+        if self.connect_at is not None or self.ended is not None or now < self.wake_at:
             return []
+        if now < self.deadline:
+            self._renew_at = math.inf
+            return [Renew()] if self._open else []
         if self._open and self._patience_s is not None and not self._asked:
             self._asked = True
             self.deadline = now + self._patience_s

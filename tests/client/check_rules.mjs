@@ -1,4 +1,4 @@
-// Holds edge/static/scanstream_rules.js against rules.json: prints one line a case, `ok NAME` or `WRONG NAME: …`.
+// Holds edge/static/scanstream_rules.js and, beside it, scanstream_token_rules.js against rules.json: prints one line a case, `ok NAME` or `WRONG NAME: …`.
 //
 //   node check_rules.mjs RULES_MODULE RULES_JSON
 
@@ -7,6 +7,7 @@ import { pathToFileURL } from "node:url";
 
 const [, , modulePath, jsonPath] = process.argv;
 const { LifeWatch, ReadPosition, retryDelay } = await import(pathToFileURL(modulePath));
+const tokenRules = await import(new URL("scanstream_token_rules.js", pathToFileURL(modulePath)));
 const rules = JSON.parse(readFileSync(jsonPath, "utf8"));
 
 function tell(name, wrong) {
@@ -47,4 +48,20 @@ for (const { name, steps } of rules.watch) {
     }
   });
   tell(name, wrong);
+}
+
+for (const { text, valid, exp } of rules.token) {
+  const got = [tokenRules.isTokenText(text), tokenRules.tokenExpiry(text)];
+  tell(`token ${JSON.stringify(text)}`, got[0] === valid && got[1] === (exp === null ? null : exp * 1000) ? [] : [String(got)]);
+}
+
+for (const { left_s: leftS, delay_s: delayS } of rules.refresh) {
+  const delay = tokenRules.refreshDelay(leftS * 1000);
+  tell(`refresh ${leftS}`, delay === (delayS === null ? null : delayS * 1000) ? [] : [`waits ${delay} ms`]);
+}
+
+for (const { name, renewable, steps } of rules.tries) {
+  const tries = new tokenRules.TokenTries(renewable);
+  const got = steps.map((step) => tries[step.do]() ?? null);
+  tell(name, steps.every((step, i) => step.verdict === got[i]) ? [] : [String(got)]);
 }

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 from tests.harness import PATIENCE
 
 SUBPROTOCOL = "scanstream.v1.json"
+TOKEN_PROTOCOL = "scanstream.token."
 SCAN = "demo"
 
 
@@ -29,12 +31,14 @@ class Far:
     Attributes:
         path: the address asked for, with its query.
         at: when it was opened, monotonic seconds.
+        token: what it brought as `Authorization: Bearer`, or as a subprotocol; None without.
     """
 
     def __init__(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         self.path = connection.request.path
         self.at = time.monotonic()
+        self.token = _token(connection.request.headers)
         self._connection = connection
 
     def say(self, type_: str, **fields: Any) -> None:
@@ -84,6 +88,16 @@ class Far:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 self._connection.recv(timeout=max(0.0, end - time.monotonic()))
+
+
+def _token(headers: Headers) -> str | None:
+    bearer = headers.get("Authorization")
+    if bearer is not None:
+        return bearer.removeprefix("Bearer ")
+    for offered in headers.get("Sec-WebSocket-Protocol", "").split(", "):
+        if offered.startswith(TOKEN_PROTOCOL):
+            return offered.removeprefix(TOKEN_PROTOCOL)
+    return None
 
 
 Script = Callable[[Far], None]

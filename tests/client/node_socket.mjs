@@ -27,7 +27,7 @@ export class NodeSocket {
     this.#stream = connect(Number(url.port), url.hostname, () => {
       this.#stream.write(
         `GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
-          `Sec-WebSocket-Key: ${key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: ${protocol}\r\n\r\n`,
+          `Sec-WebSocket-Key: ${key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: ${[protocol].flat().join(", ")}\r\n\r\n`,
       );
     });
     this.#stream.on("data", (data) => this.#take(data));

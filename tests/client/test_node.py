@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline import Emitter
+from pipeline.tokens import mint
 from tests.client.fake_edge import SCAN, FakeEdge, Far
 from tests.client.rules import PATH as RULES_PATH
 from tests.client.rules import RULES
@@ -374,3 +375,67 @@ def test_a_message_of_a_later_edge_is_handed_out_and_rubbish_ends_the_connection
         assert [message["type"] for message in reader.messages] == [
             *("hello", "later", "hello", "hello", "batch"),
         ]
+
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+
+def token(name: str, lasts_s: float | None = None) -> str:
+    now = time.time()  # noqa: TID251  # what a token says is wall clock
+    return mint(b"s" * 32, "HS256", {"sub": name, **({"exp": now + lasts_s} if lasts_s is not None else {})})
+
+
+def test_a_token_that_is_given_goes_with_each_connection_and_ends_it_when_refused() -> None:
+    one = token("one")
+    with (
+        FakeEdge(lambda far: far.close(1011), lambda far: far.close(4401)) as edge,
+        reading(edge.url, token=one) as reader,
+    ):
+        reader.wait_for(lambda reader: "ended" in reader.state_names())
+        assert [edge.next().token, edge.next().token] == [one, one]
+        assert reader.states[-1]["reason"] == "the token is bad or expired"
+        assert one not in str(reader.states)
+
+
+def test_a_function_is_asked_again_when_a_token_is_refused_once() -> None:
+    def good(far: Far) -> None:
+        far.hello()
+        far.batch(1, 1)
+        far.close(4401)
+
+    one, two, three = token("one"), token("two"), token("three")
+    refused = [lambda far: far.close(4401), good, lambda far: far.close(4401)]
+    with FakeEdge(*refused) as edge, reading(edge.url, tokens=[one, two, three]) as reader:
+        reader.wait_for(lambda reader: "ended" in reader.state_names())
+        assert [edge.next().token for _ in range(3)] == [one, two, three]
+        assert reader.state_names().count("reconnecting") == 2
+
+
+def test_no_token_to_be_had_is_tried_again() -> None:
+    def script(far: Far) -> None:
+        far.hello()
+        far.wait_left()
+
+    one = token("one")
+    with FakeEdge(script) as edge, reading(edge.url, tokens=["none", "none either", one]) as reader:
+        reader.wait_for(lambda reader: "live" in reader.state_names())
+        assert edge.next().token == one
+        assert [s["reason"] for s in reader.states if s["name"] == "reconnecting"] == [
+            "there is no token"
+        ] * 2
+
+
+def test_the_next_token_is_sent_before_the_present_one_expires() -> None:
+    heard: list[Any] = []
+    one, two = token("one", 3.0), token("two", 600)
+
+    def script(far: Far) -> None:
+        far.hello()
+        heard.append(far.heard())
+        far.batch(1, 1)
+        far.wait_left()
+
+    with FakeEdge(script) as edge, reading(edge.url, tokens=[one, two]) as reader:
+        reader.wait_for(at(1))
+        assert heard == [{"action": "refresh", "token": two}]
+        assert edge.next().token == one

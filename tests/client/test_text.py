@@ -13,6 +13,8 @@ CODE = (STATIC / "scanstream.js").read_text()
 TYPES = (STATIC / "scanstream.d.ts").read_text()
 QUEUE = (STATIC / "scanstream_queue.js").read_text()
 RULES = (STATIC / "scanstream_rules.js").read_text()
+TOKEN_RULES = (STATIC / "scanstream_token_rules.js").read_text()
+TRANSPORTS = (STATIC / "scanstream_transports.js").read_text()
 
 
 def between(text: str, start: str, end: str) -> str:
@@ -53,8 +55,11 @@ def test_states() -> None:
 
 
 def test_it_depends_on_its_own_files_alone() -> None:
-    assert set(re.findall(r'from "([^"]+)"', CODE)) == {"./scanstream_queue.js", "./scanstream_rules.js"}
-    assert not re.search(r"^import", QUEUE + RULES, re.MULTILINE)
+    assert set(re.findall(r'from "([^"]+)"', CODE)) == {
+        *("./scanstream_queue.js", "./scanstream_rules.js"),
+        *("./scanstream_token_rules.js", "./scanstream_transports.js"),
+    }
+    assert not re.search(r"^import", QUEUE + RULES + TOKEN_RULES + TRANSPORTS, re.MULTILINE)
 
 
 def test_both_clients_end_at_the_same_close_codes_and_the_page_explains_each() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from pipeline import Batch, Disconnected, Emitter, Ended, Item, Joined, Lag, Reset, Snapshot, Subscriber
+from pipeline.tokens import mint
 from tests.client.fake_edge import FakeEdge, Far
 from tests.faults.crashing import events_of, kill, restart
 from tests.harness import PATIENCE, Pipeline
@@ -344,3 +346,79 @@ def test_it_brings_no_zeromq_and_an_emitter_brings_no_tornado() -> None:
     code = "import sys, pipeline; pipeline.{}; sys.exit('{}' in sys.modules)"
     for name, unwanted in (("Subscriber", "zmq"), ("Emitter", "tornado")):
         subprocess.run([sys.executable, "-c", code.format(name, unwanted)], check=True, timeout=20 * PATIENCE)
+
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+
+def token(name: str, lasts_s: float = 600.0) -> str:
+    now = time.time()  # noqa: TID251  # what a token says is wall clock
+    return mint(b"s" * 32, "HS256", {"sub": name, "exp": now + lasts_s})
+
+
+def test_a_token_that_is_given_is_brought_and_ends_it_when_refused() -> None:
+    one = token("one")
+
+    async def work(url: str) -> Ended | None:
+        async with Subscriber(url, SCAN, token=one) as subscriber:
+            await read(subscriber, lambda _: False)
+            return subscriber.ended
+
+    with FakeEdge(lambda far: far.close(1011), lambda far: far.close(4401)) as edge:
+        ended = run(work(edge.url))
+        assert ended is not None
+        assert ended.code == 4401
+        assert [edge.next().token, edge.next().token] == [one, one]
+
+
+def test_a_function_is_asked_for_each_token_and_before_one_expires() -> None:
+    heard: list[Any] = []
+    tokens = iter([token("refused"), token("short", 3.0), token("next")])
+    given: list[str] = []
+
+    async def source() -> str:
+        given.append(next(tokens))
+        return given[-1]
+
+    def script(far: Far) -> None:
+        far.hello()
+        heard.append(far.heard())
+        far.batch(1, 1)
+        far.wait_left()
+
+    async def work(url: str) -> None:
+        async with Subscriber(url, SCAN, token=source) as subscriber:
+            await read(subscriber, reached(1))
+
+    with FakeEdge(lambda far: far.close(4401), script) as edge:
+        run(work(edge.url))
+        assert [edge.next().token, edge.next().token] == given[:2]
+        assert heard == [{"action": "refresh", "token": given[2]}]
+
+
+def test_no_token_to_be_had_is_tried_again() -> None:
+    answers: list[Any] = [ValueError("nobody home"), "no token at all", token("one")]
+
+    def source() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    def script(far: Far) -> None:
+        far.hello()
+        far.batch(1, 1)
+        far.wait_left()
+
+    async def work(url: str) -> list[Item]:
+        async with Subscriber(url, SCAN, token=source) as subscriber:
+            return await read(subscriber, reached(1))
+
+    with FakeEdge(script) as edge:
+        said = [item.reason for item in run(work(edge.url)) if isinstance(item, Disconnected)]
+    assert said == ["there is no token: ValueError", "there is no token: what was given is none"]
+
+
+def test_what_is_no_token_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="the token given is none"):
+        Subscriber("http://127.0.0.1:1/", SCAN, token="no token")  # it is none

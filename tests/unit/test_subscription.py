@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from pipeline.edge.close_codes import CLOSE_CODES
 from pipeline.frame import Position
 from pipeline.items import Batch, Degraded, Disconnected, Ended, Item, Joined, Lag, Reset, Snapshot
-from pipeline.subscription import FINAL_CLOSE_CODES, Action, Ask, Give, Leave, Subscription, retry_delay_s
+from pipeline.subscription import (
+    FINAL_CLOSE_CODES,
+    Action,
+    Ask,
+    Give,
+    Leave,
+    Renew,
+    Subscription,
+    retry_delay_s,
+)
 from tests.client.rules import RULES
 
 
@@ -256,3 +265,35 @@ def test_a_timeout_before_the_deadline_does_nothing() -> None:
     assert subscription.deadline == 110
     assert subscription.handle_timeout(109.999, 0.5) == []
     assert subscription.handle_timeout(110, 0.5) == [Ask()]
+
+
+def test_the_next_token_is_asked_for_before_the_present_one_expires() -> None:
+    subscription = Subscription(None, 100.0, renewable=True)
+    subscription.connecting(100.0)
+    subscription.token_lasts(40.0, 100.0)
+    subscription.opened(100.0)
+    subscription.received(hello(ping_interval=60.0), 101.0, 0.5)
+    assert subscription.wake_at == 120.0
+    assert subscription.handle_timeout(119.9, 0.5) == []
+    assert subscription.handle_timeout(120.0, 0.5) == [Renew()]
+    assert subscription.wake_at == subscription.deadline == 221.0
+    subscription.token_lasts(None, 121.0)
+    assert subscription.wake_at == 221.0
+
+
+def test_a_token_that_is_given_is_not_asked_for_again() -> None:
+    subscription = connected()
+    subscription.token_lasts(40.0, 100.0)
+    assert subscription.wake_at == subscription.deadline
+    assert subscription.closed(4401, "bad", 101.0, 0.5) == []
+    assert subscription.ended == Ended(4401, "bad")
+
+
+def test_who_is_refused_comes_back_once_with_another_token() -> None:
+    subscription = Subscription(None, 100.0, renewable=True)
+    for code_at, comes_back in ((101.0, True), (102.0, False)):
+        subscription.connecting(code_at)
+        subscription.opened(code_at)
+        [*_, last] = subscription.closed(4401, "bad", code_at, 0.5) or [None]
+        assert isinstance(last, Give) is comes_back
+    assert subscription.ended == Ended(4401, "bad")

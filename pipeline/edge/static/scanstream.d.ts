@@ -16,11 +16,16 @@ export interface ScanStreamOptions {
   filter?: Record<string, string | number | readonly string[] | null | undefined>;
   /** Tell the edge, at most twice a second, which event was handed out last. WebSockets only. False if not given. */
   ack?: boolean;
+  /**
+   * Who asks, where the edge has accounts: a token, or what returns one. A function is asked at every connect and before
+   * the present token expires; when the edge refuses one, once more. A string that is refused ends the stream.
+   */
+  token?: string | (() => string | Promise<string>) | null;
   /** Given what came since the last call, in order, on the next animation frame; never an empty list. */
   onMessages: (messages: ScanMessage[]) => void;
   onState?: (state: ScanStreamState) => void;
   /** What to make WebSockets with, where there is no global one, such as in Node 20; null: none. */
-  WebSocket?: (new (url: string, protocol: string) => SocketLike) | null;
+  WebSocket?: (new (url: string, protocol: string | string[]) => SocketLike) | null;
   /** What to make server-sent events with; null: none. */
   EventSource?: (new (url: string) => EventSourceLike) | null;
 }

@@ -4,7 +4,7 @@
  * Sits between the edge and whoever shows a scan; this dashboard uses it too. Checks that nothing is missing
  * (`scanstream_rules.js`) and hands out every message of use, in order, a picture's worth at a time
  * (`scanstream_queue.js`). It knows nothing of what events mean, and no DOM but whether the page is hidden.
- * No dependency, no build step: these three files are all of it. Types: `scanstream.d.ts`.
+ * No dependency, no build step: these files and `scanstream_transports.js` are all of it. Types: `scanstream.d.ts`.
  *
  * | state        | means                                                        |
  * |--------------|--------------------------------------------------------------|
@@ -17,12 +17,13 @@
 
 import { MessageQueue } from "./scanstream_queue.js";
 import { closeReason, FINAL_CLOSE_CODES, LifeWatch, ReadPosition, retryDelay, TransportChoice } from "./scanstream_rules.js";
+import { isTokenText, refreshDelay, TokenTries, tokenExpiry } from "./scanstream_token_rules.js";
+import { TRANSPORTS } from "./scanstream_transports.js";
 
-const SUBPROTOCOL = "scanstream.v1.json";
 const PING = '{"action":"ping"}';
 const HEALTHY_AFTER_MS = 5_000;
 const ACK_INTERVAL_MS = 500;
-const CONNECTING = 0;
+const UNAUTHORISED = 4401;
 
 export class ScanStream {
   #options;
@@ -36,7 +37,8 @@ export class ScanStream {
   #closing = null;
   #attempt = 0;
   #name = "connecting";
-  #timers = { retry: null, healthy: null, watch: null, ack: null };
+  #timers = { retry: null, healthy: null, watch: null, ack: null, refresh: null };
+  #tries;
   #handedOut;
   #acked = null;
   #ackedAt = -Infinity;
@@ -49,13 +51,16 @@ export class ScanStream {
     begin = "start",
     filter = {},
     ack = false,
+    token = null,
     onMessages,
     onState = () => {},
     WebSocket = globalThis.WebSocket,
     EventSource = globalThis.EventSource,
   }) {
     if (!WebSocket && !EventSource) throw new TypeError("there is neither WebSocket nor EventSource here: give one in the options");
-    this.#options = { scanId, url: new URL(url), begin, filter, ack, onMessages, onState };
+    if (typeof token === "string" && !isTokenText(token)) throw new TypeError("the token given is none");
+    this.#options = { scanId, url: new URL(url), begin, filter, ack, token, onMessages, onState };
+    this.#tries = new TokenTries(typeof token === "function");
     this.#transports = { websocket: WebSocket, sse: EventSource };
     this.#choice = new TransportChoice(Boolean(WebSocket), Boolean(EventSource));
     this.#position = new ReadPosition(since);
@@ -103,11 +108,19 @@ export class ScanStream {
     this.#wasOpen = false;
     this.#watch = new LifeWatch(performance.now());
     this.#state("connecting");
+    const asking = { canSend: false, leave() {} };
+    this.#connection = asking;
+    this.#check();
+    if (this.#options.token === null) this.#dial(null);
+    else this.#withToken(asking, (token) => this.#dial(token), () => this.#again("there is no token"));
+  }
+
+  #dial(token) {
     const { kind } = this.#choice;
     const here = (handle) => (...args) => connection === this.#connection && handle(...args);
     let connection;
     try {
-      connection = new TRANSPORTS[kind](this.#transports[kind], this.#address(kind), {
+      connection = new TRANSPORTS[kind](this.#transports[kind], this.#address(kind), token, {
         open: here(() => this.#opened()),
         message: here((data) => this.#received(data)),
         closed: here((code) => this.#closed(code)),
@@ -117,7 +130,7 @@ export class ScanStream {
       return;
     }
     this.#connection = connection;
-    this.#check();
+    if (token !== null) this.#refreshLater(tokenExpiry(token));
   }
 
   #address(kind) {
@@ -176,6 +189,7 @@ export class ScanStream {
 
   #hello({ epoch, features, ping_interval: pingIntervalS, client_timeout: clientTimeoutS }) {
     const canAsk = this.#connection.canSend && (features ?? []).includes("ping");
+    this.#tries.accepted();
     this.#watch.hello(canAsk, pingIntervalS * 1000, clientTimeoutS * 1000);
     this.#timers.healthy = setTimeout(() => (this.#attempt = 0), HEALTHY_AFTER_MS);
     this.#check();
@@ -194,6 +208,32 @@ export class ScanStream {
     if (verdict === "ask") this.#connection.send(PING);
     const wait = this.#watch.deadline(hidden()) - performance.now();
     this.#timers.watch = setTimeout(() => this.#check(), Math.max(wait, 0) + 1);
+  }
+
+  // --- who it is -------------------------------------------------------------------------------
+
+  /** Ask for a token; what it is for may be over when it comes. */
+  #withToken(connection, use, failed) {
+    const { token } = this.#options;
+    new Promise((resolve) => resolve(typeof token === "function" ? token() : token))
+      .then((text) => (isTokenText(text) ? text : Promise.reject(new TypeError("no token"))))
+      .then(
+        (text) => connection === this.#connection && use(text),
+        () => connection === this.#connection && failed(),
+      );
+  }
+
+  /** Before a token expires ask for the next one, where there is somebody to ask, and tell the edge. */
+  #refreshLater(expiry) {
+    this.#cancel("refresh");
+    const connection = this.#connection;
+    const wait = expiry === null ? null : refreshDelay(expiry - Date.now());
+    if (wait === null || !connection.canSend || typeof this.#options.token !== "function") return;
+    const refresh = (token) => {
+      if (this.#wasOpen) connection.send(JSON.stringify({ action: "refresh", token }));
+      this.#refreshLater(tokenExpiry(token));
+    };
+    this.#timers.refresh = setTimeout(() => this.#withToken(connection, refresh, () => this.#refreshLater(expiry)), wait);
   }
 
   // --- handing out -----------------------------------------------------------------------------
@@ -244,7 +284,10 @@ export class ScanStream {
     this.#detach();
     if (!this.#wasOpen) this.#choice.failed();
     const reason = this.#closing?.reason || closeReason(code);
-    if (this.#closing?.reconnect === false || FINAL_CLOSE_CODES.has(code)) this.#state("ended", reason);
+    // Server-sent events have no code but the one they were told.
+    const unauthorised = code === UNAUTHORISED || this.#closing?.code === UNAUTHORISED;
+    if (unauthorised && this.#tries.refused() === "again") this.#retry(reason);
+    else if (this.#closing?.reconnect === false || FINAL_CLOSE_CODES.has(code)) this.#state("ended", reason);
     else this.#retry(reason, this.#closing?.retry_ms);
   }
 
@@ -258,7 +301,7 @@ export class ScanStream {
   #detach() {
     const connection = this.#connection;
     this.#connection = null;
-    for (const name of ["healthy", "watch", "ack"]) this.#cancel(name);
+    for (const name of ["healthy", "watch", "ack", "refresh"]) this.#cancel(name);
     return connection;
   }
 
@@ -276,50 +319,3 @@ export class ScanStream {
 function hidden() {
   return globalThis.document?.hidden === true;
 }
-
-/** A WebSocket as a transport. */
-class Socket {
-  canSend = true;
-
-  constructor(WebSocket, url, { open, message, closed }) {
-    const socket = new WebSocket(url, SUBPROTOCOL);
-    socket.onopen = open;
-    socket.onmessage = ({ data }) => message(data);
-    socket.onclose = ({ code }) => closed(code);
-    socket.onerror = () => {}; // a close follows
-    this.socket = socket;
-  }
-
-  send(text) {
-    this.socket.send(text);
-  }
-
-  /** Close it; one that is still opening once it is open, for a browser reports the other as an error. */
-  leave() {
-    const { socket } = this;
-    if (socket.readyState === CONNECTING) socket.onopen = () => socket.close(1000);
-    else socket.close(1000);
-  }
-}
-
-/** Server-sent events as a transport; an `EventSource` would come back by itself, but not at a time of ours. */
-class EventStream {
-  canSend = false;
-
-  constructor(EventSource, url, { open, message, closed }) {
-    const source = new EventSource(url);
-    source.onopen = open;
-    source.onmessage = ({ data }) => message(data);
-    source.onerror = () => {
-      source.close();
-      closed(1006);
-    };
-    this.source = source;
-  }
-
-  leave() {
-    this.source.close();
-  }
-}
-
-const TRANSPORTS = { websocket: Socket, sse: EventStream };

@@ -1,0 +1,55 @@
+/**
+ * What the JavaScript client hears an edge over: a WebSocket, or server-sent events. Each tells of the same three
+ * things: that it is open, a message, and its end with a code.
+ */
+
+const SUBPROTOCOL = "scanstream.v1.json";
+const TOKEN_PROTOCOL = "scanstream.token.";
+const CONNECTING = 0;
+
+/** A WebSocket as a transport. */
+class Socket {
+  canSend = true;
+
+  constructor(WebSocket, url, token, { open, message, closed }) {
+    const socket = new WebSocket(url, token === null ? SUBPROTOCOL : [SUBPROTOCOL, TOKEN_PROTOCOL + token]);
+    socket.onopen = open;
+    socket.onmessage = ({ data }) => message(data);
+    socket.onclose = ({ code }) => closed(code);
+    socket.onerror = () => {}; // a close follows
+    this.socket = socket;
+  }
+
+  send(text) {
+    this.socket.send(text);
+  }
+
+  /** Close it; one that is still opening once it is open, for a browser reports the other as an error. */
+  leave() {
+    const { socket } = this;
+    if (socket.readyState === CONNECTING) socket.onopen = () => socket.close(1000);
+    else socket.close(1000);
+  }
+}
+
+/** Server-sent events as a transport; an `EventSource` would come back by itself, but not at a time of ours. */
+class EventStream {
+  canSend = false;
+
+  constructor(EventSource, url, _token, { open, message, closed }) {
+    const source = new EventSource(url);
+    source.onopen = open;
+    source.onmessage = ({ data }) => message(data);
+    source.onerror = () => {
+      source.close();
+      closed(1006);
+    };
+    this.source = source;
+  }
+
+  leave() {
+    this.source.close();
+  }
+}
+
+export const TRANSPORTS = { websocket: Socket, sse: EventStream };
