@@ -20,6 +20,7 @@ from pipeline.edge.config import LIVE_KEYS, EdgeConfig
 from pipeline.edge.control import Control
 from pipeline.edge.draining import TICK_S, told_by
 from pipeline.edge.handlers.export import Export
+from pipeline.edge.handlers.page import Page, StaticFile
 from pipeline.edge.handlers.past import Compare
 from pipeline.edge.handlers.post import PostedEvents
 from pipeline.edge.handlers.rest import (
@@ -27,7 +28,6 @@ from pipeline.edge.handlers.rest import (
     Health,
     Hosts,
     NotFound,
-    Page,
     Readiness,
     Scan,
     ScanList,
@@ -45,6 +45,7 @@ from pipeline.edge.listening import (
     raise_descriptor_limit,
     tls,
 )
+from pipeline.edge.page_files import PageFiles
 from pipeline.edge.roll import Roll
 from pipeline.edge.service import Service
 from pipeline.edge.uplink import Uplink
@@ -66,7 +67,8 @@ _CLOSE_S = 2.0
 def application(service: Service) -> Application:
     """Return the edge's routes."""
     shared: dict[str, Any] = {"service": service}
-    static = {**shared, "path": str(STATIC_DIR)}
+    contents = {path.name: path.read_bytes() for path in STATIC_DIR.iterdir() if path.is_file()}
+    static = {**shared, "files": PageFiles(contents)}
     routes: list[tuple[Any, ...]] = [
         (rf"/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "native", "kind": "scan"}),
         (rf"/api/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "scan"}),
@@ -86,8 +88,8 @@ def application(service: Service) -> Application:
         (rf"/api/scans/{_ID}/compare", Compare, shared),
         (r"/healthz", Health, shared),
         (r"/readyz", Readiness, shared),
-        (r"/()", Page, {**static, "default_filename": "index.html"}),
-        (r"/static/(.*)", Page, static),
+        (r"/()", Page, static),
+        (r"/static/(.*)", StaticFile, static),
     ]
     base = service.config.http.base_path.rstrip("/")
     if base:

@@ -70,8 +70,9 @@ def test_a_page_below_a_path_of_nginxs_follows_a_scan(pipeline: Pipeline, takes_
     public = f"127.0.0.1:{port}"
     with nginx(place, documented(port, pipeline.port, takes_away=takes_away)):
         page = get(f"http://{public}/scans/")
-        assert 'src="static/app.js"' in page
-        assert "import" in get(f"http://{public}/scans/static/app.js")
+        app = re.search(r'src="(static/[0-9a-f]{16}/app[.]js)"', page)
+        assert app is not None
+        assert "import" in get(f"http://{public}/scans/{app[1]}")
         with connect(
             f"ws://{public}/scans/ws/scans/demo",
             origin=f"http://{public}",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import http.client
+import re
 import socket as tcp
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pipeline.edge.stage import STATIC_DIR
 from pipeline.shards import shard_of
 from pipeline.wire import (
     ChannelsReply,
@@ -382,6 +386,54 @@ def test_only_the_dashboards_files_are_served(standing: tuple[Edge, PlayedWorker
     edge, _ = standing
     status, _ = edge.get(path)
     assert status in {403, 404}
+
+
+def fetched(
+    edge: Edge, path: str, method: str = "GET", **headers: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    with edge.request(path, method, named) as sent:
+        response = sent.getresponse()
+        return response.status, response.headers, response.read()
+
+
+def test_a_page_that_is_loaded_again_asks_for_nothing_but_the_page(
+    standing: tuple[Edge, PlayedWorkers],
+) -> None:
+    edge, _ = standing
+    status, headers, page = fetched(edge, "/")
+    assert (status, headers["Cache-Control"]) == (200, "no-cache")
+    named = re.findall(r' (?:href|src)="(static/[^"]+)"', page.decode())
+    prefixes = {address.rpartition("/")[0] for address in named}
+    assert len(prefixes) == 1
+    assert re.fullmatch("static/[0-9a-f]{16}", prefixes.pop())
+    for address in named:
+        status, headers, content = fetched(edge, f"/{address}")
+        assert (status, headers["Cache-Control"]) == (200, "public, max-age=31536000, immutable")
+        assert content == (STATIC_DIR / address.rpartition("/")[2]).read_bytes()
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/", "/static/app.js", f"/static/{'0' * 16}/app.js", "/static/favicon.svg"])
+def test_an_address_that_stays_is_revalidated(standing: tuple[Edge, PlayedWorkers], path: str) -> None:
+    edge, _ = standing
+    status, headers, content = fetched(edge, path)
+    assert (status, headers["Cache-Control"]) == (200, "no-cache")
+    assert fetched(edge, path, If_None_Match=headers["Etag"])[::2] == (304, b"")
+    assert fetched(edge, path, If_None_Match='"other"')[::2] == (200, content)
+
+
+@pytest.mark.parametrize("path", ["/", "/static/app.js"])
+def test_a_file_is_compressed_for_who_takes_it(standing: tuple[Edge, PlayedWorkers], path: str) -> None:
+    edge, _ = standing
+    _, plain, content = fetched(edge, path)
+    status, headers, packed = fetched(edge, path, Accept_Encoding="br, gzip")
+    assert (status, headers["Content-Encoding"], plain["Content-Encoding"]) == (200, "gzip", None)
+    assert gzip.decompress(packed) == content
+    assert headers["Vary"] == plain["Vary"] == "Accept-Encoding"
+    assert headers["Etag"] != plain["Etag"]
+    status, of_head, nothing = fetched(edge, path, "HEAD", Accept_Encoding="br, gzip")
+    assert (status, nothing, of_head["Content-Length"]) == (200, b"", str(len(packed)))
 
 
 def test_other_methods_are_refused_in_json(standing: tuple[Edge, PlayedWorkers]) -> None:

@@ -1,4 +1,4 @@
-"""REST: lists, statistics, health; and the dashboard's files."""
+"""REST: lists, statistics, health."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from tornado.web import StaticFileHandler
-
 from pipeline.edge import connections
 from pipeline.edge.filter import DEFAULT_CRITICAL
 from pipeline.edge.handlers.asked import asked_filter
-from pipeline.edge.handlers.guard import enter
-from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, SECURITY_HEADERS, Guarded
+from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, Guarded
 from pipeline.edge.past import MAX_PAST, past_entry, read_after, read_epoch, read_flag, read_search
-from pipeline.edge.service import Service
 from pipeline.edge.since import read_since, resume_at
 from pipeline.edge.statistics import (
     MAX_AFTER,
@@ -260,26 +256,3 @@ class NotFound(Guarded):
 
     def get(self) -> None:
         self.answer({"error": "no such page"}, 404)
-
-
-class Page(StaticFileHandler):
-    """A file of the dashboard."""
-
-    def initialize(self, service: Service, path: str, default_filename: str | None = None) -> None:  # type: ignore[override]  # ours takes the service too
-        super().initialize(path, default_filename)
-        self._service = service
-
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        for name, value in SECURITY_HEADERS.items():
-            self.set_header(name, value)
-
-    def prepare(self) -> None:
-        problem = enter(self.request, self._service).refused
-        if problem is not None:
-            self._service.refuse("host", problem, path=self.request.path)
-            self.set_status(403)
-            self.finish(problem)
-
-    def set_extra_headers(self, path: str) -> None:  # noqa: ARG002  # the same for every file
-        self.set_header("Cache-Control", "no-cache")  # revalidated: an upgrade shows at once

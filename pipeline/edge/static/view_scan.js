@@ -77,7 +77,6 @@ export class ScanView {
     );
 
     this.pages = new HostPages(scanId, (page, after) => this.#page(page, after));
-    this.stats = new StatsFeed({ url: statsSocketUrl(), onChange: () => this.#stats(), onLost: () => {} });
     this.entry = null;
     this.onVisibility = () => (document.hidden ? this.#hidden() : this.#seen());
     document.addEventListener("visibilitychange", this.onVisibility);
@@ -86,6 +85,8 @@ export class ScanView {
     this.stream = null;
     if (document.hidden) this.#rest();
     else this.#connect();
+    // After the scan's own: a browser opens the sockets to one host one after the other.
+    this.stats = new StatsFeed({ url: statsSocketUrl(), onChange: () => this.#stats(), onLost: () => {} });
   }
 
   get title() {
