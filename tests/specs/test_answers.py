@@ -153,6 +153,7 @@ REQUESTS: list[tuple[int, str, str, bytes | None, dict[str, str]]] = [
     (200, "POST", "/api/scans/live/events", PORT % 1 + PORT % 2, NDJSON),
     (400, "POST", "/api/scans/live/events", PORT % 1 + PORT % 99999, NDJSON),
     (415, "POST", "/api/scans/live/events", PORT % 1, {"Content-Type": "text/plain"}),
+    (400, "POST", "/api/scans/live/events", PORT % 1, {**NDJSON, "Idempotency-Key": ""}),
     (409, "POST", "/api/scans/failed/events", PORT % 1 + b'{"type":"scanCompleted"}\n' * 2, NDJSON),
     (200, "DELETE", "/api/scans/before", None, {}),
 ]
@@ -184,7 +185,11 @@ def test_answers_are_as_told(running: Pipeline) -> None:
 
 
 def test_hosts_cannot_be_deleted(running: Pipeline) -> None:
-    assert ask(running, "DELETE", "/api/scans/after/hosts")[0] == 405
+    request = urllib.request.Request(f"{running.url}/api/scans/after/hosts", method="DELETE")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=20 * PATIENCE)
+    refused.value.close()
+    assert (refused.value.code, refused.value.headers["Allow"]) == (405, "GET")
     assert ask(running, "GET", "/api/scans/after")[0] == 200
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import time
+from types import TracebackType
 
 from tornado.httputil import HTTPServerRequest
-from tornado.web import RequestHandler
+from tornado.log import app_log
+from tornado.web import HTTPError, RequestHandler
 
 from pipeline.edge.access import Visit
 from pipeline.edge.service import Service
@@ -18,6 +20,38 @@ from pipeline.edge.ws_upgrade import protocols
 from pipeline.errors import TokenProblem, TokenRejected
 from pipeline.tokens import EVERYBODY, Identity
 from pipeline.wire import TOKEN_PROTOCOL
+
+
+class Discreet(RequestHandler):
+    """A request that is logged without its query, which may hold a token, whatever is wrong with it.
+
+    What Tornado itself logs of a request, when it cannot be read and when its handler fails, has the whole
+    address.
+    """
+
+    def log_exception(
+        self,
+        _kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(value, HTTPError) or value is None:
+            return  # its status stands in the line of the request
+        app_log.error(
+            "%s %s failed", self.request.method, self.request.path, exc_info=(type(value), value, trace)
+        )
+
+    def write_error(self, status_code: int, **details: object) -> None:
+        """Answer what went wrong; with 405, which methods there are (RFC 9110, 15.5.6)."""
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(methods(type(self))))
+        super().write_error(status_code, **details)
+
+
+def methods(handler: type[RequestHandler]) -> list[str]:
+    """Return the methods a handler answers."""
+    nothing = RequestHandler.get  # stands for each method a handler does not have
+    return [name for name in handler.SUPPORTED_METHODS if getattr(handler, name.lower()) is not nothing]
 
 
 def enter(request: HTTPServerRequest, service: Service) -> Visit:

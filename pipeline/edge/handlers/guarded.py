@@ -10,10 +10,9 @@ import asyncio
 from typing import TypeVar
 
 import msgspec
-from tornado.web import RequestHandler
 
 from pipeline.edge.accounts import may_see
-from pipeline.edge.handlers.guard import enter, identify
+from pipeline.edge.handlers.guard import Discreet, enter, identify, methods
 from pipeline.edge.past import read_epoch
 from pipeline.edge.service import Service
 from pipeline.errors import TokenRejected
@@ -36,7 +35,7 @@ SECURITY_HEADERS = {
 Owned = TypeVar("Owned", ChannelSummary, PastLife)
 
 
-class Guarded(RequestHandler):
+class Guarded(Discreet):
     """A request that only this machine's own pages and programs may make; with accounts, who may do it.
 
     Attributes:
@@ -153,4 +152,6 @@ class Guarded(RequestHandler):
         self.finish(msgspec.json.encode(value))
 
     def write_error(self, status_code: int, **_details: object) -> None:
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(methods(type(self))))
         self.answer({"error": self._reason}, status_code)

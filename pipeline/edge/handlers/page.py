@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tornado.web import RequestHandler
-
-from pipeline.edge.handlers.guard import enter
+from pipeline.edge.handlers.guard import Discreet, enter
 from pipeline.edge.handlers.guarded import SECURITY_HEADERS
 from pipeline.edge.page_files import PageFile, PageFiles, takes_gzip
 from pipeline.edge.service import Service
@@ -13,7 +11,7 @@ _REVALIDATED = "no-cache"
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
 
-class Page(RequestHandler):
+class Page(Discreet):
     """`GET /`: the page. It needs no token, for it holds no data."""
 
     SUPPORTED_METHODS = ("GET", "HEAD")

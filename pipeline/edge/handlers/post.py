@@ -82,7 +82,7 @@ class PostedEvents(Events):
             self.set_header("Retry-After", str(math.ceil(wait_s)))
             return 429, {"error": "too many requests at once"}
         self._key = headers.get("Idempotency-Key", "")
-        if self._key and not _KEY.fullmatch(self._key):
+        if "Idempotency-Key" in headers and not _KEY.fullmatch(self._key):
             return 400, {"error": "Idempotency-Key: needed are 1 to 255 printable ASCII characters"}
         self._media_type = media_type(headers.get("Content-Type", ""))
         self._packed = is_packed(headers.get("Content-Encoding", ""))
@@ -137,6 +137,8 @@ class PostedEvents(Events):
         self.service.counters["events_posted"] += _count(document.get("accepted"))
         if status == 503:
             self.set_header("Retry-After", str(RETRY_AFTER_S))
+        if status == 405:
+            self.set_header("Allow", "GET")
         self.answer(document, status)
 
     def _hold(self, size: int) -> bool:

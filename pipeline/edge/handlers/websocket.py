@@ -10,8 +10,6 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from tornado.web import RequestHandler
-
 from pipeline.edge.accounts import Holder
 from pipeline.edge.answers import ScanAnswers
 from pipeline.edge.close_codes import BAD_REQUEST, FORBIDDEN, UNAUTHORISED, UNSUPPORTED_PROTOCOL, CloseCode
@@ -19,7 +17,7 @@ from pipeline.edge.deflate import Agreement, Deflate, agree
 from pipeline.edge.doorkeeper import Doorkeeper
 from pipeline.edge.gate import Gate
 from pipeline.edge.handlers.asked import asked_filter, asked_since
-from pipeline.edge.handlers.guard import enter, flooded, identify
+from pipeline.edge.handlers.guard import Discreet, enter, flooded, identify
 from pipeline.edge.service import Service
 from pipeline.edge.session import Session
 from pipeline.edge.transmit_stream import taken_over
@@ -32,7 +30,7 @@ from pipeline.event import is_scan_id
 from pipeline.wire import SUBPROTOCOL, TOKEN_PROTOCOL, channel_name
 
 
-class BrowserSocket(RequestHandler):
+class BrowserSocket(Discreet):
     """The request for one WebSocket.
 
     It is refused before the upgrade when its `Host` is foreign, when its address asks too fast, and when it
