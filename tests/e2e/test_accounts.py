@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from pipeline import Emitter
 from pipeline.edge.handlers.guarded import Guarded
-from pipeline.edge.handlers.rest import Page
+from pipeline.edge.handlers.page import Page
 from pipeline.edge.handlers.websocket import BrowserSocket
 from pipeline.edge.stage import application
 from pipeline.tokens import mint
