@@ -1,5 +1,7 @@
 /** Asking the edge over HTTP, and asking again. */
 
+import { request } from "./session.js";
+
 /**
  * Return the scans the edge knows of.
  *
@@ -64,8 +66,17 @@ export async function fetchConnections(signal) {
 }
 
 async function answer(response) {
+  if (response.status === 403) throw new Forbidden(await reason(response));
   if (!response.ok) throw new Error(refusal(response.status));
   return response.json();
+}
+
+/** Whoever asks may not see it, and asking again will not help. */
+export class Forbidden extends Error {}
+
+async function reason(response) {
+  const { error } = await response.json().catch(() => ({}));
+  return error === "the role admin is needed" ? "This page needs a token with the role admin." : refusal(response.status);
 }
 
 /** Return the address of the WebSocket that tells of all scans, beside this page. */
@@ -78,7 +89,7 @@ export function statsSocketUrl() {
 
 async function ask(path, signal) {
   try {
-    return await fetch(path, { signal, headers: { accept: "application/json" }, cache: "no-store" });
+    return await request(path, { signal });
   } catch (error) {
     if (signal.aborted) throw error;
     throw new Error("The edge does not answer.", { cause: error });

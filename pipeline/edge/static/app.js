@@ -8,6 +8,8 @@ import { ListView } from "./view_list.js";
 import { PipelineView } from "./view_pipeline.js";
 import { PastView } from "./view_past.js";
 import { ScanView } from "./view_scan.js";
+import { AccountControl, findOut, SignInView } from "./view_sign_in.js";
+import { request, session } from "./session.js";
 
 const HEALTH_POLL_MS = 5_000;
 const SCAN_ID = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
@@ -103,11 +105,12 @@ function showTab(current) {
 function route() {
   const first = view === null;
   view?.close();
-  view = openView();
+  view = session.isNeeded ? new SignInView() : openView();
   main.replaceChildren(view.element);
   document.title = view.title;
   if (!first) {
-    main.focus({ preventScroll: true });
+    if (view instanceof SignInView) view.focus();
+    else main.focus({ preventScroll: true });
     window.scrollTo(0, 0);
   }
 }
@@ -133,7 +136,14 @@ document.getElementById("skip").addEventListener("click", (event) => {
   main.focus();
 });
 window.addEventListener("hashchange", route);
+// The address stays while somebody signs in: then it leads where they were.
+session.addEventListener("change", () => {
+  announce(""); // it may have named a scan
+  route();
+});
 route();
+findOut(request);
+new AccountControl(document.getElementById("account"));
 new Poll(checkHealth, HEALTH_POLL_MS);
 new Notifications(
   document.getElementById("bell"),

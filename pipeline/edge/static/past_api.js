@@ -1,5 +1,7 @@
 /** Asking the edge about past scans: lists, comparison, deletion, and where their files are. */
 
+import { request, session } from "./session.js";
+
 const PAGE = 50;
 export const FORMATS = [["html", "Report"], ["csv", "CSV"], ["json", "JSON"], ["ndjson", "Events"]];
 
@@ -58,6 +60,30 @@ export function exportUrl(scan, format) {
   return path(scan, "/export", new URLSearchParams({ format }));
 }
 
+/** Whether a link alone gets a file: it cannot bring a token. */
+export function linksSuffice() {
+  return session.token === null;
+}
+
+/**
+ * Save a scan as a file, with the token there is. It is held in memory until it is whole.
+ *
+ * @throws {Error} with a message for a reader
+ */
+export async function download(scan, format) {
+  const response = await request(exportUrl(scan, format)).catch((error) => {
+    throw new Error("The edge does not answer.", { cause: error });
+  });
+  if (!response.ok) throw new Error(`The edge answered with HTTP ${response.status}.`);
+  const [, name = `${readReference(scan)[0]}.${format}`] = /filename="([^"]+)"/.exec(response.headers.get("content-disposition") ?? "") ?? [];
+  const url = URL.createObjectURL(await response.blob());
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may take it later
+}
+
 function path(scan, what, query) {
   const [scanId, epoch] = readReference(scan);
   if (epoch !== null) query.set("epoch", epoch);
@@ -67,7 +93,7 @@ function path(scan, what, query) {
 async function asked(url, options) {
   let response;
   try {
-    response = await fetch(url, { ...options, headers: { accept: "application/json" }, cache: "no-store" });
+    response = await request(url, options);
   } catch (error) {
     if (options.signal?.aborted) throw error;
     throw new Error("The edge does not answer.", { cause: error });

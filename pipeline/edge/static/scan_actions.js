@@ -1,7 +1,7 @@
 /** What can be done with a scan as a whole: compare it, take it along as a file, delete it. */
 
 import { h, setText } from "./dom.js";
-import { deleteScan, exportUrl, FORMATS } from "./past_api.js";
+import { deleteScan, download, exportUrl, FORMATS, linksSuffice } from "./past_api.js";
 
 export class ScanActions {
   /**
@@ -11,21 +11,30 @@ export class ScanActions {
    */
   constructor(scan, announce, onDeleted) {
     this.problem = h("p", { class: "actions-problem", role: "alert", testid: "actions-problem", hidden: true });
-    this.deleting = new DeleteControl(scan, announce, onDeleted, (text) => {
+    const say = (text) => {
       setText(this.problem, text);
       this.problem.hidden = text === "";
-    });
+    };
+    this.deleting = new DeleteControl(scan, announce, onDeleted, say);
     this.element = h("div", { class: "actions", role: "group", "aria-label": `Actions for ${scan}`, testid: "actions" },
       h("a", { class: "button button-small", href: `#/compare/${encodeURIComponent(scan)}`, testid: "compare" }, "Compare"),
-      exportMenu(scan),
+      exportMenu(scan, say),
       this.deleting.element,
       this.problem);
   }
 }
 
-function exportMenu(scan) {
-  const links = FORMATS.map(([format, name]) =>
-    h("a", { href: exportUrl(scan, format), download: true, testid: `export-${format}` }, name));
+function exportMenu(scan, say) {
+  const links = FORMATS.map(([format, name]) => {
+    const link = h("a", { href: exportUrl(scan, format), download: true, testid: `export-${format}` }, name);
+    link.addEventListener("click", (event) => {
+      if (linksSuffice()) return;
+      event.preventDefault();
+      say("");
+      download(scan, format).catch((error) => say(error.message));
+    });
+    return link;
+  });
   const menu = h("details", { class: "menu" },
     h("summary", { class: "button button-small", testid: "export", "aria-label": `Export ${scan}` }, "Export"),
     h("div", { class: "menu-items" }, ...links));

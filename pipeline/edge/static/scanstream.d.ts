@@ -56,6 +56,8 @@ export interface ScanStreamState {
   reason: string;
   /** When it is tried again, in milliseconds of `performance.now()`; null unless it is reconnecting. */
   retryAt: number | null;
+  /** The close code that ended it; null in the other states. */
+  code: number | null;
   transport: "websocket" | "sse";
 }
 

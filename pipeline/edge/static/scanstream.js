@@ -287,7 +287,7 @@ export class ScanStream {
     // Server-sent events have no code but the one they were told.
     const unauthorised = code === UNAUTHORISED || this.#closing?.code === UNAUTHORISED;
     if (unauthorised && this.#tries.refused() === "again") this.#retry(reason);
-    else if (this.#closing?.reconnect === false || FINAL_CLOSE_CODES.has(code)) this.#state("ended", reason);
+    else if (this.#closing?.reconnect === false || FINAL_CLOSE_CODES.has(code)) this.#state("ended", reason, null, unauthorised ? UNAUTHORISED : code);
     else this.#retry(reason, this.#closing?.retry_ms);
   }
 
@@ -310,9 +310,9 @@ export class ScanStream {
     this.#timers[name] = null;
   }
 
-  #state(name, reason = "", retryAt = null) {
+  #state(name, reason = "", retryAt = null, code = null) {
     this.#name = name;
-    this.#options.onState({ name, reason, retryAt, transport: this.#choice.kind });
+    this.#options.onState({ name, reason, retryAt, code, transport: this.#choice.kind });
   }
 }
 

@@ -6,7 +6,8 @@
  * does.
  */
 
-const SUBPROTOCOL = "scanstream.v1.json";
+import { session, UNAUTHORISED } from "./session.js";
+
 const RETRY_MS = [200, 500, 1_000, 2_000];
 
 export class StatsFeed {
@@ -30,23 +31,34 @@ export class StatsFeed {
     this.timer = null;
     this.attempt = 0;
     this.onVisibility = () => (document.hidden && !whileHidden ? this.#rest() : this.#open());
+    this.onSession = () => {
+      this.#rest();
+      this.onVisibility();
+    };
     document.addEventListener("visibilitychange", this.onVisibility);
+    session.addEventListener("change", this.onSession);
     this.onVisibility();
   }
 
   /** Close for good; no callback comes after it. */
   close() {
     document.removeEventListener("visibilitychange", this.onVisibility);
+    session.removeEventListener("change", this.onSession);
     this.#rest();
   }
 
   #open() {
     clearTimeout(this.timer);
-    if (this.socket !== null) return;
-    const socket = new WebSocket(this.url, SUBPROTOCOL);
+    if (this.socket !== null || session.isNeeded) return;
+    const { token } = session;
+    const socket = new WebSocket(this.url, session.protocols);
     this.socket = socket;
     socket.onmessage = ({ data }) => socket === this.socket && this.#received(JSON.parse(data));
-    socket.onclose = () => socket === this.socket && this.#lost();
+    socket.onclose = ({ code }) => {
+      if (socket !== this.socket) return;
+      if (code === UNAUTHORISED) session.refused(token);
+      this.#lost();
+    };
   }
 
   #rest() {

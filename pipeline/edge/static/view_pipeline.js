@@ -1,6 +1,6 @@
 /** The pipeline, for whoever operates it: every stage, what passes, who reads, and what is wrong. */
 
-import { fetchConnections, fetchPipeline, Poll } from "./api.js";
+import { fetchConnections, fetchPipeline, Forbidden, Poll } from "./api.js";
 import { ConnectionTable } from "./connection_table.js";
 import { h, setAttribute, setText } from "./dom.js";
 import { byteRate, count, plain, plural, rate } from "./format.js";
@@ -46,6 +46,12 @@ export class PipelineView {
       this.connections.update(connections);
     } catch (error) {
       if (signal.aborted) throw error;
+      if (error instanceof Forbidden) {
+        this.poll.close();
+        setText(this.summary, "");
+        this.#judge([["bad", "", error.message]]);
+        return;
+      }
       this.#judge([["bad", "", `${error.message} This is what was last known.`]]);
     }
   }

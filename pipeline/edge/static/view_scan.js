@@ -27,6 +27,7 @@ import { ScanActions } from "./scan_actions.js";
 import { ScanHeader } from "./scan_header.js";
 import { ScanModel } from "./scan_model.js";
 import { ScanStream } from "./scanstream.js";
+import { session, UNAUTHORISED } from "./session.js";
 import { StatsFeed } from "./stats_feed.js";
 
 const TICK_MS = 1_000;
@@ -115,6 +116,7 @@ export class ScanView {
     this.stream = new ScanStream({
       scanId: this.scanId,
       begin: "snapshot",
+      token: session.token,
       ack: true, // so that the edge learns how fast this page is, not only how fast the browser takes messages
       onMessages: (messages) => this.#apply(messages),
       onState: (state) => this.#connectionState(state),
@@ -212,6 +214,7 @@ export class ScanView {
   // --- showing ----------------------------------------------------------------------------------
 
   #connectionState(state) {
+    if (state.code === UNAUTHORISED) session.refused(session.token);
     this.state = state;
     if (state.name === "reconnecting") this.lostAt ??= performance.now();
     this.#drawSoon();
