@@ -116,7 +116,7 @@ def read_spool(data: bytes) -> Spool | None:
         return None
     try:
         header = _decode_header(data[:end])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ValueError(f"it does not begin as a spool does: {error}") from None
     if header.spool != VERSION:
         raise ValueError(f"spool of version {header.spool}; this version reads {VERSION}")

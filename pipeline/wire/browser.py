@@ -236,7 +236,7 @@ def decode_browser_message(data: str | bytes) -> BrowserMessage | None:
         if _read_type(data).type not in _KNOWN_TYPES:
             return None
         return _read_message(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MessageMalformed(f"no message of an edge: {error}") from None
 
 

@@ -100,7 +100,7 @@ def decode_edge_request(message: bytes) -> EdgeRequest:
         raise MessageMalformed(f"a question of {len(message)} bytes; the limit is {MAX_CONTROL_BYTES}")
     try:
         return _requests.decode(message)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MessageMalformed(f"no question to an edge: {error}") from None
 
 
@@ -112,5 +112,5 @@ def decode_edge_reply(message: bytes) -> EdgeReply:
     """
     try:
         return _replies.decode(message)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MessageMalformed(f"no answer of an edge: {error}") from None
