@@ -95,13 +95,16 @@ SEVERITIES = ("Critical", "High", "Medium", "Low", "Info")
     "{epoch} and {seq} are its place; {{ and }} are braces. A field it does not have is -.",
 )
 @click.option(
-    "--delta", is_flag=True, help="Begin each line with the seconds since the time of the line before."
+    "--delta",
+    is_flag=True,
+    help="Begin each line with the seconds since the time of the line before that has one.",
 )
 @click.option(
     "--record",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Append what is printed to FILE, too, as --json; `emit --replay` plays it.",
+    help="Append what is printed to FILE, too, as --json; `emit --replay` plays it. With --from-start once "
+    "the scan is over, that is every event held.",
 )
 @click.option("--run-dir", default="", help="Directory of the pipeline's ZeroMQ sockets.")
 def tail(
@@ -124,8 +127,12 @@ def tail(
     """Print events as they pass: time, scan, seq, type and what they say.
 
     Live unless --since or --from-start is given. Each event is printed once and in order, whatever is killed
-    on the way: what does not come is fetched from history. What is no longer held is told on stderr, and so
-    is a scan that began anew, and how much did not come live because this did not keep up.
+    on the way: what does not come is fetched from history. Live, of progress reports of one phase that come
+    together only the latest is printed; history has them all. What is no longer held is told on stderr, and
+    so is a scan that began anew, how much did not come live because this did not keep up, and how many
+    reports later ones replaced.
+
+    The time is the event's own `ts`, else when it came; `-` if it has none and came from history.
 
     \b
     Examples:

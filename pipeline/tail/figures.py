@@ -26,9 +26,10 @@ def table(rows: Sequence[Row], total: int, lasted_s: float, size: tuple[int, int
         size: columns and lines of the terminal; what has no room is summed up in the last line.
     """
     columns, lines = size
-    per_s = sum(row.per_s for row in rows)
+    live = [row.per_s for row in rows if row.per_s is not None]
+    per_s = _rate(sum(live) if live else None)
     scans = len({row.channel for row in rows})
-    text = [f"{total} events, {per_s:.1f}/s, {scans} scans, {len(rows)} of scan and type, {lasted_s:.0f} s"]
+    text = [f"{total} events, {per_s}/s, {scans} scans, {len(rows)} of scan and type, {lasted_s:.0f} s"]
     room = max(lines - 3, _MIN_ROWS)
     shown = rows if len(rows) <= room else rows[: room - 1]
     names = [(_cut(short_channel(row.channel)), _cut(escape(row.type))) for row in shown]
@@ -36,7 +37,7 @@ def table(rows: Sequence[Row], total: int, lasted_s: float, size: tuple[int, int
     type_width = max([4, *(len(name) for _, name in names)])
     text.append(f"{'SCAN':{channel_width}}  {'TYPE':{type_width}}  {'EVENTS':>9}  {'PER S':>8}")
     text += [
-        f"{channel:{channel_width}}  {name:{type_width}}  {row.events:>9}  {row.per_s:>8.1f}"
+        f"{channel:{channel_width}}  {name:{type_width}}  {row.events:>9}  {_rate(row.per_s):>8}"
         for (channel, name), row in zip(names, shown, strict=True)
     ]
     if len(shown) < len(rows):
@@ -55,10 +56,14 @@ def plain(rows: Sequence[Row], arrived: datetime) -> list[str]:
     now = clock(None, arrived)
     return [
         f"{now} {short_channel(row.channel)} {escape(row.type) or '-'} events={row.events} "
-        f"fresh={row.fresh} per_s={row.per_s:.1f}"
+        f"fresh={row.fresh} per_s={_rate(row.per_s)}"
         for row in rows
         if row.fresh
     ]
+
+
+def _rate(per_s: float | None) -> str:
+    return "-" if per_s is None else f"{per_s:.1f}"
 
 
 def _cut(text: str) -> str:

@@ -43,6 +43,7 @@ class Range:
         merged: how many were left out.
         at: each event's offset from `first`; empty when none was left out.
         size_bytes: of the whole message.
+        live: whether it came as it was published: its time of arrival, and how fast it came, say something.
         mark: what else is to be said of it: `critical`, `history` or nothing.
     """
 
@@ -54,6 +55,7 @@ class Range:
     merged: int = 0
     at: tuple[int, ...] = ()
     size_bytes: int
+    live: bool = True
     mark: str = ""
 
 
@@ -134,9 +136,9 @@ class Printer:
         self.printed += len(chosen)
         if self._rates is not None:
             for event in chosen:
-                self._rates.add(event.channel, event.type)
+                self._rates.add(event.channel, event.type, live=events.live)
         else:
-            self._write(b"".join(self._event_line(event, arrived) + b"\n" for event in chosen))
+            self._write(b"".join(self._event_line(event, arrived, events.live) + b"\n" for event in chosen))
 
     def _choose(self, events: Range, due: int) -> list[Passing]:
         options = self._options
@@ -156,13 +158,13 @@ class Printer:
                 chosen.append(event)
         return chosen
 
-    def _event_line(self, event: Passing, arrived: datetime) -> bytes:
+    def _event_line(self, event: Passing, arrived: datetime, live: bool) -> bytes:
         options = self._options
         if options.style == "text":
-            before = self._delta(moment_of(event, arrived)) if options.delta else ""
+            before = self._delta(moment_of(event, arrived, live=live)) if options.delta else ""
             if options.template is not None:
-                return template_line(event, options.template, arrived, before=before).encode()
-            return event_line(event, arrived, colour=options.colour, before=before).encode()
+                return template_line(event, options.template, arrived, live=live, before=before).encode()
+            return event_line(event, arrived, live=live, colour=options.colour, before=before).encode()
         line = event_json(event) if options.style == "json" else event.raw
         return for_terminal(line.decode()).encode() if options.terminal else line
 
@@ -175,12 +177,13 @@ class Printer:
             events.merged,
             events.size_bytes,
             arrived,
+            live=events.live,
             mark=events.mark,
-            before=self._delta(arrived) if self._options.delta else "",
+            before=self._delta(arrived if events.live else None) if self._options.delta else "",
         ).encode()
 
-    def _delta(self, moment: datetime) -> str:
-        before, self._before = self._before, moment
+    def _delta(self, moment: datetime | None) -> str:
+        before, self._before = self._before, moment or self._before
         return delta(moment, before)
 
     def _write(self, lines: bytes) -> None:

@@ -1,7 +1,8 @@
 """One line of text for an event or a frame; reads no clock and touches nothing outside.
 
 Sits between the subscriber and standard output. What a scan says is written by attackers: nothing that
-could drive a terminal leaves here unescaped. The time of arrival is given.
+could drive a terminal leaves here unescaped. The time of arrival is given, with whether it says when an event
+was: what comes from history has no time but its own.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ _SEVERITY_COLOURS = {"Critical": "\x1b[1;35m", "High": "\x1b[35m", "Medium": "\x
 _PLAIN = "\x1b[0m"
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
+NO_TIME = "-"
+"""What stands for the time of an event that has none and did not come live."""
+_TIME_CHARACTERS = len("HH:MM:SS.mmm")
+
 
 @dataclass(frozen=True, slots=True)
 class Passing:
@@ -88,19 +93,23 @@ def passing(channel: str, epoch: int, seq: int, raw: bytes) -> Passing:
     return Passing(channel, epoch, seq, raw, event_type(event), treatment.event_class)
 
 
-def event_line(event: Passing, arrived: datetime, *, colour: bool = False, before: str = "") -> str:
+def event_line(
+    event: Passing, arrived: datetime, *, live: bool = True, colour: bool = False, before: str = ""
+) -> str:
     """Return an event as a line of text: time, scan, seq, type and what it says.
 
     Args:
         event: the event.
         arrived: when it came, with a time zone; shown, in that zone, when the event has no time of its own.
+        live: whether it came when it was published; if not, `arrived` is not its time, and a `-` as wide as
+            one is shown instead.
         colour: whether a critical event and a grave finding stand out and a state event stands back.
         before: what the line begins with.
     """
     fields = fields_of(event)
     parts = [
         *([before] if before else []),
-        clock(fields.get("ts"), arrived),
+        clock(fields.get("ts"), arrived, live=live).ljust(_TIME_CHARACTERS),
         short_channel(event.channel),
         str(event.seq),
         _shown(event.type),
@@ -118,18 +127,21 @@ def _colour(event: Passing, fields: Mapping[str, object]) -> str | None:
     return _COLOURS.get(event.event_class)
 
 
-def template_line(event: Passing, template: Template, arrived: datetime, *, before: str = "") -> str:
+def template_line(
+    event: Passing, template: Template, arrived: datetime, *, live: bool = True, before: str = ""
+) -> str:
     """Return an event as the line that a template makes of it; each value is escaped and cut.
 
     Args:
         event: the event.
         template: the line.
         arrived: as for `event_line`.
+        live: the same; the `-` is as wide as any other field that is not there.
         before: what the line begins with.
     """
     fields = fields_of(event)
     place = {
-        "time": clock(fields.get("ts"), arrived),
+        "time": clock(fields.get("ts"), arrived, live=live),
         "scan": short_channel(event.channel),
         "channel": escape(event.channel),
         "epoch": str(event.epoch),
@@ -158,13 +170,14 @@ def frame_line(
     size_bytes: int,
     arrived: datetime,
     *,
+    live: bool = True,
     mark: str = "",
     before: str = "",
 ) -> str:
     """Return a frame as a line of text: time, scan, epoch:first-last, how much it holds, and a mark."""
     parts = [
         *([before] if before else []),
-        clock(None, arrived),
+        clock(None, arrived, live=live).ljust(_TIME_CHARACTERS),
         short_channel(channel),
         f"{epoch}:{first}-{last}",
         f"events={last - first + 1 - merged}",
@@ -187,29 +200,35 @@ def _as_json_escape(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
-def clock(ts: object, arrived: datetime) -> str:
-    """Return HH:MM:SS.mmm of an event: its own time if it has a readable one, else when it came.
+def clock(ts: object, arrived: datetime, *, live: bool = True) -> str:
+    """Return HH:MM:SS.mmm of an event: its own time if it has a readable one, else when it came live.
 
     Args:
         ts: what the event says: ISO 8601, epoch seconds, or anything else. One without a zone is shown as it
             stands.
         arrived: when it came; the time is shown in its zone.
+        live: whether it came live; without, and without a time of its own, it is `NO_TIME`.
     """
-    moment = _moment(ts, arrived.tzinfo) or arrived
+    moment = _moment(ts, arrived.tzinfo) or (arrived if live else None)
+    if moment is None:
+        return NO_TIME
     return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
 
 
-def moment_of(event: Passing, arrived: datetime) -> datetime:
-    """Return the time that the event's line shows, with a time zone."""
-    moment = _moment(fields_of(event).get("ts"), arrived.tzinfo) or arrived
-    return moment if moment.tzinfo else moment.replace(tzinfo=arrived.tzinfo)
+def moment_of(event: Passing, arrived: datetime, *, live: bool = True) -> datetime | None:
+    """Return the time that the event's line shows, with a time zone; None when it shows none."""
+    moment = _moment(fields_of(event).get("ts"), arrived.tzinfo) or (arrived if live else None)
+    return moment.replace(tzinfo=arrived.tzinfo) if moment is not None and not moment.tzinfo else moment
 
 
-def delta(moment: datetime, before: datetime | None) -> str:
+def delta(moment: datetime | None, before: datetime | None) -> str:
     """Return how much later a line's time is than that of the line before, in seconds, as `+1.250`.
 
-    It is negative when events come in another order than their times, and 0 in the first line.
+    It is negative when events come in another order than their times, 0 in the first line, and `NO_TIME` for
+    a line without a time.
     """
+    if moment is None:
+        return NO_TIME
     return f"{(moment - before).total_seconds() if before is not None else 0.0:+.3f}"
 
 

@@ -82,6 +82,7 @@ class Tail:
         self._printer = Printer(options.printing, output, self._record, time.monotonic())
         self._endings = Endings(self._channels if options.until_complete else ())
         self._told_late = 0
+        self._merged = 0
         self._next_late = 0.0
         self._shards: int | None = None
         self._boots: dict[int, str] = {}
@@ -159,6 +160,8 @@ class Tail:
         if self._record is not None:
             self._record.close()
         self._tell_late(None)
+        if self._merged:
+            self._notice(f"merged: {self._merged} progress reports replaced by later ones")
         if self._gaps:
             self._notice(f"missed {self._missed} events in {self._gaps} gaps")
 
@@ -218,6 +221,9 @@ class Tail:
             size_bytes=size_bytes,
             mark="critical" if header.critical else "",
         )
+        if header.merged:
+            kept = sum(header.first + offset >= due for offset in header.at)
+            self._merged += header.last - due + 1 - kept
         self._printer.print(events, due, arrived)
         if header.terminal:
             self._ask_whether_ended(frame.channel, header.epoch)
@@ -309,6 +315,7 @@ class Tail:
                 last=header.last,
                 body=page.body,
                 size_bytes=len(page.body),
+                live=False,
                 mark="history",
             )
             self._printer.print(events, taken.print_from, arrived)

@@ -237,7 +237,7 @@ def tail(run_dir: Path) -> Iterator[Start]:
 def ended(process: Process, code: int = 0) -> list[str]:
     """Wait for its end; return the lines it printed, each without its time."""
     assert process.wait() == code, process.lines
-    return [line.partition(" ")[2] for line in process.output.splitlines()]
+    return [line.partition(" ")[2].lstrip() for line in process.output.splitlines()]
 
 
 def printed(process: Process, count: int) -> None:
@@ -266,6 +266,28 @@ def test_numbers_are_those_of_the_events_also_when_some_were_merged(
     events = (b'{"type":"a"}', b'{"type":"b"}')
     publisher.socket.send(encode_frame(Frame("scan/demo", 1, 10, 15, events, merged=4, at=(2, 5))))
     assert ended(process) == ["demo 12 a", "demo 15 b"]
+    assert process.errors == "merged: 4 progress reports replaced by later ones"
+
+
+def test_what_comes_from_history_has_no_time_but_its_own(worker: Worker, tail: Start) -> None:
+    worker.add("a", lost=True)
+    worker.lives[DEMO][0].events.append(b'{"type":"b","ts":"2024-01-02T03:04:05.678"}')
+    for flags, expected in (
+        ([], "-            demo 1 a\n03:04:05.678 demo 2 b\n"),
+        (["--template", "{time}|{seq}"], "-|1\n03:04:05.678|2\n"),
+        (["--delta", "--template", "{seq}"], "- 1\n+0.000 2\n"),
+    ):
+        process = tail("--from-start", "--scan", "demo", *flags)
+        listening(worker)
+        assert process.wait() == 0
+        assert process.output == expected
+
+
+def test_what_comes_from_history_has_no_rate(worker: Worker, tail: Start) -> None:
+    worker.add("a", "a", lost=True)
+    process = tail("--from-start", "--scan", "demo", "--stats")
+    listening(worker)
+    assert ended(process) == ["demo a events=2 fresh=2 per_s=-"]
 
 
 def test_only_the_scans_asked_for_are_subscribed_to(publisher: Publisher, tail: Start) -> None:

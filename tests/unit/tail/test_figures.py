@@ -21,6 +21,12 @@ def test_a_table() -> None:
     ]
 
 
+def test_what_has_no_rate() -> None:
+    rows = [Row("scan/demo", "portFound", 120, None, 12)]
+    assert table(rows, 120, 1.0, (80, 24))[0] == "120 events, -/s, 1 scans, 1 of scan and type, 1 s"
+    assert table(rows, 120, 1.0, (80, 24))[2] == "demo  portFound        120         -"
+
+
 def test_a_table_without_events() -> None:
     assert table([], 0, 1.0, (80, 24))[1:] == ["SCAN  TYPE     EVENTS     PER S"]
 

@@ -42,6 +42,14 @@ def test_scans_beyond_the_bound_are_counted_together() -> None:
     assert sum(row.events for row in rows) == counting.total == MAX_ROWS + 6
 
 
+def test_what_did_not_come_live_is_counted_and_has_no_rate() -> None:
+    counting = Rates(0.0)
+    counting.add("scan/a", "x", live=False)
+    assert counting.take(1.0) == [Row("scan/a", "x", 1, None, 1)]
+    counting.add("scan/a", "x")
+    assert counting.take(2.0) == [Row("scan/a", "x", 2, 0.5, 1)]
+
+
 def test_two_looks_at_the_same_moment_divide_by_something() -> None:
     counting = Rates(0.0)
     counting.add("scan/a", "x")

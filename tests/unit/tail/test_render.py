@@ -91,6 +91,18 @@ def test_clock(ts: object, shown: str) -> None:
     assert clock(ts, ARRIVED) == shown
 
 
+def test_what_did_not_come_live_has_no_time_but_its_own() -> None:
+    event = passing("scan/demo", 5, 42, b'{"type":"a"}')
+    assert event_line(event, ARRIVED, live=False) == "-            demo 42 a"
+    assert template_line(event, Template("{time}|{seq}"), ARRIVED, live=False) == "-|42"
+    assert moment_of(event, ARRIVED, live=False) is None
+    assert delta(None, ARRIVED) == "-"
+    assert clock(1700000000.25, ARRIVED, live=False) == "22:13:20.250"
+    assert frame_line("scan/demo", 7, 3, 3, 0, 90, ARRIVED, live=False, mark="history") == (
+        "-            demo 7:3-3 events=1 merged=0 bytes=90 history"
+    )
+
+
 def test_the_clock_is_in_the_zone_of_who_reads() -> None:
     arrived = ARRIVED.astimezone(timezone(timedelta(hours=-3)))
     assert clock("2024-01-02T03:04:05Z", arrived) == "00:04:05.000"
