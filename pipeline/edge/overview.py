@@ -1,7 +1,7 @@
 """What the stream of statistics tells: the whole to who joins, then what changed. Pure.
 
-`service` gives it the workers' summaries while somebody watches; what it returns is composed once and goes to
-all who do.
+`service` gives it what is new in the roster while somebody watches; what it returns is composed once and
+goes to all who do.
 
 ============================================ =============================================================
 since the last answer                        it counts as
@@ -17,7 +17,8 @@ anything else                                changed
 
 from __future__ import annotations
 
-from pipeline.edge.statistics import channel_scans, scan_entry, scan_statistics, scan_totals
+from pipeline.edge.roster import Known, News
+from pipeline.edge.statistics import Tally, scan_entry, scan_statistics
 from pipeline.wire import BrowserStats, ChannelSummary, split_channel
 
 DRIFT = 0.05
@@ -28,8 +29,9 @@ class Overview:
     """The scans as they were last told."""
 
     def __init__(self) -> None:
-        self._scans: dict[str, ChannelSummary] = {}
+        self._scans: dict[str, Known] = {}
         self._told: dict[str, ChannelSummary] = {}
+        self._tally = Tally()
         self._complete: bool | None = None
 
     @property
@@ -37,43 +39,52 @@ class Overview:
         """Whether there was an answer yet; before, there is nothing to tell."""
         return self._complete is not None
 
-    def take(self, summaries: list[ChannelSummary], *, complete: bool) -> BrowserStats | None:
-        """Take in the workers' answer.
+    def take(self, news: News, now: float) -> BrowserStats | None:
+        """Take in what the roster has that is new.
 
         Args:
-            summaries: of every channel that answered.
-            complete: whether every shard did.
+            news: since the last call.
+            now: monotonic seconds.
 
         Returns:
             What to tell those who know all before it; None when nothing changed.
         """
-        now = {summary.channel: summary for summary in channel_scans(summaries)}
-        before = self._scans
-        changed = [scan for channel, scan in now.items() if _differs(self._told.get(channel), scan)]
-        gone = [channel for channel in before if channel not in now] if complete else []
-        for channel in gone:
-            del self._told[channel]
-        self._told.update((scan.channel, scan) for scan in changed)
-        self._scans = now if complete else {**before, **now}
-        if not changed and not gone and complete == self._complete:
+        given = {known.summary.channel: known for known in news.changed if _is_scan(known)}
+        lost = [name for name in self._scans if name not in given] if news.whole else news.gone
+        gone = [name for name in lost if name in self._scans]
+        changed = [each for name, each in given.items() if _differs(self._told.get(name), each.summary)]
+        for name in gone:
+            del self._told[name]
+            self._tally.remove(self._scans.pop(name))
+        for name, known in given.items():
+            if (before := self._scans.get(name)) is not None:
+                self._tally.remove(before)
+            self._tally.add(known)
+            self._scans[name] = known
+        self._told.update((each.summary.channel, each.summary) for each in changed)
+        if not changed and not gone and news.complete == self._complete:
             return None
-        self._complete = complete
+        self._complete = news.complete
         return BrowserStats(
             whole=False,
-            stats=scan_totals(list(self._scans.values()), complete=complete),
-            scans=[scan_entry(scan) for scan in changed],
-            gone=[split_channel(channel)[1] for channel in gone],
+            stats=self._tally.totals(now, complete=news.complete),
+            scans=[scan_entry(each.summary) for each in changed],
+            gone=[split_channel(name)[1] for name in gone],
         )
 
-    def whole(self) -> BrowserStats:
-        """Return everything; ask only when it is `known`."""
-        scans = list(self._scans.values())
+    def whole(self, now: float) -> BrowserStats:
+        """Return everything as of `now`, monotonic seconds; ask only when it is `known`."""
+        scans = [known.as_of(now) for known in self._scans.values()]
         return BrowserStats(
             whole=True,
             stats=scan_statistics(scans, complete=bool(self._complete)),
             scans=[scan_entry(scan) for scan in scans],
             gone=[],
         )
+
+
+def _is_scan(known: Known) -> bool:
+    return known.summary.channel.startswith("scan/")
 
 
 def _differs(before: ChannelSummary | None, now: ChannelSummary) -> bool:

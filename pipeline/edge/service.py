@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -23,6 +24,7 @@ from pipeline.edge.feed import Feed
 from pipeline.edge.heartbeat import SLOTS, Wheel
 from pipeline.edge.hub import Hub
 from pipeline.edge.roll import Roll
+from pipeline.edge.roster import News, Roster
 from pipeline.edge.sayings import Greeting
 from pipeline.edge.session import Session
 from pipeline.edge.stats_stream import StatsStream
@@ -151,6 +153,9 @@ class Service:
         self._waiting: Counter[str] = Counter()
         self._list: asyncio.Task[tuple[list[ChannelSummary], bool]] | None = None
         self._list_at = float("-inf")
+        self._roster = Roster(config.pipeline.shards)
+        self._asked: asyncio.Task[Roster] | None = None
+        self._asked_at = float("-inf")
         self._survey = Survey(self.members)
         self.vitals = Vitals(os.getpid(), __version__, self._started_at)
         self._stats_of: WeakValueDictionary[Identity, StatsStream] = WeakValueDictionary()
@@ -394,16 +399,33 @@ class Service:
         stream = self._stats_of.get(whose)
         if stream is None:
 
-            async def seen() -> tuple[list[ChannelSummary], bool]:
-                found, complete = await self.summaries()
-                return [each for each in found if may_see(whose, each)], complete
+            async def news(seen: int) -> News:
+                found = (await self._roster_now()).news(seen)
+                hidden = [each.summary.channel for each in found.changed if not may_see(whose, each.summary)]
+                if not hidden:
+                    return found
+                visible = [each for each in found.changed if may_see(whose, each.summary)]
+                return replace(found, changed=visible, gone=found.gone + hidden)
 
-            stream = StatsStream(seen, self.counters, self._stats_failed)
+            stream = StatsStream(news, self.counters, self._stats_failed)
             self._stats_of[whose] = stream
         return stream
 
     def _stats_failed(self, error: BaseException) -> None:
         self.log.error("statistics failed", problem=repr(error))
+
+    async def _roster_now(self) -> Roster:
+        """Return what is known of all channels, not older than a list may be."""
+        now = time.monotonic()
+        if self._asked is None or (self._asked.done() and now - self._asked_at > LIST_AGE_S):
+            self._asked = asyncio.get_running_loop().create_task(self._ask_changes())
+            self._asked_at = now
+        return await asyncio.shield(self._asked)
+
+    async def _ask_changes(self) -> Roster:
+        replies, complete = await self.upstream.channels(LIST_TIMEOUT_S, self._roster.since)
+        self._roster.take(replies, time.monotonic(), complete=complete)
+        return self._roster
 
     async def _ask_summaries(self) -> tuple[list[ChannelSummary], bool]:
         replies, complete = await self.upstream.channels(LIST_TIMEOUT_S)

@@ -6,16 +6,16 @@ as it names them.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
 
 from pipeline.edge.filter import Filter, read_gists
+from pipeline.edge.roster import ENDED, Known
 from pipeline.event import SEVERITIES
 from pipeline.frame import Position
 from pipeline.wire import ChannelSummary, Document, Page, StateHeader, split_channel, split_events
-
-ENDED = ("completed", "failed")
 
 
 def scan_statistics(summaries: list[ChannelSummary], *, complete: bool) -> dict[str, object]:
@@ -56,29 +56,73 @@ _HEROFORGE_TOTALS = (
 )
 
 
+class Tally:
+    """The sums over scans that `scan_statistics` tells beside the single ones, kept up to date one by one."""
+
+    def __init__(self) -> None:
+        self._sums: Counter[str] = Counter()
+        self._ended_s = 0.0
+        self._began = 0.0
+        """The sum of when each scan that runs began: monotonic seconds."""
+
+    def add(self, known: Known) -> None:
+        """Count a scan in."""
+        self._count(known, 1)
+
+    def remove(self, known: Known) -> None:
+        """Count a scan out that was counted in just so."""
+        self._count(known, -1)
+
+    def _count(self, known: Known, sign: int) -> None:
+        scan, sums = known.summary, self._sums
+        sums["scans"] += sign
+        if scan.status in ENDED:
+            sums["ended"] += sign
+            self._ended_s += sign * scan.elapsed_s
+        else:
+            self._began += sign * (known.at - scan.elapsed_s)
+        for name, value in (
+            ("messages", scan.frames),
+            ("events", scan.events),
+            ("merged", scan.merged),
+            ("delivered", scan.delivered),
+            ("bytes", scan.event_bytes),
+            ("hosts", scan.totals.hosts),
+            ("open_ports", scan.totals.open_ports),
+            ("services", scan.totals.services),
+            *scan.totals.vulnerabilities.items(),
+        ):
+            sums[name] += sign * value
+
+    def totals(self, now: float, *, complete: bool) -> dict[str, object]:
+        """Return the sums as of `now`, monotonic seconds."""
+        sums = self._sums
+        running = sums["scans"] - sums["ended"]
+        elapsed_s = self._ended_s + running * now - self._began
+        return {
+            "total_scans": sums["scans"],
+            "running_scans": running,
+            "completed_scans": sums["ended"],
+            "total_messages": sums["messages"],
+            "average_elapsed_time": max(0.0, round(elapsed_s / sums["scans"], 6)) if sums["scans"] else 0.0,
+            "total_events": sums["events"],
+            "total_merged": sums["merged"],
+            "total_delivered": sums["delivered"],
+            "total_bytes": sums["bytes"],
+            "total_hosts": sums["hosts"],
+            "total_open_ports": sums["open_ports"],
+            "total_services": sums["services"],
+            "total_vulnerabilities": {severity: sums[severity] for severity in SEVERITIES},
+            "complete": complete,
+        }
+
+
 def scan_totals(scans: list[ChannelSummary], *, complete: bool) -> dict[str, object]:
     """Return what `scan_statistics` tells beside the single scans."""
-    ended = sum(scan.status in ENDED for scan in scans)
-    elapsed = [scan.elapsed_s for scan in scans]
-    return {
-        "total_scans": len(scans),
-        "running_scans": len(scans) - ended,
-        "completed_scans": ended,
-        "total_messages": sum(scan.frames for scan in scans),
-        "average_elapsed_time": sum(elapsed) / len(elapsed) if elapsed else 0.0,
-        "total_events": sum(scan.events for scan in scans),
-        "total_merged": sum(scan.merged for scan in scans),
-        "total_delivered": sum(scan.delivered for scan in scans),
-        "total_bytes": sum(scan.event_bytes for scan in scans),
-        "total_hosts": sum(scan.totals.hosts for scan in scans),
-        "total_open_ports": sum(scan.totals.open_ports for scan in scans),
-        "total_services": sum(scan.totals.services for scan in scans),
-        "total_vulnerabilities": {
-            severity: sum(scan.totals.vulnerabilities.get(severity, 0) for scan in scans)
-            for severity in SEVERITIES
-        },
-        "complete": complete,
-    }
+    tally = Tally()
+    for scan in scans:
+        tally.add(Known(scan, 0.0))
+    return tally.totals(0.0, complete=complete)
 
 
 def scan_list(summaries: list[ChannelSummary], *, complete: bool) -> dict[str, object]:

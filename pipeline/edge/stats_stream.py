@@ -7,23 +7,25 @@ change is given the whole.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from pipeline.edge.overview import Overview
+from pipeline.edge.roster import News
 from pipeline.edge.transmit import Transmitter
 from pipeline.edge.variant import Variant
-from pipeline.wire import BrowserStats, ChannelSummary, encode
+from pipeline.wire import BrowserStats, encode
 
 PERIOD_S = 0.5
 """The workers are asked at most so often."""
 
-Ask = Callable[[], Awaitable[tuple[list[ChannelSummary], bool]]]
+Ask = Callable[[int], Awaitable[News]]
 
 
 class StatsStream:
     """Args:
-    ask: returns every channel's summary, and whether every shard has answered.
+    ask: returns what is new since a version, -1 for none.
     counters: where changes are counted.
     failed: told of an error in what runs in the background.
     """
@@ -56,9 +58,11 @@ class StatsStream:
             self._asking = None
 
     async def _run(self) -> None:
+        known = -1
         while True:
-            summaries, complete = await self._ask()
-            change = self._overview.take(summaries, complete=complete)
+            news = await self._ask(known)
+            known = news.version
+            change = self._overview.take(news, time.monotonic())
             if change is not None:
                 self._change = change
                 self.version += 1
@@ -89,7 +93,7 @@ class StatsStream:
         whole = seen is None or seen + 1 < self.version
         key = (variant, whole)
         if key not in self._composed:
-            told = self._overview.whole() if whole else self._change
+            told = self._overview.whole(time.monotonic()) if whole else self._change
             assert told is not None
             self._composed[key] = variant.message(encode(told))
         return self._composed[key]

@@ -12,6 +12,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import zmq
 from msgspec.structs import replace
@@ -293,13 +294,22 @@ class Upstream:
         assert isinstance(reply, AccessReply)
         return reply
 
-    async def channels(self, timeout_s: float) -> tuple[list[ChannelsReply], bool]:
+    async def channels(
+        self, timeout_s: float, since: Callable[[int], str | None] = lambda _: None
+    ) -> tuple[list[ChannelsReply], bool]:
         """Ask every shard for its channels.
+
+        Args:
+            timeout_s: how long is waited, seconds.
+            since: shard -> the version of its last answer; None for the whole.
 
         Returns:
             (the answers that came within `timeout_s` seconds, whether these are all).
         """
-        tasks = [self._loop.create_task(self._ask(shard, ChannelsRequest)) for shard in range(self._shards)]
+        tasks = [
+            self._loop.create_task(self._ask(shard, partial(ChannelsRequest, since=since(shard))))
+            for shard in range(self._shards)
+        ]
         done, late = await asyncio.wait(tasks, timeout=timeout_s)
         for task in late:
             task.cancel()

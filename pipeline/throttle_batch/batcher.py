@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from pipeline.changes import Changes
 from pipeline.event import Catalogue
 from pipeline.frame import Frame
 from pipeline.throttle_batch.channel import Channel
@@ -72,6 +73,7 @@ class Batcher:
 
     Attributes:
         counters: what was taken, dropped and why; names as in docs/ops/COUNTERS.md.
+        changes: which channels are others than they were, in lists.
     """
 
     def __init__(self, config: ThrottleBatchConfig, catalogue: Catalogue, boot_ms: int, now: float) -> None:
@@ -79,6 +81,7 @@ class Batcher:
         self._cleanup_deadlines = Deadlines()
         self._gone: list[tuple[str, int]] = []
         self.counters: Counter[str] = Counter()
+        self.changes = Changes()
         self._lives = Lives(config, catalogue, boot_ms, now, self.counters)
         self._intake = Intake(config.limits, catalogue, self._lives, self.counters)
         self._watch = Watch(now)
@@ -203,6 +206,7 @@ class Batcher:
         # Renewed when it comes up, not at every event; moved forward only when the channel has ended.
         self._cleanup_deadlines.set(max(channel.cleanup_at(), now + _CLEANUP_GRAIN_S), channel)
         self._watch.see_to(channel)
+        self.changes.touch(channel.name)
 
     def _free(self, channel: Channel) -> None:
         self._keep(channel.checkpoint(1))
@@ -211,6 +215,7 @@ class Batcher:
         self._frame_deadlines.drop(channel)
         self._watch.drop(channel)
         self._gone.append((channel.name, channel.epoch))
+        self.changes.touch(channel.name)
         self.counters["channels_cleaned_up"] += 1
 
     def forget(self, name: str, epoch: int) -> None:
@@ -233,6 +238,7 @@ class Batcher:
             self._watch.drop(channel)
         self._checkpoints.pop((name, epoch), None)
         self._lives.delete(name, epoch)
+        self.changes.touch(name)
         return frames
 
     def deaf(self, now: float) -> None:

@@ -24,9 +24,10 @@ from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import ThrottleBatchConfig
 from pipeline.throttle_batch.heads import REPEATS, HeadRotation
 from pipeline.throttle_batch.journal import DamagedRange, Journal
+from pipeline.throttle_batch.listing import Listing
 from pipeline.throttle_batch.records import LifeRecord
 from pipeline.throttle_batch.shelf import Shelf
-from pipeline.throttle_batch.shown import hosts_page, state_document, summary
+from pipeline.throttle_batch.shown import hosts_page, state_document
 from pipeline.vitals import Vitals
 from pipeline.wire import (
     FRAME_TOPIC,
@@ -34,7 +35,6 @@ from pipeline.wire import (
     AccessReply,
     AccessRequest,
     Beacon,
-    ChannelsReply,
     ChannelsRequest,
     DeleteReply,
     DeleteRequest,
@@ -111,6 +111,7 @@ class Shard:
         critical = catalogue.critical
         self._critical = None if critical == Catalogue().critical else tuple(sorted(critical))
         self._batcher = Batcher(config, catalogue, boot_ms, now)
+        self._listing = Listing(number, boot, self._batcher)
         self._journal = journal
         self._journal_failing = False
         self._committed_ms = 0
@@ -313,8 +314,7 @@ class Shard:
                 elif isinstance(request, HeadRequest):
                     reply = encode(self._head(request, now))
                 elif isinstance(request, ChannelsRequest):
-                    summaries = [summary(channel, now) for channel in self._batcher.channels()]
-                    reply = encode(ChannelsReply(request.id, self.number, summaries))
+                    reply = encode(self._listing.reply(request, now))
                 else:
                     name, figures = f"shard-{self.number}", self.figures()
                     reply = encode(self._vitals.reply(request.id, name, figures, now))

@@ -200,9 +200,14 @@ class PageRequest(msgspec.Struct, frozen=True, tag="page"):
 
 
 class ChannelsRequest(msgspec.Struct, frozen=True, tag="channels"):
-    """Asks for the summary of every channel of the shard."""
+    """Asks for the summary of every channel of the shard.
+
+    Attributes:
+        since: the `version` of an earlier answer; then of those that changed since, where that can be told.
+    """
 
     id: int
+    since: str | None = None
 
 
 class HeadReply(msgspec.Struct, frozen=True, tag="head"):
@@ -334,11 +339,20 @@ class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChannelsReply(msgspec.Struct, frozen=True, tag="channels"):
-    """The summary of every channel of a shard."""
+    """The summary of every channel of a shard, or of those that changed.
+
+    Attributes:
+        version: to be given as `since`, to be told what changed after this answer.
+        whole: these are all channels; otherwise those that changed.
+        gone: names of channels that are no more, if the reader ever knew them; none in a whole.
+    """
 
     id: int
     shard: int
     channels: list[ChannelSummary]
+    version: str = ""
+    whole: bool = True
+    gone: list[str] = []
 
 
 HistoryRequest: TypeAlias = (

@@ -385,6 +385,10 @@ def test_every_channel_has_a_summary(rig: Rig) -> None:
     )
     assert scan.counts == {"scanStarted": 1, "other": 1, "phaseStarted": 1}
     assert by_name["report/r"].best_effort
+    since = ask(rig.history, ChannelsRequest(7, reply.version))
+    assert isinstance(since, ChannelsReply)
+    assert (since.id, since.whole) == (7, False)
+    assert {summary.channel for summary in since.channels} <= {"scan/a", "report/r"}
 
 
 def test_questions_that_come_together_are_all_answered(rig: Rig) -> None:

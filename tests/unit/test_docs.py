@@ -28,6 +28,7 @@ from pipeline.cli import cli
 from pipeline.edge.close_codes import CLOSE_CODES
 from pipeline.edge.overview import Overview
 from pipeline.edge.past import past_entry
+from pipeline.edge.roster import Roster
 from pipeline.edge.sse_event import sse_event
 from pipeline.edge.statistics import rest_events, scan_list, scan_statistics
 from pipeline.errors import PipelineError, RejectReason
@@ -408,9 +409,12 @@ def test_the_answers_of_rest_are_those_shown() -> None:
     entries = [past_entry(life) for life in msgspec.convert(past, list[wire.PastLife])]
     made.append({"scans": entries, "next": None, "complete": True})
     assert lists == [json.loads(msgspec.json.encode(answer)) for answer in made]
-    overview = Overview()
-    overview.take(summaries, complete=True)
-    told = [overview.whole(), overview.take([], complete=True)]
+    roster, overview = Roster(3), Overview()
+    roster.take([msgspec.convert(reply, wire.ChannelsReply)], 0.0, complete=True)
+    overview.take(roster.news(-1), 0.0)
+    told = [overview.whole(0.0)]
+    roster.take([wire.ChannelsReply(1, 2, [])], 0.0, complete=True)
+    told.append(overview.take(roster.news(roster.news(-1).version - 1), 0.0))
     streamed = [value for value in shown if value.get("type") == "stats" and "whole" in value]
     assert [json.loads(wire.encode(message)) for message in told if message] == streamed
 

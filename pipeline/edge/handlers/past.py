@@ -10,7 +10,8 @@ from pipeline.edge.comparing import Comparison, TooLarge
 from pipeline.edge.handlers.export import pages_of_hosts
 from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, Guarded
 from pipeline.edge.past import read_after, read_epoch, read_reference
-from pipeline.edge.statistics import ENDED, channel_scans
+from pipeline.edge.roster import ENDED
+from pipeline.edge.statistics import channel_scans
 from pipeline.event import is_scan_id
 from pipeline.wire import Document, PastRequest, channel_name, split_channel
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pipeline.edge.overview import Overview
+from pipeline.edge.roster import Roster
 from pipeline.edge.statistics import scan_entry, scan_statistics
-from pipeline.wire import ChannelSummary, TimeLeftEntry
+from pipeline.wire import BrowserStats, ChannelsReply, ChannelSummary, TimeLeftEntry
 
 
 def summary(name: str, events: int = 1, elapsed_s: float = 1.0, status: str = "running") -> ChannelSummary:
@@ -30,12 +31,35 @@ def summary(name: str, events: int = 1, elapsed_s: float = 1.0, status: str = "r
     )
 
 
+class Watched:
+    """An overview behind a roster; where not every shard answers, the scans that are not given stay."""
+
+    def __init__(self) -> None:
+        self.overview = Overview()
+        self._roster = Roster(1)
+        self._seen = -1
+
+    def take(self, scans: list[ChannelSummary], *, complete: bool) -> BrowserStats | None:
+        names = {scan.channel for scan in scans}
+        late = [] if complete else [each for each in self._all() if each.channel not in names]
+        self._roster.take([ChannelsReply(1, 0, [*scans, *late])], 0.0, complete=complete)
+        news = self._roster.news(self._seen)
+        self._seen = news.version
+        return self.overview.take(news, 0.0)
+
+    def _all(self) -> list[ChannelSummary]:
+        return [known.summary for known in self._roster.news(-1).changed]
+
+    def whole(self) -> BrowserStats:
+        return self.overview.whole(0.0)
+
+
 def test_the_whole_is_the_document_and_the_list() -> None:
-    overview = Overview()
-    assert not overview.known
+    overview = Watched()
+    assert not overview.overview.known
     scans = [summary("scan/a"), summary("scan/b", status="failed")]
     overview.take([*scans, summary("report/r")], complete=True)
-    assert overview.known
+    assert overview.overview.known
     whole = overview.whole()
     assert (whole.whole, whole.gone) == (True, [])
     assert whole.stats == scan_statistics(scans, complete=True)
@@ -43,7 +67,7 @@ def test_the_whole_is_the_document_and_the_list() -> None:
 
 
 def test_only_what_changed_is_told() -> None:
-    overview = Overview()
+    overview = Watched()
     overview.take([summary("scan/a"), summary("scan/b")], complete=True)
     assert overview.take([summary("scan/a", elapsed_s=2.0), summary("scan/b")], complete=True) is None
     change = overview.take([summary("scan/a", elapsed_s=3.0), summary("scan/b", events=2)], complete=True)
@@ -55,13 +79,13 @@ def test_only_what_changed_is_told() -> None:
 
 
 def test_an_empty_pipeline_is_told_once() -> None:
-    overview = Overview()
+    overview = Watched()
     assert overview.take([], complete=True) is not None
     assert overview.take([], complete=True) is None
 
 
 def test_a_shard_that_does_not_answer_takes_no_scan_away() -> None:
-    overview = Overview()
+    overview = Watched()
     overview.take([summary("scan/a"), summary("scan/b")], complete=True)
     change = overview.take([summary("scan/a")], complete=False)
     assert change is not None
@@ -74,7 +98,7 @@ def test_a_shard_that_does_not_answer_takes_no_scan_away() -> None:
 
 
 def test_a_rate_that_falls_is_told_when_it_is_seen_to_and_at_last_as_nothing() -> None:
-    overview = Overview()
+    overview = Watched()
     rates = [100.0, 97.0, 95.3, 95.0, 92.0, 90.0, 0.1, 0.0, 0.0]
     told = []
     for rate in rates:
@@ -88,7 +112,7 @@ def test_the_time_left_is_told_when_another_end_is_expected() -> None:
         left = None if left_s is None else TimeLeftEntry(of, left_s, left_s - 5, left_s + 5)
         return replace(summary("scan/a", elapsed_s=elapsed_s), time_left=left)
 
-    overview = Overview()
+    overview = Watched()
     seen = [
         (at(10, None), True),
         (at(11, 100), True),
@@ -105,7 +129,7 @@ def test_the_time_left_is_told_when_another_end_is_expected() -> None:
 
 
 def test_what_changes_little_by_little_is_told_in_the_end() -> None:
-    overview = Overview()
+    overview = Watched()
     told = 0
     for step in range(100):
         scan = replace(summary("scan/a"), events_per_s=100 + step)
@@ -123,7 +147,7 @@ def test_what_changes_little_by_little_is_told_in_the_end() -> None:
     )
 )
 def test_changes_add_up_to_the_whole(answers: list[tuple[dict[str, int], bool]]) -> None:
-    overview = Overview()
+    overview = Watched()
     shown: dict[object, dict[str, object]] = {}
     for events, complete in answers:
         change = overview.take([summary(name, count) for name, count in events.items()], complete=complete)
@@ -134,3 +158,14 @@ def test_changes_add_up_to_the_whole(answers: list[tuple[dict[str, int], bool]])
                 del shown[scan_id]
             assert told["stats"]["total_scans"] == len(shown)
         assert shown == {scan["scan_id"]: scan for scan in overview.whole().scans}
+
+
+def test_time_that_passes_is_in_the_whole_and_in_the_average() -> None:
+    roster, overview = Roster(1), Overview()
+    ended = summary("scan/b", status="failed", elapsed_s=8.0)
+    roster.take([ChannelsReply(1, 0, [summary("scan/a", elapsed_s=2.0), ended])], 10.0, complete=True)
+    change = overview.take(roster.news(-1), 14.0)
+    assert change is not None
+    assert change.stats["average_elapsed_time"] == 7.0
+    assert [scan["elapsed_time"] for scan in overview.whole(16.0).scans] == [8.0, 8.0]
+    assert overview.whole(18.0).stats["average_elapsed_time"] == 9.0
