@@ -20,7 +20,7 @@ OpenPage = Callable[..., Dashboard]
 CLEANUP = {"throttle-batch": "[cleanup]\ncleanup_after_s = 0.1\n"}
 INTRUDERS = """() => {
   const foreign = "iframe, object, embed, video, audio, base, math, template, marquee, form, [srcdoc]";
-  const found = [...document.querySelectorAll(`${foreign}, img:not([src="static/favicon.svg"])`)];
+  const found = [...document.querySelectorAll(`${foreign}, img:not(.brand > img[src$="/favicon.svg"])`)];
   const target = (text) => new URL(text, document.baseURI);
   for (const element of document.querySelectorAll("*")) {
     const script = element.localName === "script" && !target(element.src).pathname.startsWith("/static/");
