@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pipeline.sections import is_loopback
+from pipeline.tickets import MAX_TICKET_S
 from pipeline.tokens import ALGORITHMS, MAX_LEEWAY_S
 
 PUBLIC_ALGORITHMS = tuple(name for name in ALGORITHMS if name != "HS256")
@@ -96,6 +97,16 @@ class AccountsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "s"},
         ),
     ] = 5.0
+
+    ticket_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=1,
+            le=MAX_TICKET_S,
+            description="How long a ticket for server-sent events can be used, once.",
+            extra={"unit": "s"},
+        ),
+    ] = MAX_TICKET_S
 
     @property
     def on(self) -> bool:

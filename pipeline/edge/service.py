@@ -29,6 +29,7 @@ from pipeline.edge.sayings import Greeting
 from pipeline.edge.session import Session
 from pipeline.edge.stats_stream import StatsStream
 from pipeline.edge.survey import Survey
+from pipeline.edge.ticket_office import TicketOffice
 from pipeline.edge.told import Figures, summary
 from pipeline.edge.uplink import Uplink
 from pipeline.edge.upstream import Upstream
@@ -138,6 +139,7 @@ class Service:
         self.max_connections = limits.max_connections
         http_in = config.http_in
         self.posters = Visitors(http_in.request_burst, Rate(http_in.requests_per_s, http_in.request_burst))
+        self.tickets: TicketOffice
         self.uplink: Uplink
         self.all_connections: AllConnections
         self.roll: Roll

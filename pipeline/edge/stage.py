@@ -36,6 +36,7 @@ from pipeline.edge.handlers.rest import (
 )
 from pipeline.edge.handlers.several import SeveralSocket, StatsSocket
 from pipeline.edge.handlers.sse import ScanEvents, StatsEvents
+from pipeline.edge.handlers.ticket import Tickets
 from pipeline.edge.handlers.websocket import ScanSocket
 from pipeline.edge.listening import (
     MAX_BODY_BYTES,
@@ -48,6 +49,7 @@ from pipeline.edge.listening import (
 from pipeline.edge.page_files import PageFiles
 from pipeline.edge.roll import Roll
 from pipeline.edge.service import Service
+from pipeline.edge.ticket_office import TicketOffice
 from pipeline.edge.uplink import Uplink
 from pipeline.errors import ConfigError, LayoutError
 from pipeline.exposition import FIGURES_S, Metrics
@@ -77,6 +79,7 @@ def application(service: Service) -> Application:
         (r"/ws/stats", StatsSocket, shared),
         (rf"/sse/scans/{_ID}", ScanEvents, shared),
         (r"/sse/stats", StatsEvents, shared),
+        (r"/api/tickets", Tickets, shared),
         (r"/api/connections", Connections, shared),
         (r"/api/pipeline", Stages, shared),
         (r"/api/scans/stats", Statistics, shared),
@@ -131,6 +134,7 @@ async def _serve(
     context = tls(config.http)
     listening = listen(config.http, os.environ)
     service = Service(config, binder, log, fail)
+    service.tickets = TicketOffice(place)
     service.uplink = Uplink(config, place, binder, log)
     service.max_connections = raise_descriptor_limit(config.limits.max_connections, log)
     control = Control(config.edge.index, place, binder, log, service.vitals, service.figures, service.told)

@@ -42,7 +42,9 @@ def canary_id(shard: int, shards: int) -> str:
             return scan_id
 
 
-def fly(run_dir: Path, url: str, shard: int, shards: int, until: float) -> tuple[Flight, Readiness]:
+def fly(
+    run_dir: Path, url: str, shard: int, shards: int, until: float, token: str
+) -> tuple[Flight, Readiness]:
     """Send a canary, and time it at each hop.
 
     Args:
@@ -51,6 +53,7 @@ def fly(run_dir: Path, url: str, shard: int, shards: int, until: float) -> tuple
         shard: the shard it goes through; its worker must be there and able to write.
         shards: how many there are.
         until: monotonic seconds; nothing is waited for after that.
+        token: brought to the edge; empty for none.
 
     Returns:
         What became of it, and what the edge says of itself.
@@ -58,7 +61,7 @@ def fly(run_dir: Path, url: str, shard: int, shards: int, until: float) -> tuple
     flight = Flight(canary_id(shard, shards), shard)
     mark = f"canary-{secrets.token_hex(8)}"
     frames = FrameProbe(run_dir, shard, flight.scan_id, mark.encode())
-    browser = BrowserProbe(url, flight.scan_id, mark.encode())
+    browser = BrowserProbe(url, flight.scan_id, mark.encode(), token)
     frames.start()
     browser.start()
     emitter = Emitter(flight.scan_id, run_dir=str(run_dir), own=True)

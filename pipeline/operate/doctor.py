@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import click
 
+from pipeline.operate.token_file import given_token_file, read_token_file, token_file_option
+
 
 @click.command()
 @click.option("--run-dir", default="", help="Directory of the pipeline's ZeroMQ sockets.")
@@ -27,6 +29,7 @@ import click
     callback=lambda _context, _option, text: _url(text),
     help="The edge's address, such as https://127.0.0.1:8443/; found by itself where the kernel tells.",
 )
+@token_file_option
 @click.option(
     "--min-free",
     "min_free_mib",
@@ -74,6 +77,7 @@ def doctor(
             data_dir=data_dir,
             min_free_bytes=int(min_free_mib * 1024 * 1024),
             timeout_s=timeout_s,
+            token=read_token_file(given_token_file(click.get_current_context())),
         )
     )
     if as_json:

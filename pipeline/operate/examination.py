@@ -52,6 +52,7 @@ class Order:
         data_dir: the data directory; None for those that workers have open.
         min_free_bytes: the room wanted on the data directory's disk.
         timeout_s: how long it may take altogether.
+        token: brought to an edge with accounts; empty for none.
     """
 
     run_dir: Path
@@ -59,6 +60,7 @@ class Order:
     data_dir: Path | None = None
     min_free_bytes: int
     timeout_s: float
+    token: str = ""
 
 
 def examine(order: Order) -> list[Finding]:
@@ -87,7 +89,7 @@ def examine(order: Order) -> list[Finding]:
     if isinstance(way, Flight):
         flight, edge = way, look_at_edge(url)
     else:
-        flight, edge = fly(order.run_dir, url, way, shards, until)
+        flight, edge = fly(order.run_dir, url, way, shards, until, order.token)
         remove(order.run_dir, flight, until)
     return [*findings, judge_readiness(edge), *judge_flight(flight), *_judge_clocks(flight, edge)]
 

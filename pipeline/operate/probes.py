@@ -106,13 +106,15 @@ class BrowserProbe(Probe):
         url: the edge.
         scan_id: the canary's scan; empty to look at the edge's readiness only.
         mark: what the traced event holds, and no other.
+        token: brought to the edge; empty for none.
 
     Attributes:
         readiness: what the edge says of itself.
     """
 
-    def __init__(self, url: str, scan_id: str, mark: bytes) -> None:
+    def __init__(self, url: str, scan_id: str, mark: bytes, token: str = "") -> None:
         super().__init__("doctor-browser")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url
         self._scan_id = scan_id
         self._mark = mark.decode()
@@ -153,7 +155,9 @@ class BrowserProbe(Probe):
             return
         address = _address(self._url, f"ws/scans/{self._scan_id}", socket=True)
         connection = await websocket_connect(
-            HTTPRequest(f"{address}?since=start", connect_timeout=HOP_S, request_timeout=HOP_S),
+            HTTPRequest(
+                f"{address}?since=start", headers=self._headers, connect_timeout=HOP_S, request_timeout=HOP_S
+            ),
             subprotocols=[SUBPROTOCOL],
         )
         self.ready.set()

@@ -17,12 +17,14 @@ _BLOCK_BYTES = 65_536
 class Edge:
     """Args:
     url: where it is, `http://host:port`, with the path it is served under, if any.
+    token: brought with every request; empty for none.
 
     Raises:
         OperatorError: that is no such address.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
+        self._headers = {"Accept": "*/*", **({"Authorization": f"Bearer {token}"} if token else {})}
         self.url = url.rstrip("/")
         try:
             self._place: SplitResult = urlsplit(self.url)
@@ -76,7 +78,7 @@ class Edge:
         target = f"{self._place.path}{path}" + (f"?{wanted}" if wanted else "")
         try:
             try:
-                connection.request(method, target, headers={"Accept": "*/*"})
+                connection.request(method, target, headers=self._headers)
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 raise OperatorError(f"no edge answers at {self.url}: {error}") from None

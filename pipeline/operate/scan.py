@@ -14,6 +14,7 @@ import click
 from pipeline.errors import OperatorError
 from pipeline.event import is_scan_id
 from pipeline.log import escape
+from pipeline.operate.token_file import given_token_file, read_token_file, token_file_option
 
 DEFAULT_EDGE = "http://127.0.0.1:8800"
 FORMATS = ("json", "ndjson", "csv", "html")
@@ -30,6 +31,11 @@ def _checked(_context: click.Context, _parameter: click.Parameter, given: Any) -
 
 
 def _edge_option(command: _Command) -> _Command:
+    """Add `--edge` and `--token-file`; `_edge` finds the latter's file in the context."""
+    return token_file_option(_url_option(command))
+
+
+def _url_option(command: _Command) -> _Command:
     return click.option(
         "--edge",
         "url",
@@ -49,7 +55,7 @@ def _scan_argument(command: _Command) -> _Command:
 def _edge(url: str) -> Any:
     from pipeline.operate.rest import Edge
 
-    return Edge(url)
+    return Edge(url, read_token_file(given_token_file(click.get_current_context())))
 
 
 def _parts(scan: str) -> tuple[str, str | None]:

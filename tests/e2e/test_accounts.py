@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -432,3 +435,95 @@ def test_beyond_loopback_only_with_accounts_and_names(text: str, problem: str) -
         assert edge.wait() == 78
         assert problem in edge.errors
         assert "\n" not in edge.errors
+
+
+# --- tickets --------------------------------------------------------------------------------------
+
+
+def ticket(pipeline: Pipeline, bearer: str, **asked: Any) -> str:
+    status, body = ask(pipeline, "/api/tickets", bearer, "POST", json.dumps(asked).encode())
+    assert status == 200, body
+    answer = json.loads(body)
+    assert 0 < answer["expires_in_s"] <= 30
+    return str(answer["ticket"])
+
+
+def begins(url: str, path: str, text: str) -> tuple[int, bytes]:
+    """Return (status, the beginning of what is given) of a stream that is asked for with a ticket."""
+    try:
+        with urllib.request.urlopen(f"{url}{path}?ticket={text}", timeout=10 * PATIENCE) as answer:
+            return answer.status, answer.read1(65_536)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_a_ticket_opens_the_stream_it_is_for_once(pipeline: Pipeline) -> None:
+    of_b = ticket(pipeline, B, scan_id="of-b")
+    for path in ("/sse/scans/nobodys", "/sse/stats", "/sse/scans/shared-by-b"):
+        status, said = begins(pipeline.url, path, of_b)
+        assert (status, json.loads(said)["error"]) == (401, "the ticket is for another stream")
+    status, said = begins(pipeline.url, "/sse/scans/of-b", of_b)
+    assert status == 200
+    assert b"hello" in said
+    status, said = begins(pipeline.url, "/sse/scans/of-b", of_b)
+    assert (status, json.loads(said)["error"]) == (401, "the ticket was used before")
+    status, said = begins(pipeline.url, "/sse/stats", ticket(pipeline, A, stats=True))
+    assert status == 200
+    assert b"shared-by-b" in said
+    assert MARK.encode() not in said
+
+
+def test_a_ticket_gives_no_more_than_its_token(pipeline: Pipeline) -> None:
+    status, said = begins(pipeline.url, "/sse/scans/of-b", ticket(pipeline, A, scan_id="of-b"))
+    assert status == 200
+    assert b'"epoch":null' in said
+    assert MARK.encode() not in said
+    assert ask(pipeline, f"/api/scans/of-b?ticket={ticket(pipeline, B, scan_id='of-b')}")[0] == 401
+
+
+@pytest.mark.parametrize("forged", ["x", "x.y", ".", "e30.AAAA"])
+def test_a_forged_ticket_is_refused(pipeline: Pipeline, forged: str) -> None:
+    assert begins(pipeline.url, "/sse/scans/of-b", forged)[0] == 401
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"{}", b'{"scan_id":"a","stats":true}', b'{"scan_id":".x"}', b"[" * 5_000]
+)
+def test_a_ticket_is_for_one_stream(pipeline: Pipeline, body: bytes) -> None:
+    assert ask(pipeline, "/api/tickets", A, "POST", body)[0] == 400
+
+
+def test_what_opens_streams_is_the_users_own_and_in_no_log(pipeline: Pipeline) -> None:
+    text = ticket(pipeline, B, scan_id="of-b")
+    assert begins(pipeline.url, "/sse/scans/of-b", text)[0] == 200
+    assert begins(pipeline.url, "/sse/scans/of-b", text)[0] == 401
+    key, used = pipeline.run_dir / "tickets.key", pipeline.run_dir / "tickets"
+    assert (key.stat().st_mode & 0o777, used.stat().st_mode & 0o777) == (0o600, 0o700)
+    pipeline.processes["edge-0"].wait_for("refused", reason="token")
+    assert text not in json.dumps(pipeline.processes["edge-0"].lines)
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def test_a_command_brings_the_token_of_a_file(pipeline: Pipeline) -> None:
+    file = pipeline.run_dir.parent / "token"
+
+    def show(scan: str, bearer: str | None) -> tuple[int, str]:
+        command = [sys.executable, "-m", "pipeline", "scan", "show", scan, "--edge", pipeline.url]
+        environment = dict(os.environ)
+        if bearer is not None:
+            file.write_text(f"{bearer}\n")
+            environment["PIPELINE_TOKEN_FILE"] = str(file)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=30 * PATIENCE, check=False
+        )
+        assert bearer is None or bearer not in done.stdout + done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    assert show("of-b", None) == (1, "error: a token is needed\n")
+    code, said = show("of-b", B)
+    assert (code, MARK in said) == (0, True)
+    code, said = show("of-b", A)
+    assert (code, MARK in said) == (1, False)

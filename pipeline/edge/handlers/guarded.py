@@ -17,7 +17,7 @@ from pipeline.edge.past import read_epoch
 from pipeline.edge.service import Service
 from pipeline.errors import TokenRejected
 from pipeline.event import is_scan_id
-from pipeline.tokens import EVERYBODY
+from pipeline.tokens import EVERYBODY, Identity
 from pipeline.wire import ChannelSummary, PastLife, channel_name
 
 ANSWER_TIMEOUT_S = 5.0
@@ -78,7 +78,7 @@ class Guarded(Discreet):
         """Let in who may do this: what may not be seen is not there."""
         path = self.request.path
         try:
-            self.identity = identify(self.request, self.service)
+            self.identity = self.identify()
         except TokenRejected as error:
             self.service.refuse("token", f"{error.problem}: {error}", path=path)
             self.set_header("WWW-Authenticate", "Bearer")
@@ -91,6 +91,14 @@ class Guarded(Discreet):
             self.answer({"error": "the role admin is needed"}, 403)
         elif self.path_args and not self.waits:
             await self._find_life(self.path_args[0] or "")
+
+    def identify(self) -> Identity:
+        """Return who asks.
+
+        Raises:
+            TokenRejected: nobody says so, or it is not accepted.
+        """
+        return identify(self.request, self.service)
 
     async def _find_life(self, scan_id: str) -> None:
         try:

@@ -30,7 +30,10 @@ from pipeline.edge.transmit import Transmitter
 from pipeline.edge.transmit_stream import StreamTransmitter, http_stream
 from pipeline.edge.variant import Variant
 from pipeline.edge.watcher import StatsWatcher, Watcher, closing
+from pipeline.errors import TokenProblem, TokenRejected
 from pipeline.event import is_scan_id
+from pipeline.tickets import stream_of
+from pipeline.tokens import Identity
 from pipeline.wire import channel_name
 
 RETRY_AFTER_S = 5
@@ -52,6 +55,20 @@ class EventStream(Guarded):
         self._variant = Variant("sse", chunked=self.request.version == "HTTP/1.1")
         self.connection_id = secrets.token_hex(8)
         self._facts = service.log.bind(connection=self.connection_id, wire="sse")
+
+    def identify(self) -> Identity:
+        ticket = self.get_query_argument("ticket", None)
+        if ticket is None:
+            return super().identify()
+        stream = stream_of(self.path_args[0] if self.path_args else None)
+        try:
+            identity = self.service.tickets.redeem(ticket, stream)
+        except OSError as error:
+            self._facts.error("no tickets", problem=error.strerror or str(error))
+            raise TokenRejected(TokenProblem.MISSING, "the run directory cannot be written") from None
+        if not self.service.accounts.still_holds(identity):
+            raise TokenRejected(TokenProblem.REVOKED, "the ticket's token is over, or revoked")
+        return identity
 
     async def _give(self, read: Callable[[Transmitter], Reader]) -> None:
         """Stream what a reader gives, to its end.

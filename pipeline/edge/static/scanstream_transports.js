@@ -6,6 +6,8 @@
 const SUBPROTOCOL = "scanstream.v1.json";
 const TOKEN_PROTOCOL = "scanstream.token.";
 const CONNECTING = 0;
+const LOST = 1006;
+const UNAUTHORISED = 4401;
 
 /** A WebSocket as a transport. */
 class Socket {
@@ -35,8 +37,21 @@ class Socket {
 /** Server-sent events as a transport; an `EventSource` would come back by itself, but not at a time of ours. */
 class EventStream {
   canSend = false;
+  isLeft = false;
 
-  constructor(EventSource, url, _token, { open, message, closed }) {
+  constructor(EventSource, url, token, handlers) {
+    if (token === null) {
+      this.#open(EventSource, url, handlers);
+      return;
+    }
+    // It cannot bring a token, only a ticket for one use.
+    askTicket(url, token).then(
+      (ticket) => this.isLeft || this.#open(EventSource, `${url}${url.includes("?") ? "&" : "?"}ticket=${encodeURIComponent(ticket)}`, handlers),
+      (code) => this.isLeft || handlers.closed(code),
+    );
+  }
+
+  #open(EventSource, url, { open, message, closed }) {
     const source = new EventSource(url);
     source.onopen = open;
     source.onmessage = ({ data }) => message(data);
@@ -48,8 +63,21 @@ class EventStream {
   }
 
   leave() {
-    this.source.close();
+    this.isLeft = true;
+    this.source?.close();
   }
+}
+
+/** Return a ticket for a scan's stream; rejects with a close code. */
+async function askTicket(url, token) {
+  const scanId = decodeURIComponent(new URL(url).pathname.split("/").at(-1));
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  const asked = { method: "POST", headers, body: JSON.stringify({ scan_id: scanId }), cache: "no-store" };
+  const response = await fetch(new URL("../../api/tickets", url), asked).catch(() => null);
+  if (response?.status === 401) throw UNAUTHORISED;
+  const { ticket } = response?.ok ? await response.json().catch(() => ({})) : {};
+  if (typeof ticket !== "string") throw LOST;
+  return ticket;
 }
 
 export const TRANSPORTS = { websocket: Socket, sse: EventStream };
