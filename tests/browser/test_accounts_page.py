@@ -135,3 +135,33 @@ def test_without_accounts_nobody_is_asked(pipeline: Pipeline, open_page: OpenPag
     dashboard.page.goto(f"{pipeline.url}/")
     expect(dashboard.get("empty")).to_be_visible()
     expect(dashboard.get("account")).to_be_hidden()
+
+
+def test_without_websockets_a_ticket_opens_the_stream(guarded: Pipeline, open_page: OpenPage) -> None:
+    dashboard = open_page()
+    page = dashboard.page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{guarded.url}/")
+    sign_in(dashboard, token(HOSTILE))
+    expect(dashboard.get("account")).to_be_visible()
+    found = page.evaluate(
+        """(bearer) => import("./static/scanstream.js").then(({ ScanStream }) => new Promise((resolve) => {
+          const types = [];
+          const stream = new ScanStream({
+            scanId: "of-ada", token: bearer, WebSocket: null,
+            onMessages: (messages) => {
+              for (const { type, epoch } of messages) types.push(epoch === null ? "nothing" : type);
+              if (types.includes("batch")) { stream.close(); resolve(types); }
+            },
+            onState: ({ name, reason }) => name === "ended" && resolve([reason]),
+          });
+          stream.open();
+        }))""",
+        token(HOSTILE),
+    )
+    assert found[0] == "hello"
+    assert "batch" in found
+    assert any("/sse/scans/of-ada?since=start&ticket=" in url for url in asked)
+    assert not any("token=" in url for url in asked)
+    only_refusals(dashboard)
