@@ -70,7 +70,7 @@ def _show(lines: list[str]) -> None:
 
 @click.group()
 def scan() -> None:
-    """List, show, export, compare and delete the scans that are kept.
+    """List, show, export, compare and delete the scans that run or are kept.
 
     ID names a scan; ID@EPOCH one life of it, where several scans had the same id. An edge is asked: the
     pipeline must be running.
@@ -91,25 +91,34 @@ def scan() -> None:
     "-n", "limit", metavar="COUNT", type=click.IntRange(min=1), default=100, show_default=True,
     help="The most that are listed.",
 )  # fmt: skip
+@click.option("--past", "only", flag_value="past", help="Only those that are no longer in a worker's memory.")
+@click.option("--running", "only", flag_value="running", help="Only those that have not ended.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @_edge_option
-def list_(search: str | None, limit: int, as_json: bool, url: str) -> None:
-    """List past scans, the latest first: those that are no longer in a worker's memory.
+def list_(search: str | None, limit: int, only: str | None, as_json: bool, url: str) -> None:
+    """List scans: those in a worker's memory, which run or have just ended, then past ones; the latest first.
 
     \b
     Examples:
       pipeline scan list
+      pipeline scan list --running
       pipeline scan list --search office -n 10 --json
     """
-    from pipeline.operate.scan_text import list_lines
+    from pipeline.operate.scan_text import in_memory, list_lines
 
     edge, after = _edge(url), None
     found: list[dict[str, Any]] = []
-    while len(found) < limit:
+    if only != "past":
+        answer = edge.ask("GET", "/api/scans")
+        found = in_memory(answer["scans"], search or "", running=only == "running")[:limit]
+        if only == "running" and not answer["complete"]:
+            click.echo("a worker does not answer: scans may be missing", err=True)
+    while only != "running" and len(found) < limit:
         answer = edge.ask(
             "GET", "/api/scans", past="true", search=search, limit=min(limit - len(found), 1_000), after=after
         )
-        found += answer["scans"]
+        there = {(each["scan_id"], each["epoch"]) for each in found}  # one may leave memory in between
+        found += [each for each in answer["scans"] if (each["scan_id"], each["epoch"]) not in there]
         if not answer["complete"]:
             click.echo("a worker does not answer: scans may be missing", err=True)
         after = answer["next"]
@@ -120,7 +129,7 @@ def list_(search: str | None, limit: int, as_json: bool, url: str) -> None:
     elif found:
         _show(list_lines(found))
     else:
-        click.echo("no past scans", err=True)
+        click.echo(f"no {only} scans" if only else "no scans", err=True)
 
 
 @scan.command()

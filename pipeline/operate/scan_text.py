@@ -1,4 +1,4 @@
-"""Past scans as lines of text: a list, one scan, and what changed between two.
+"""Scans as lines of text: a list, one scan, and what changed between two.
 
 Whatever a scan says is escaped: these lines go to terminals.
 """
@@ -12,9 +12,33 @@ from pipeline.event import SEVERITIES
 from pipeline.log import escape
 
 _MAX_TARGETS = 3
+_ENDED = ("completed", "failed")
 _MARKS = {"new": "+", "gone": "-", "changed": "~"}
 
 Entry = Mapping[str, Any]
+
+
+def in_memory(scans: Sequence[dict[str, Any]], search: str, *, running: bool) -> list[dict[str, Any]]:
+    """Return those of an edge's list that are wanted, the latest first; reports are none.
+
+    Args:
+        scans: as `GET /api/scans` has them.
+        search: words that all stand in the id, the name, a target or a label, as for past scans.
+        running: whether only those that have not ended are wanted.
+    """
+    wanted = [
+        scan
+        for scan in scans
+        if scan["kind"] == "scan"
+        and not (running and scan["status"] in _ENDED)
+        and all(word in _searched(scan) for word in search.casefold().split())
+    ]
+    return sorted(wanted, key=lambda scan: str(scan["started_at"]), reverse=True)
+
+
+def _searched(scan: Entry) -> str:
+    labels = [f"{name}={value}" if value else name for name, value in scan["labels"].items()]
+    return "\n".join([scan["scan_id"], scan["name"], *scan["targets"], *labels]).casefold()
 
 
 def list_lines(scans: Sequence[Entry]) -> list[str]:

@@ -173,7 +173,17 @@ def test_a_scan_that_ended_is_listed_opened_exported_compared_and_deleted(
     assert (failed.returncode, failed.stdout) == (1, b"deleted other\n")
     assert [scan["scan_id"] for scan in past(pipeline)] == ["new"]
     assert pipeline.get("/api/scans/old")[0] == 404
-    assert b"new " in command(pipeline, "list").stdout
+    listed = command(pipeline, "list").stdout.decode().splitlines()
+    assert [line.split()[:2] for line in listed] == [
+        ["SCAN", "STATUS"],
+        ["live", "running"],
+        ["new", "completed"],
+    ]
+    running = command(pipeline, "list", "--running").stdout.decode().splitlines()
+    assert [line.split()[0] for line in running] == ["SCAN", "live"]
+    found = command(pipeline, "list", "--past", "--json").stdout.splitlines()
+    assert [json.loads(line)["scan_id"] for line in found] == ["new"]
+    assert command(pipeline, "list", "--search", "nowhere").stderr == b"no scans\n"
     assert b"weekly two" in command(pipeline, "show", "new").stdout
 
 
