@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -12,6 +13,7 @@ import click
 import msgspec
 
 from pipeline import settings
+from pipeline.errors import ConfigError
 from pipeline.log import LEVELS, Log, start_log
 from pipeline.sections import LogSection
 
@@ -88,12 +90,35 @@ def load(
         "log.level": given["log_level"],
         "log.format": given["log_format"],
     }
+    try:
+        return _loaded(cls, stage, given, {**common, **flags}, environ)
+    except ConfigError as error:
+        raise ConfigError([_as_typed(line) for line in error.problems]) from None
+
+
+def _as_typed(problem: str) -> str:
+    """Return a problem of the command line with the option as it is typed, not as the key it stands for."""
+    match = re.match(r"command line: \[([a-z_]+)\] ([a-z_]+)(?=[ :])", problem)
+    if match is None:
+        return problem
+    section, key = match.groups()
+    name = f"{section}-{key}" if section == "log" else key.replace("_", "-")
+    return f"command line: --{name}{problem[match.end() :]}"
+
+
+def _loaded(
+    cls: type[C],
+    stage: str,
+    given: dict[str, Any],
+    flags: Mapping[str, object],
+    environ: dict[str, str] | None,
+) -> C:
     return settings.load(
         cls,
         stage,
         path=given["config"],
         profile=given["profile"],
-        flags={**common, **flags},
+        flags=flags,
         environ=dict(os.environ) if environ is None else environ,
         siblings=lambda: _siblings(stage),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,19 +25,23 @@ MAX_SOCKET_PATH_BYTES = 90
 LAYOUT_NAME = "layout.json"
 
 
-def run_dir(option: str, environ: Mapping[str, str]) -> Path:
+def run_dir(option: str, environ: Mapping[str, str], *, make: bool = True) -> Path:
     """Return the run directory, made if it is not there.
 
     Args:
         option: what a flag or the configuration says; empty for the default.
         environ: the process's environment.
+        make: whether one that was named is made; who does not run a pipeline would make it of a slip of the
+            pen. The default one is made in any case, so that nobody else makes it in a place for all.
 
     Raises:
-        EndpointError: it cannot be made, belongs to somebody else, or others can reach into it.
+        EndpointError: it is not there, cannot be made, belongs to somebody else, or others can reach into it.
     """
     named = option or environ.get("PIPELINE_RUN_DIR", "")
     if named:
         path = Path(named).absolute()
+        if not make and not path.exists():
+            raise EndpointError(f"run directory {path}: no such directory; `up` makes it when it starts")
     elif environ.get("XDG_RUNTIME_DIR"):
         path = Path(environ["XDG_RUNTIME_DIR"]) / "scanstream"
     else:
@@ -44,8 +49,13 @@ def run_dir(option: str, environ: Mapping[str, str]) -> Path:
     return _private_dir(path, "run directory")
 
 
-def data_dir(option: str, environ: Mapping[str, str]) -> Path:
-    """Return the data directory, made if it is not there.
+def data_dir(option: str, environ: Mapping[str, str], *, make: bool = True) -> Path:
+    """Return the data directory.
+
+    Args:
+        option: as for `run_dir`.
+        environ: the process's environment.
+        make: whether it is made if it is not there.
 
     Raises:
         EndpointError: as for `run_dir`.
@@ -55,6 +65,8 @@ def data_dir(option: str, environ: Mapping[str, str]) -> Path:
     else:
         state = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
         path = Path(state) / "scanstream"
+    if not make and not path.exists():
+        return path
     return _private_dir(path, "data directory")
 
 
@@ -70,7 +82,10 @@ def _private_dir(path: Path, what: str) -> Path:
         raise EndpointError(f"{what} {path}: belongs to user {found.st_uid}, not to user {os.getuid()}")
     if found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
-        raise EndpointError(f"{what} {path}: mode is {mode:04o}; 0700 is needed, so that nobody else gets in")
+        raise EndpointError(
+            f"{what} {path}: mode is {mode:04o}; 0700 is needed, so that nobody else gets in: "
+            f"chmod 700 {shlex.quote(str(path))}"
+        )
     return path
 
 

@@ -72,7 +72,7 @@ def doctor(
 
     findings = examine(
         Order(
-            run_dir=resolve_run_dir(run_dir, os.environ),
+            run_dir=resolve_run_dir(run_dir, os.environ, make=False),
             url=url,
             data_dir=data_dir,
             min_free_bytes=int(min_free_mib * 1024 * 1024),

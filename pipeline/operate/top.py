@@ -46,7 +46,7 @@ def top(run_dir: str, interval_s: float, once: bool, as_json: bool) -> None:
     from pipeline.operate.picture import lines
     from pipeline.places import run_dir as resolve_run_dir
 
-    place = resolve_run_dir(run_dir, os.environ)
+    place = resolve_run_dir(run_dir, os.environ, make=False)
     gathering, board = Gathering(place), Board(str(place))
     if not (once or as_json) and sys.stdout.isatty() and sys.stdin.isatty():
         from pipeline.operate.live import show

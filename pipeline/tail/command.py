@@ -185,7 +185,7 @@ def tail(
         ),
     )
     running = Tail(
-        resolve_run_dir(run_dir, os.environ),
+        resolve_run_dir(run_dir, os.environ, make=False),
         options,
         sys.stdout.fileno(),
         lambda line: click.echo(line, err=True),

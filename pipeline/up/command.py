@@ -55,7 +55,11 @@ class _WorkerConfig(Protocol):
 
 @click.command()
 @stage_options
-@click.option("--data-dir", help="Directory of what outlives a run.")
+@click.option(
+    "--data-dir",
+    help="Directory of what outlives a run: the scans. $XDG_STATE_HOME/scanstream, else "
+    "~/.local/state/scanstream, unless given.",
+)
 @click.option("--port", type=int, help="The port browsers connect to; 8800 unless given.")
 @click.option("--ingests", type=int, help="How many ingest processes.")
 @click.option("--workers", type=int, help="How many throttle-batch processes.")
@@ -120,6 +124,7 @@ def up(
     line = f"ready edge={scheme}://{host}:{stages.port}{http.base_path} run_dir={place.run_dir}"
     with _only_one(place.run_dir), _listening(http.address, stages.port, stages.edges) as listening:
         plan = programs(config, place, handed_on, listening)
+        resolve_data_dir(str(place.data_dir), os.environ)  # nothing refuses any more: now it is made
         ingest_names = {f"ingest-{index}": index for index in range(stages.ingests)}
         edge_names = {f"edge-{index}": index for index in range(stages.edges + 1)}
         with closing(Signs(place.run_dir, owners(plan), ingest_names, edge_names)) as signs:
@@ -159,8 +164,18 @@ def _check_drain(edge: _EdgeConfig, config: UpConfig) -> None:
 
 
 def _place(config: UpConfig) -> Place:
-    run_dir = resolve_run_dir(config.pipeline.run_dir, os.environ)
-    data_dir = resolve_data_dir(config.pipeline.data_dir, os.environ)
+    data_dir, run_dir = Path(), Path()
+    problems = []
+    try:
+        data_dir = resolve_data_dir(config.pipeline.data_dir, os.environ, make=False)
+    except EndpointError as error:
+        problems.append(str(error))
+    try:
+        run_dir = resolve_run_dir(config.pipeline.run_dir, os.environ)
+    except EndpointError as error:
+        problems.append(str(error))
+    if problems:
+        raise EndpointError("; and ".join(problems))
     shards = number_of_shards(config.pipeline.shards, read_layout(data_dir), data_dir)
     return Place(run_dir=run_dir, data_dir=data_dir, shards=shards)
 

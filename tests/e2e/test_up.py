@@ -299,6 +299,7 @@ def test_a_port_in_use_is_one_line_and_nothing_is_started(up: Start) -> None:
         f"error: port {port} of 127.0.0.1: Address already in use; choose another one with --port"
     )
     assert running.children() == {}
+    assert not running.data_dir.exists()
 
 
 def test_a_process_that_fails_at_start_up_ends_it(up: Start) -> None:

@@ -61,8 +61,27 @@ def test_a_relative_path_is_one_from_here(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("bits", [0o701, 0o710, 0o750, 0o755, 0o777])
 def test_a_directory_others_get_into_is_refused_with_its_mode(tmp_path: Path, bits: int) -> None:
     tmp_path.chmod(bits)
-    with pytest.raises(EndpointError, match=rf"mode is {bits:04o}; 0700 is needed"):
+    with pytest.raises(EndpointError, match=rf"mode is {bits:04o}; 0700 is needed.*: chmod 700 {tmp_path}$"):
         run_dir(str(tmp_path), {})
+
+
+def test_one_who_runs_no_pipeline_makes_no_run_directory_but_the_default(tmp_path: Path) -> None:
+    slip, environ = tmp_path / "slip", {"XDG_RUNTIME_DIR": str(tmp_path)}
+    for option, named in ((str(slip), {}), ("", {"PIPELINE_RUN_DIR": str(slip)})):
+        with pytest.raises(EndpointError, match="no such directory; `up` makes it"):
+            run_dir(option, {**environ, **named}, make=False)
+    assert not slip.exists()
+    assert run_dir("", environ, make=False).is_dir()
+    slip.mkdir(mode=0o700)
+    assert run_dir(str(slip), environ, make=False) == slip
+
+
+def test_a_data_directory_is_looked_at_without_making_it(tmp_path: Path) -> None:
+    assert data_dir(str(tmp_path / "new"), {}, make=False) == tmp_path / "new"
+    assert not (tmp_path / "new").exists()
+    tmp_path.chmod(0o755)
+    with pytest.raises(EndpointError, match="0700 is needed"):
+        data_dir(str(tmp_path), {}, make=False)
 
 
 def test_another_users_directory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
