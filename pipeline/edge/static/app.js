@@ -16,6 +16,7 @@ const SCAN_ID = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
 
 const main = document.getElementById("main");
 const health = document.getElementById("health");
+const healthText = document.getElementById("health-text");
 const announcer = document.getElementById("announcer");
 let view = null;
 
@@ -127,7 +128,7 @@ async function checkHealth(signal) {
   }
   setAttribute(health, "data-state", state);
   setAttribute(health, "title", text);
-  setText(health, state === "unready" ? `not ready: ${text}` : text);
+  setText(healthText, state === "unready" ? `not ready: ${text}` : text);
 }
 
 // "#main" is the skip link's own address and must not change the view.

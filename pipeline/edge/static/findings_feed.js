@@ -34,6 +34,7 @@ export class FindingsFeed {
     this.log = null;
     this.revision = -1;
     this.knownTotal = 0;
+    this.over = null;
     /** @type {{findings: import("./finding_log.js").Finding[], seq: number, came: number} | null} what stood there when it was paused */
     this.paused = null;
     this.rows = new Map();
@@ -50,7 +51,7 @@ export class FindingsFeed {
     this.search.value = chosen.text;
     this.list = h("ol", { class: "findings", tabindex: 0, "aria-label": "Findings, the latest first" });
     this.rest = h("p", { class: "muted feed-rest", testid: "findings-rest" });
-    this.placeholder = h("p", { class: "muted host-placeholder" }, "Nothing found yet.");
+    this.placeholder = h("p", { class: "muted host-placeholder", testid: "no-findings" });
     this.element = h(
       "section",
       { class: "card feed", "aria-label": "Findings" },
@@ -76,10 +77,12 @@ export class FindingsFeed {
    *
    * @param {import("./finding_log.js").FindingLog} log
    * @param {number} total how many findings the scan has, as far as known
+   * @param {boolean} over there will be no more
    */
-  update(log, total) {
+  update(log, total, over) {
     if (log !== this.log && this.log !== null && this.paused !== null) this.#resume(); // of another life
-    const changed = log !== this.log || log.revision !== this.revision;
+    const changed = log !== this.log || log.revision !== this.revision || over !== this.over;
+    this.over = over;
     this.log = log;
     this.knownTotal = total;
     if (!changed) return;
@@ -161,7 +164,7 @@ export class FindingsFeed {
     setText(this.total, shown < listed ? `${count(shown)} of ${of}` : of);
     setText(this.rest, this.knownTotal > listed
       ? `${plural(this.knownTotal - listed, "earlier finding")} not listed here; vulnerabilities stand with their hosts.` : "");
-    setText(this.placeholder, listed === 0 ? "Nothing found yet." : "No finding matches this filter.");
+    setText(this.placeholder, listed === 0 ? (this.over ? "No findings." : "Nothing found yet.") : "No finding matches this filter.");
     this.placeholder.hidden = shown > 0;
   }
 

@@ -88,8 +88,18 @@ export function roughly(seconds) {
   return rest === 0 || rest === 60 ? `${hours + rest / 60} h` : `${hours} h ${rest} min`;
 }
 
-/** A time left and its range, for reading: "about 3 min left (2 min to 5 min)". */
-export function timeLeft({ of, seconds, low, high }) {
+/** "port scan: 4 of 9", "port scan" -> "4 of 9": a text without what stands beside it already. */
+export function withoutStart(text, start) {
+  const words = text.slice(0, start.length).replaceAll("_", " ");
+  if (start === "" || words.toLowerCase() !== start.toLowerCase()) return text;
+  const rest = text.slice(start.length);
+  return rest === "" || /^[\s:,–-]/.test(rest) ? rest.replace(/^[\s:,–-]+/, "") : text;
+}
+
+/** A time left and its range, for reading: "about 3 min left (2 min to 5 min)"; null: nobody can tell. */
+export function timeLeft(left) {
+  if (left === null) return "time left unknown";
+  const { of, seconds, low, high } = left;
   const [about, least, most] = [seconds, low, high].map(roughly);
   const range = least === most ? "" : ` (${least} to ${most})`;
   return `${about === "less than 10 s" ? about : `about ${about}`} left${of === "phase" ? " of this phase" : ""}${range}`;

@@ -51,7 +51,7 @@ export class HostTable {
     this.select.value = this.order;
     this.canvas = h("div", { class: "host-canvas", role: "rowgroup" });
     this.scroller = h("div", { class: "host-scroller", tabindex: 0, role: "table", "aria-label": "Hosts" }, tableHead(), this.canvas);
-    this.placeholder = h("p", { class: "muted host-placeholder" }, "No hosts yet.");
+    this.placeholder = h("p", { class: "muted host-placeholder", testid: "no-hosts" });
     this.element = h(
       "section",
       { class: "card hosts", "aria-label": "Hosts" },
@@ -97,8 +97,11 @@ export class HostTable {
    * @param {import("./host_book.js").HostBook} book
    * @param {number} total how many hosts the scan has, as far as known
    * @param {boolean} loading more of them are on their way
+   * @param {number} now monotonic milliseconds
+   * @param {boolean} over there will be no more
    */
-  update(book, total, loading, now) {
+  update(book, total, loading, now, over) {
+    this.over = over;
     const other = book !== this.book;
     const changed = other || book.revision !== this.arrangedRevision;
     this.book = book;
@@ -141,7 +144,7 @@ export class HostTable {
     const more = this.total - listed;
     const rest = more <= 0 ? "" : this.loading ? `, ${count(more)} on their way` : `, ${count(more)} counted but not listed`;
     setText(this.shown, `${this.needle === "" ? count(listed) : `${count(shown)} of ${count(listed)}`}${rest}`);
-    setText(this.placeholder, listed === 0 ? "No hosts yet." : "No host matches this filter.");
+    setText(this.placeholder, listed === 0 ? (this.over ? "No hosts." : "No hosts yet.") : "No host matches this filter.");
     this.placeholder.hidden = shown > 0;
   }
 

@@ -88,7 +88,7 @@ function whatIsNext(scan) {
   if (scan.status === "stalled") return "no events come";
   if (scan.status !== "running") return "";
   if (scan.finalising) return "finalising";
-  if (scan.time_left === null) return "";
+  if (scan.time_left === null) return timeLeft(null);
   const { of, seconds, low, high } = scan.time_left;
   const range = roughly(low) === roughly(high) ? "" : ` (${roughly(low)} to ${roughly(high)})`;
   return `${roughly(seconds)} left${of === "phase" ? " of this phase" : ""}${range}`;

@@ -95,7 +95,7 @@ export function workers(shards) {
 /** The last minute of a value that is asked for about once a second. */
 export class Trend {
   constructor(length = 60) {
-    this.values = new Array(length).fill(0);
+    this.values = new Array(length).fill(null); // nothing is known of the time before
   }
 
   /** @param {number | null} value null counts as nothing */

@@ -1,7 +1,9 @@
 /** What can be done with a scan as a whole: compare it, take it along as a file, delete it. */
 
-import { h, setText } from "./dom.js";
+import { h, setAttribute, setText } from "./dom.js";
 import { deleteScan, download, exportUrl, FORMATS, linksSuffice } from "./past_api.js";
+
+const NOT_YET = "A scan can be deleted once it has ended.";
 
 export class ScanActions {
   /**
@@ -21,6 +23,17 @@ export class ScanActions {
       exportMenu(scan, say),
       this.deleting.element,
       this.problem);
+  }
+
+  /**
+   * Offer what can be done at the moment; without this call, all of it.
+   *
+   * @param {boolean} known whether there is such a scan
+   * @param {boolean} over whether it has ended
+   */
+  allow(known, over) {
+    setAttribute(this.element, "data-unknown", known ? null : "");
+    this.deleting.allow(over);
   }
 }
 
@@ -57,17 +70,27 @@ class DeleteControl {
     this.announce = announce;
     this.onDeleted = onDeleted;
     this.onProblem = onProblem;
+    this.allowed = true;
     this.ask = h("button", { class: "button button-small", type: "button", testid: "delete", "aria-label": `Delete ${scan}` }, "Delete");
     this.yes = h("button", { class: "button button-small button-danger", type: "button", testid: "delete-yes", "aria-label": `Delete ${scan} for good` }, "Delete for good");
     this.no = h("button", { class: "button button-small", type: "button", testid: "delete-no" }, "Keep");
     this.confirm = h("span", { class: "confirm", hidden: true }, this.yes, this.no);
     this.element = h("span", { class: "delete" }, this.ask, this.confirm);
-    this.ask.addEventListener("click", () => this.#show(true));
+    this.ask.addEventListener("click", () => (this.allowed ? this.#show(true) : this.onProblem(NOT_YET)));
     this.no.addEventListener("click", () => this.#show(false));
     this.yes.addEventListener("click", () => this.#delete());
     this.confirm.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.#show(false);
     });
+  }
+
+  allow(allowed) {
+    if (allowed === this.allowed) return;
+    this.allowed = allowed;
+    setAttribute(this.ask, "aria-disabled", allowed ? null : "true");
+    setAttribute(this.ask, "title", allowed ? null : NOT_YET);
+    if (allowed) this.onProblem("");
+    else if (!this.confirm.hidden) this.#show(false);
   }
 
   #show(asking) {

@@ -58,8 +58,8 @@ export class ScanFigures {
   }
 
   /** What moves with time alone. @param {import("./scan_model.js").ScanModel} model @param {number} now monotonic milliseconds */
-  tick({ meter, progress }, now) {
-    setText(this.rate, rate(meter.rate(now)));
+  tick({ meter, saidPerS, progress }, now) {
+    setText(this.rate, rate(meter.rate(now) ?? saidPerS));
     this.spark.draw(meter.history(now));
     setText(this.elapsed, duration(progress.elapsed(now)));
   }

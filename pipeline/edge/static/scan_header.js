@@ -1,9 +1,11 @@
 /** The head of the scan view: name, status, connection, phases, progress, the time that is left. */
 
 import { h, progressBar, setAttribute, setText } from "./dom.js";
-import { count, duration, percent, timeLeft } from "./format.js";
+import { count, duration, percent, timeLeft, withoutStart } from "./format.js";
 
 const TARGETS_SHOWN = 3;
+/** A scan that is not there after so long is told not to be. */
+const PATIENCE_MS = 3_000;
 const WARNINGS = new Map([
   ["stalled", "nothing comes from the scanner"],
   ["orphaned", "the scanner is gone"],
@@ -16,6 +18,7 @@ export class ScanHeader {
    */
   constructor(scanId, onRetry) {
     this.drawnPhases = "";
+    this.waitsSince = null;
     this.status = h("span", { class: "badge", testid: "status" });
     this.warning = h("span", { class: "tag tag-warning", hidden: true });
     this.effort = h("span", { class: "tag", hidden: true, title: "Came over plain PUSH: what is lost on the way is not noticed" }, "best effort");
@@ -56,20 +59,19 @@ export class ScanHeader {
     setText(this.warning, warning);
     this.warning.hidden = warning === "";
     this.effort.hidden = !model.bestEffort;
-    setText(this.about, aboutText(model.about));
+    if (model.epoch !== null) setText(this.about, aboutText(model.about));
     this.bar.set(progress.percent, model.status);
     setText(this.percent, percent(progress.percent));
     setText(this.phase, status === "unavailable" ? status : currentPhase(model));
-    setText(this.message, model.errorMessage || model.message);
+    setText(this.message, model.errorMessage || withoutStart(model.message, progress.phase?.name ?? ""));
     this.message.classList.toggle("is-error", model.errorMessage !== "");
     this.#drawPhases(model);
     this.tick(model, now);
   }
 
   /** What moves with time alone. */
-  tick({ progress, finished }, now) {
-    const left = finished ? null : progress.left(now);
-    setText(this.left, left === null ? "" : timeLeft(left));
+  tick({ progress, status, finished }, now) {
+    setText(this.left, status === "waiting" ? "" : finished ? timeTaken(status, progress.elapsed(now)) : timeLeft(progress.left(now)));
     if (this.phaseTime !== null) setText(this.phaseTime, phaseDuration(progress.phase, progress.elapsed(now)));
   }
 
@@ -77,22 +79,29 @@ export class ScanHeader {
    * Show the state of the connection.
    *
    * @param {{name: string, reason: string, retryAt: number | null}} state
-   * @param {boolean} degraded the scan's worker does not answer
+   * @param {import("./scan_model.js").ScanModel} model
    * @param {number} behind events that are published and not here yet
    * @param {number} now monotonic milliseconds
    */
-  connectionState({ name, reason, retryAt }, degraded, behind, now) {
+  connectionState({ name, reason, retryAt }, { degraded: silent, finished }, behind, now) {
+    const over = finished && behind <= 0; // all of it is here: no connection makes a difference
+    const degraded = silent && !over;
     const texts = {
       connecting: "connecting …",
       waiting: "waiting for the scan to start",
-      live: degraded ? "live, degraded" : behind > 0 ? `live, ${count(behind)} behind` : "live",
+      live: over ? "ended" : degraded ? "live, degraded" : behind > 0 ? `live, ${count(behind)} behind` : "live",
       reconnecting: `reconnecting in ${Math.max(0, Math.ceil(((retryAt ?? now) - now) / 1000))} s`,
       ended: reason ? `ended: ${reason}` : "ended",
       resting: "resting",
     };
+    if (name !== "waiting") this.waitsSince = null;
+    else if (now - (this.waitsSince ??= now) >= PATIENCE_MS && !this.about.firstElementChild) {
+      this.about.replaceChildren(h("a", { href: "#/" }, "All scans"), " · no scan of this id yet; waiting");
+    }
     setText(this.connection, texts[name]);
     setAttribute(this.connection, "data-state", name);
     setAttribute(this.connection, "data-degraded", degraded ? "" : null);
+    setAttribute(this.connection, "data-over", over && name === "live" ? "" : null);
     setAttribute(this.connection, "title", reason || null);
     this.retry.hidden = name !== "reconnecting" || retryAt - now < 1000;
   }
@@ -121,6 +130,11 @@ export class ScanHeader {
 function phaseDuration({ startedS, leftS }, elapsedS) {
   const end = leftS ?? elapsedS;
   return end === null ? "" : duration(Math.max(0, end - startedS));
+}
+
+function timeTaken(status, elapsedS) {
+  if (elapsedS === null) return "";
+  return status === "failed" ? `after ${duration(elapsedS)}` : `took ${duration(elapsedS)}`;
 }
 
 function aboutText({ name, targets, targetsLeftOut }) {

@@ -58,7 +58,9 @@ export class ScanModel {
     this.head = 0;
     /** Up to which event a lag left facts out that no snapshot has brought yet; 0: none. */
     this.lagsTo = 0;
+    /** Counts here, and what the worker said last, for as long as there is nothing to count from. */
     this.meter = new RateMeter();
+    this.saidPerS = null;
   }
 
   get finished() {
@@ -130,6 +132,7 @@ export class ScanModel {
   said(entry, at) {
     if (entry.epoch !== this.epoch) return;
     this.saidTotals = totalsOf(entry.totals);
+    this.saidPerS = entry.events_per_s;
     this.progress.said(entry, entry.seq >= this.seq, at);
     if (!this.finished && entry.seq >= this.seq && PAUSES.has(entry.status)) this.status = entry.status;
   }
@@ -146,6 +149,7 @@ export class ScanModel {
     this.about = aboutOf(state);
     this.bestEffort = state.best_effort;
     this.saidTotals = totalsOf(state.totals);
+    this.saidPerS = state.events_per_s;
     this.hostsLeftOut = state.hosts_left_out;
     this.progress.restore(state, now);
     this.findings.restore(state.findings, state.counts);
@@ -188,6 +192,11 @@ export class ScanModel {
     this.status = status;
     this.message = "";
     this.progress.end(status === "completed", now);
+  }
+
+  /** Count events a second anew: it was not followed for a while. */
+  forgetPace() {
+    this.meter = new RateMeter();
   }
 
   notice(level, text) {

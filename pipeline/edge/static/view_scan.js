@@ -58,6 +58,7 @@ export class ScanView {
     const chosen = (name) => query.get(name) ?? "";
     const onChoose = () => this.#showInAddress();
     this.header = new ScanHeader(scanId, () => this.stream.retryNow());
+    this.actions = new ScanActions(scanId, announce, () => { location.hash = "#/past"; });
     this.figures = new ScanFigures();
     this.table = new HostTable({ order: chosen("order"), filter: chosen("hosts"), host: chosen("host") }, onChoose);
     this.feed = new FindingsFeed({ severity: chosen("severity"), kind: chosen("kind"), text: chosen("find") }, onChoose);
@@ -69,7 +70,7 @@ export class ScanView {
       { class: "page" },
       h("nav", { "aria-label": "Back" }, h("a", { class: "back", href: "#/" }, "← All scans")),
       this.header.element,
-      new ScanActions(scanId, announce, () => { location.hash = "#/past"; }).element,
+      this.actions.element,
       this.figures.element,
       h("div", { class: "columns" }, this.table.element, this.feed.element),
       this.notices.element,
@@ -113,6 +114,7 @@ export class ScanView {
   /** Begin with a snapshot. */
   #connect() {
     this.stream?.close();
+    this.model.forgetPace();
     this.stream = new ScanStream({
       scanId: this.scanId,
       begin: "snapshot",
@@ -252,14 +254,15 @@ export class ScanView {
     this.drawnAt = now;
     this.#drawTimes(now);
     this.header.update(model, this.state.name === "ended", now);
+    this.actions.allow(model.epoch !== null, model.finished);
     this.figures.update(model);
-    this.table.update(model.book, totals.hosts, this.pages.busy, now);
-    this.feed.update(model.findings, totals.severities.reduce((sum, number) => sum + number, 0) + model.findings.otherCount);
+    this.table.update(model.book, totals.hosts, this.pages.busy, now, model.finished);
+    this.feed.update(model.findings, totals.severities.reduce((sum, number) => sum + number, 0) + model.findings.otherCount, model.finished);
     this.notices.update(model);
     this.standing.setDegraded(model.degraded && !model.finished);
     this.ledger.update(model, this.pace.perS);
     if (document.title !== this.title) document.title = this.title;
-    this.header.connectionState(this.state, model.degraded, this.pace.behind, now);
+    this.header.connectionState(this.state, model, this.pace.behind, now);
   }
 
   /** What moves with time alone goes with a picture there is anyway; only where none was drawn for a second, in one of its own. */
