@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
 import sys
-from typing import TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from pipeline import __version__
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.log import escape
+from pipeline.log import escape, let_go
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """How a write fails that is in order. Whoever writes a file says so itself, so that here it is the output."""
@@ -60,9 +61,26 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _reader_may_go():
+            return super().make_context(*args, **extra)  # prints the help, too
+
+    def invoke(self, ctx: click.Context) -> object:
+        with _reader_may_go():
+            return super().invoke(ctx)
+
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """Take the errno from a broken pipe: click would end with 1 for it, which is a failure."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise BrokenPipeError from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -93,19 +111,14 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does: nothing is wrong.
-        _let_go(sys.stdout)
+        let_go(sys.stdout)
         sys.exit(0)
     except OSError as error:
         if error.errno not in _FULL or error.filename is not None:
             raise
-        _let_go(sys.stdout)
+        let_go(sys.stdout)
         try:
             click.echo(f"error: standard output: {error.strerror}", err=True)
         except OSError:  # the same full disk
-            _let_go(sys.stderr)
+            let_go(sys.stderr)
         sys.exit(1)
-
-
-def _let_go(stream: TextIO) -> None:
-    """Let go of what a stream did not take, or the interpreter tries it again at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from typing import TextIO
@@ -87,6 +88,11 @@ class LimitedLog:
             fields["held_back"] = self._held_back
             self._held_back = 0
         self._log.warning(fact, **fields)
+
+
+def let_go(stream: TextIO) -> None:
+    """Let go of what a stream did not take, or the interpreter tries it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def escape(text: str) -> str:

@@ -66,6 +66,7 @@ def doctor(
     """
     import msgspec
 
+    from pipeline.log import let_go
     from pipeline.operate.examination import Order, examine
     from pipeline.operate.findings import as_document, as_lines, healthy, summary
     from pipeline.places import run_dir as resolve_run_dir
@@ -80,13 +81,16 @@ def doctor(
             token=read_token_file(given_token_file(click.get_current_context())),
         )
     )
-    if as_json:
-        click.echo(msgspec.json.encode(as_document(findings)))
-    else:
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        for line in as_lines(findings, colour=colour):
-            click.echo(line)
-        click.echo(summary(findings))
+    try:
+        if as_json:
+            click.echo(msgspec.json.encode(as_document(findings)))
+        else:
+            on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+            for line in as_lines(findings, colour=on_terminal and not os.environ.get("NO_COLOR")):
+                click.echo(line)
+            click.echo(summary(findings))
+    except BrokenPipeError:  # as `| head` does: what was found is found all the same
+        let_go(sys.stdout)
     return 0 if healthy(findings) else 1
 
 

@@ -55,13 +55,16 @@ class Endings:
         """The channels that have not ended."""
         return [channel for channel in self._waiting if channel not in self.reached]
 
-    def tell(self, channel: str, at: Position, state: bytes) -> None:
+    def tell(self, channel: str, at: Position, state: bytes) -> End | None:
         """Take in how a life of a channel stands.
 
         Args:
             channel: `kind/id`.
             at: the last event that is taken into account.
             state: the state's document, as a worker tells it.
+
+        Returns:
+            How it ended; None if it has not.
 
         Raises:
             MessageMalformed: it is none.
@@ -70,8 +73,9 @@ class Endings:
             standing = _decode(state)
         except (msgspec.DecodeError, RecursionError) as error:
             raise MessageMalformed(f"state of {channel}: {error}") from None
-        if standing.status in _ENDED:
-            self._told.setdefault(channel, End(at, standing.status == "failed", standing.error or ""))
+        if standing.status not in _ENDED:
+            return None
+        return self._told.setdefault(channel, End(at, standing.status == "failed", standing.error or ""))
 
     def look(self, position: Callable[[str], Position | None]) -> bool:
         """Say whether all have ended.

@@ -5,6 +5,7 @@ Made by the command line; the other files of `tail` only read it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -66,6 +67,23 @@ class TailOptions:
     def awaits(self) -> bool:
         """Whether something must come before the time is over."""
         return self.printing.count is not None or self.until_complete or not self.follow
+
+
+WAIT_TOLD_S = 5.0
+"""After so long it is told what is waited for, as `emit` gives up then."""
+
+
+def waited_for(place: str, *, answered: bool, unknown: Collection[str]) -> str | None:
+    """Return, in words, what is still waited for; None for nothing but events.
+
+    Args:
+        place: the run directory.
+        answered: whether a worker has given a sign of life.
+        unknown: the channels that were asked for and that nobody knows.
+    """
+    if not answered:
+        return f"waiting: no pipeline answers in {place}"
+    return f"waiting: no such scan yet: {', '.join(sorted(unknown))}" if unknown else None
 
 
 def not_reached(options: TailOptions, printed: int, running: list[str]) -> str:

@@ -6,6 +6,7 @@ is asked for when it reads on.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -24,7 +25,7 @@ from pipeline.runtime import wall_ms
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import Binder, drain, found, poll_ms
 from pipeline.tail.ending import Endings
-from pipeline.tail.options import TailOptions, not_reached
+from pipeline.tail.options import WAIT_TOLD_S, TailOptions, not_reached, waited_for
 from pipeline.tail.printing import Printer, Range
 from pipeline.tail.record import RecordFile
 from pipeline.wire import (
@@ -81,6 +82,7 @@ class Tail:
             notice(f"{options.record}: its last line was not whole and is cut off")
         self._printer = Printer(options.printing, output, self._record, time.monotonic())
         self._endings = Endings(self._channels if options.until_complete else ())
+        self._stood: set[str] = set()
         self._told_late = 0
         self._merged = 0
         self._next_late = 0.0
@@ -128,10 +130,14 @@ class Tail:
         poller.register(self._output, zmq.POLLERR)
         next_scan = now = time.monotonic()
         end = None if options.timeout_s is None else now + options.timeout_s
+        told_at = now + WAIT_TOLD_S
         while not self._finished():
             if now >= next_scan:
                 self._connect_new()
                 self._tell_late(now)
+                if now >= told_at:
+                    self._tell_waiting()
+                    told_at = math.inf
                 next_scan = now + RESCAN_INTERVAL_S
             self._ask(now)
             for socket in self._questions.sockets:
@@ -180,6 +186,12 @@ class Tail:
             self._notice(f"late: {late - self._told_late} events did not come live and are from history")
             self._told_late = late
             self._next_late = (now or 0.0) + LATE_INTERVAL_S
+
+    def _tell_waiting(self) -> None:
+        unknown = [channel for channel in self._unknown if self._following.position(channel) is None]
+        answered = self._shards is not None
+        if line := waited_for(str(self._run_dir), answered=answered, unknown=unknown):
+            self._notice(line)
 
     def _connect_new(self) -> None:
         names = set(found(self._run_dir, "shard-*.events"))
@@ -324,9 +336,13 @@ class Tail:
 
     def _take_state(self, document: Document) -> None:
         header = document.header
+        first = header.channel not in self._stood
+        self._stood.add(header.channel)
         if header.epoch is None:
             return  # nobody knows it yet
-        self._endings.tell(header.channel, Position(header.epoch, header.seq), document.body)
+        end = self._endings.tell(header.channel, Position(header.epoch, header.seq), document.body)
+        if first and end is not None and self._options.start == "live":
+            self._notice(f"{header.channel} is over already: {'failed' if end.failed else 'completed'}")
 
     def _tell(self, channel: str, note: Note) -> None:
         name = escape(channel)

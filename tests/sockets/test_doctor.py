@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -80,6 +81,19 @@ def test_it_says_so_in_words_too(whole: Pipeline) -> None:
     assert lines[-1].startswith("healthy")
     assert not [line for line in lines if line.startswith(("failed", "skipped"))]
     assert any(" ms: a browser has it from the edge" in line for line in lines)
+
+
+def test_its_verdict_stands_though_its_reader_has_gone(whole: Pipeline) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "pipeline", "doctor", "--run-dir", str(whole.run_dir)]
+    try:
+        done = subprocess.run(
+            command, stdout=write, stderr=subprocess.PIPE, timeout=60 * PATIENCE, check=False
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_the_canary_says_that_it_is_one(whole: Pipeline) -> None:

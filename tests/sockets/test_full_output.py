@@ -1,7 +1,8 @@
-"""Output that cannot be written: one line on stderr, and exit code 1, whatever the command."""
+"""Output that cannot be written: one line on stderr and 1; a reader that has gone: nothing and 0."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,22 @@ def ended(*arguments: str, stderr: int = subprocess.PIPE) -> tuple[int, bytes | 
 )
 def test_a_full_disk_behind_the_output_is_one_line(arguments: tuple[str, ...]) -> None:
     assert ended(*arguments) == (1, b"error: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("tail", "--help"), ("config", "default", "edge")], ids=" ".join
+)
+def test_a_reader_that_has_gone_is_no_failure(arguments: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments],
+            stdout=write, stderr=subprocess.PIPE, timeout=20 * PATIENCE, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_nothing_is_said_where_nothing_can_be_said() -> None:

@@ -433,6 +433,32 @@ def test_until_complete_of_a_scan_that_is_over_prints_what_was_asked_for_and_end
     everything = ["demo 1 a", "demo 2 b", "demo 3 end"]
     first = {"--from-start": 0, "1:1": 1}.get(flags[-1] if flags else "", 3)
     assert ended(process) == everything[first:]
+    assert process.errors == ("" if flags else "scan/demo is over already: completed")
+
+
+def test_what_is_waited_for_is_told(worker: Worker, tail: Start) -> None:
+    process = tail("--scan", "never", "--until-complete")
+    listening(worker)
+    process.wait_for(None, text="waiting: no such scan yet: scan/never")
+
+
+def test_a_pipeline_that_left_its_sockets_behind_is_told(
+    run_dir: Path, publisher: Publisher, tail: Start
+) -> None:
+    process = tail()
+    process.wait_for(None, text=f"waiting: no pipeline answers in {run_dir}")
+
+
+def test_until_complete_of_a_scan_that_had_failed_is_1(worker: Worker, tail: Start) -> None:
+    worker.add("a")
+    worker.end("failed", "no route")
+    process = tail("--scan", "demo", "--until-complete")
+    listening(worker)
+    assert ended(process, 1) == []
+    assert process.errors.splitlines() == [
+        "scan/demo is over already: failed",
+        "error: scan/demo failed: no route",
+    ]
 
 
 def test_until_complete_that_does_not_come_in_time(worker: Worker, tail: Start) -> None:
