@@ -160,7 +160,7 @@ def judge_readiness(edge: Readiness) -> Finding:
         said = msgspec.json.decode(edge.answer, type=_Answer)
         why = said.reason or said.error
     except msgspec.DecodeError:
-        why = ""
+        why = "nothing that an edge says" if "<" in edge.answer else edge.answer[:200]  # no page's markup
     return Finding(
         "ready",
         "failed",

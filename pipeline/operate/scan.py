@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ from pipeline.log import escape
 from pipeline.operate.token_file import given_token_file, read_token_file, token_file_option
 
 DEFAULT_EDGE = "http://127.0.0.1:8800"
+_NO_SUCH_SCAN = "no such scan"
+"""What an edge says."""
 FORMATS = ("json", "ndjson", "csv", "html")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -61,6 +64,17 @@ def _edge(url: str) -> Any:
 def _parts(scan: str) -> tuple[str, str | None]:
     scan_id, _, epoch = scan.partition("@")
     return scan_id, epoch or None
+
+
+@contextmanager
+def _of(scan: str) -> Iterator[None]:
+    """Say which scan there is not, where an edge says only that there is none."""
+    try:
+        yield
+    except OperatorError as error:
+        if str(error) != _NO_SUCH_SCAN:
+            raise
+        raise OperatorError(f"{_NO_SUCH_SCAN}: {scan}") from None
 
 
 def _show(lines: list[str]) -> None:
@@ -147,7 +161,8 @@ def show(scan: str, as_json: bool, url: str) -> None:
     from pipeline.operate.scan_text import scan_lines
 
     scan_id, epoch = _parts(scan)
-    found = _edge(url).ask("GET", f"/api/scans/{scan_id}", epoch=epoch)
+    with _of(scan):
+        found = _edge(url).ask("GET", f"/api/scans/{scan_id}", epoch=epoch)
     _show([json.dumps(found)] if as_json else scan_lines(found))
 
 
@@ -172,12 +187,13 @@ def export(scan: str, form: str, output: Path | None, url: str) -> None:
     """
     scan_id, epoch = _parts(scan)
     parts = _edge(url).stream(f"/api/scans/{scan_id}/export", format=form, epoch=epoch)
-    if output is None:
+    with _of(scan):
+        if output is not None:
+            _write(output, parts)
+            return
         for part in parts:
             sys.stdout.buffer.write(part)
         sys.stdout.buffer.flush()
-        return
-    _write(output, parts)
 
 
 def _write(output: Path, parts: Iterator[bytes]) -> None:
@@ -212,7 +228,8 @@ def compare(scan: str, other: str | None, as_json: bool, url: str) -> None:
     from pipeline.operate.scan_text import comparison_lines
 
     scan_id, epoch = _parts(scan)
-    found = _edge(url).ask("GET", f"/api/scans/{scan_id}/compare", epoch=epoch, **{"with": other})
+    with _of(scan):
+        found = _edge(url).ask("GET", f"/api/scans/{scan_id}/compare", epoch=epoch, **{"with": other})
     _show([json.dumps(found)] if as_json else comparison_lines(found))
 
 
@@ -241,7 +258,8 @@ def remove(scans: tuple[str, ...], yes: bool, url: str) -> None:
         try:
             edge.ask("DELETE", f"/api/scans/{scan_id}", epoch=epoch)
         except OperatorError as error:
-            problems.append(f"{each}: {error}")
+            problem = str(error)
+            problems.append(f"{problem}: {each}" if problem == _NO_SUCH_SCAN else f"{each}: {problem}")
         else:
             click.echo(f"deleted {each}")
     if problems:

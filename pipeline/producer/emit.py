@@ -16,7 +16,6 @@ import click
 
 from pipeline.errors import OperatorError
 from pipeline.event import ScanCompleted, ScanStarted, encode_event, is_scan_id
-from pipeline.log import escape
 from pipeline.producer.adapters import ADAPTER_NAMES, Adapter, open_adapter
 from pipeline.producer.description import Description
 from pipeline.producer.terminal import Terminal
@@ -144,7 +143,7 @@ def emit(
 
     die_with_parent()
     described = name is not None or targets or labels
-    reads = what or source or rules or scan_start or scan_end or part or described
+    reads = what or source or rules or scan_start or scan_end or part or (described and not simulate)
     _check_usage(simulate, recording, resume, runs, reads, seed, speed, scans)
     if resume and spool is None:
         raise click.UsageError("--resume needs the --spool FILE of the run that was killed")
@@ -166,7 +165,13 @@ def emit(
 
         scan_ids = _simulated_ids(scan_id or "demo", scans or 1)
         scan_id = scan_ids[0] if len(scan_ids) == 1 else None
-        work = partial(play, scan_ids=scan_ids, seed=1 if seed is None else seed, speed=speed)
+        work = partial(
+            play,
+            scan_ids=scan_ids,
+            seed=1 if seed is None else seed,
+            speed=speed,
+            description=description,
+        )
     elif recording:
         from pipeline.producer.playing import replay
 
@@ -214,8 +219,8 @@ def _check_usage(
         raise click.UsageError(f"{' and '.join(chosen)} do not go together")
     if chosen and reads and not runs:
         raise click.UsageError(
-            f"{chosen[0]} reads no input; leave out FILE, --from, --map, --part, --scan-start, --scan-end, "
-            f"--name, --target, --label"
+            f"{chosen[0]} reads no input; leave out FILE, --from, --map, --part, --scan-start, --scan-end"
+            + ("" if simulate else ", --name, --target, --label")
         )
     if not simulate and (seed is not None or scans is not None):
         raise click.UsageError("--seed and --scans go with --simulate")
@@ -319,7 +324,15 @@ def _run(
     from pipeline.producer.running import run_tool
 
     added = f"; added: {' '.join(command.added)}" if command.added else ""
-    terminal.notice(escape(f"running {command.tool} as scan {scan_id}{added}"))
+    notices = [f"running {command.tool} as scan {scan_id}{added}"]
     if command.left_out:
-        terminal.notice(escape(f"left out of scanStarted: {', '.join(command.left_out)}"))
-    return run_tool(sender, terminal, command=command, adapter=adapter, description=description, part=part)
+        notices.append(f"left out of scanStarted: {', '.join(command.left_out)}")
+    return run_tool(
+        sender,
+        terminal,
+        command=command,
+        adapter=adapter,
+        description=description,
+        part=part,
+        notices=notices,
+    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import EventRejected, OperatorError
 from pipeline.log import escape
 from pipeline.producer.adapters import Problem
+from pipeline.producer.description import Description
 from pipeline.producer.replay import MAX_LINE_BYTES, Pace, read_line
 from pipeline.producer.terminal import Terminal
 
@@ -38,10 +39,11 @@ class _Player:
             self._pause.wait(self._start + due_s / self._speed - now)
 
 
-def play(sender: Sender, *, scan_ids: list[str], seed: int, speed: float) -> None:
+def play(sender: Sender, *, scan_ids: list[str], seed: int, speed: float, description: Description) -> None:
     """Play a simulated scan, or several side by side.
 
     Args:
+        description: put into the `scanStarted` of each.
         speed: how many times faster than it would take; 0 for as fast as possible.
     """
     from pipeline.producer.simulate import heroforge
@@ -51,7 +53,7 @@ def play(sender: Sender, *, scan_ids: list[str], seed: int, speed: float) -> Non
     for step in zip(*scans, strict=True):
         player.wait(step[0][0])
         for scan_id, (_, raw) in zip(scan_ids, step, strict=True):
-            sender.send(raw, ("scan", scan_id))
+            sender.send(description.put(raw), ("scan", scan_id))
         sender.tell_rejected()
 
 

@@ -14,7 +14,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -50,11 +50,13 @@ def run_tool(
     adapter: Adapter,
     description: Description,
     part: bool,
+    notices: Sequence[str],
 ) -> bool:
     """Run a tool to its end and send what it finds.
 
     Args:
         part: whether somebody else starts and ends the scan.
+        notices: lines to tell once it runs.
 
     Returns:
         Whether it did well.
@@ -68,6 +70,8 @@ def run_tool(
     run = _Run(sender, terminal, adapter, outcome)
     began = time.monotonic()
     run.start(command.arguments)
+    for line in notices:
+        terminal.notice(escape(line))
     fields: dict[str, object] = {"args": command.shown[:4_096]}
     if command.targets:
         fields["targets"] = list(command.targets)

@@ -19,6 +19,9 @@ FEED, INGEST, WORKER, NOTIFY, EDGE = range(5)
 """The stop groups, in their order."""
 
 DEMO_SCAN = "demo"
+DEMO_NAME = "A simulated office"
+DEMO_TARGET = "10.0.0.0/24"
+"""The network that the simulation invents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,10 @@ def demo(place: Place) -> Program:
     """Return the process that plays a simulated scan, once."""
     return Program(
         "demo",
-        ("emit", "--simulate", "heroforge", "--scan", DEMO_SCAN, "--run-dir", str(place.run_dir)),
+        (
+            *("emit", "--simulate", "heroforge", "--scan", DEMO_SCAN),
+            *("--name", DEMO_NAME, "--target", DEMO_TARGET, "--run-dir", str(place.run_dir)),
+        ),
         FEED,
         lasting=False,
     )

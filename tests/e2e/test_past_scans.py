@@ -184,6 +184,14 @@ def test_a_scan_that_ended_is_listed_opened_exported_compared_and_deleted(
     found = command(pipeline, "list", "--past", "--json").stdout.splitlines()
     assert [json.loads(line)["scan_id"] for line in found] == ["new"]
     assert command(pipeline, "list", "--search", "nowhere").stderr == b"no scans\n"
+    for arguments in (
+        ("show", "no"),
+        ("export", "no"),
+        ("compare", "no"),
+        ("compare", "new", "no"),
+        ("rm", "--yes", "no"),
+    ):
+        assert command(pipeline, *arguments).stderr == b"error: no such scan: no\n"
     assert b"weekly two" in command(pipeline, "show", "new").stdout
 
 

@@ -249,13 +249,16 @@ def test_start_part_and_end_in_one_go(watcher: Watcher, emit: Start, tmp_path: P
 
 
 def test_a_simulation_as_fast_as_possible(watcher: Watcher, emit: Start) -> None:
-    process = emit("--simulate", "heroforge", "--speed", "0", "--scans", "2", "--scan", "s")
+    about = ("--name", "n", "--target", "10.0.0.0/24", "--label", "a=b")
+    process = emit("--simulate", "heroforge", "--speed", "0", "--scans", "2", "--scan", "s", *about)
     assert process.wait(60) == 0
     assert process.errors == "sent 30000 events to 2 scans"
     watcher.until(lambda: watcher.count() + watcher.merged == 30_000)
     assert sorted(watcher.seen) == ["scan/s-1", "scan/s-2"]
     for channel in watcher.seen:
         assert (watcher.types(channel)[0], watcher.types(channel)[-1]) == ("scanStarted", "scanCompleted")
+        started = json.loads(watcher.seen[channel][0])
+        assert (started["name"], started["targets"], started["labels"]) == ("n", ["10.0.0.0/24"], {"a": "b"})
 
 
 def test_the_same_seed_is_the_same_scan(watcher: Watcher, emit: Start) -> None:
@@ -490,7 +493,7 @@ def test_what_tail_records_emit_replays(
         ["--scan", "x", "--name", "n", "--part"],
         ["--scan", "x", "--label", "nothing"],
         ["--scan", "x", "--name", "n" * 201],
-        ["--simulate", "heroforge", "--name", "n"],
+        ["--replay", "/etc/hostname", "--name", "n"],
         ["--run"],
         ["--run", "--scan-start", "--", "true"],
         ["--run", "--replay", "/etc/hostname", "--", "true"],

@@ -74,7 +74,7 @@ def test_what_is_left_of_a_canary_is_told() -> None:
         (0, "Connection refused", "failed", "U does not answer: Connection refused"),
         (503, '{"status":"degraded","reason":"no beacon"}', "failed", "U answers 503: no beacon"),
         (403, '{"error":"no such host"}', "failed", "U answers 403: no such host"),
-        (404, "<html>", "failed", "U answers 404: <html>"),
+        (404, "<html>", "failed", "U answers 404: nothing that an edge says"),
         (500, "[1]", "failed", "U answers 500: [1]"),
     ],
 )

@@ -123,6 +123,7 @@ def test_the_demo_plays_once_and_is_stopped_first() -> None:
     assert program.stop_group == FEED < min(INGEST, WORKER, EDGE)
     assert (program.arguments[0], value(program, "--scan")) == ("emit", "demo")
     assert value(program, "--run-dir") == "/run/x"
+    assert (value(program, "--name"), value(program, "--target")) == ("A simulated office", "10.0.0.0/24")
 
 
 @pytest.mark.parametrize(
