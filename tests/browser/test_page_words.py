@@ -37,6 +37,8 @@ def test_a_narrow_header_shows_every_view_whatever_the_pipeline_says(
     for killed, state in (("throttle-batch-0", "unready"), ("edge-0", "unknown")):
         kill(pipeline, killed)
         expect(health).to_have_attribute("data-state", state)
+        if state == "unready":
+            expect(health).to_have_text("not ready: 4 shards silent (0, 1, 2, 3)")
         assert dashboard.page.evaluate(CUT) == []
         assert dashboard.page.evaluate("document.documentElement.scrollWidth") <= width
     dashboard.problems.clear()  # a browser tells of every answer that is none
@@ -82,3 +84,17 @@ def test_a_scan_that_nobody_knows_is_said_to_be_none(pipeline: Pipeline, open_pa
         emitter.emit({"type": "scanStarted", "targets": ["10.0.0.0/30"]})
         expect(dashboard.get("about")).to_have_text("10.0.0.0/30")
         expect(dashboard.get("actions")).to_be_visible()
+
+
+def test_a_comparison_of_other_targets_says_which(pipeline: Pipeline, open_page: OpenPage) -> None:
+    pipeline.start()
+    for scan_id, targets in (("one", ["10.0.0.0/30"]), ("two", ["10.0.0.0/29", "10.1.0.0/24"])):
+        with Emitter(scan_id, run_dir=str(pipeline.run_dir)) as emitter:
+            emitter.emit({"type": "scanStarted", "targets": targets})
+            emitter.emit({"type": "scanCompleted"})
+            emitter.flush(30)
+    dashboard = open_page()
+    dashboard.page.goto(f"{pipeline.url}/#/compare/two/one")
+    expect(dashboard.get("compare-problem")).to_have_text(
+        "Scope differs: now 10.0.0.0/29, 10.1.0.0/24; before 10.0.0.0/30."
+    )

@@ -163,6 +163,7 @@ def test_a_scan_without_an_earlier_one_says_so(filled: Pipeline, open_page: Open
     dashboard = open_page()
     dashboard.page.goto(f"{filled.url}/#/compare/weekly-1")
     expect(dashboard.get("compare-problem")).to_have_text("No earlier scan of the same targets is kept.")
+    expect(dashboard.get("compare-subject")).to_have_text("weekly-1")
     dashboard.problems.clear()  # a 404 is told on the console
     other = past(filled)[0]
     dashboard.get("compare-with").select_option(f"weekly-2@{other['epoch']}")

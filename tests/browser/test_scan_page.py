@@ -51,7 +51,7 @@ def test_opened_before_the_scan_it_waits_and_then_shows_it(pipeline: Pipeline, o
         expect(dashboard.get("progress")).to_have_attribute("aria-valuenow", "100")
         _, state = pipeline.get(f"/api/scans/{SCAN}")
         assert state["elapsed_time"] < 7_000
-        expect(dashboard.get("elapsed")).to_have_text(f"{int(state['elapsed_time'])} s")
+        expect(dashboard.get("elapsed")).to_have_text(f"0:{int(state['elapsed_time']):02}")
 
 
 def test_reloaded_in_the_middle_it_shows_the_same_and_goes_on(

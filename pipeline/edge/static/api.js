@@ -1,5 +1,6 @@
 /** Asking the edge over HTTP, and asking again. */
 
+import { plural } from "./format.js";
 import { request } from "./session.js";
 
 /**
@@ -25,7 +26,13 @@ export async function fetchHealth(signal) {
   const response = await ask("readyz", signal);
   const body = await response.json().catch(() => ({}));
   const ready = response.ok && body.status === "ready";
-  return { ready, text: ready ? "ready" : String(body.reason ?? body.status ?? `HTTP ${response.status}`) };
+  return { ready, text: ready ? "ready" : inWords(body, response.status) };
+}
+
+/** Why it is not ready, in words for a reader. */
+function inWords({ reason, status, silent_shards: silent }, httpStatus) {
+  if (Array.isArray(silent)) return `${plural(silent.length, "shard")} silent (${silent.join(", ")})`;
+  return String(reason ?? status ?? `HTTP ${httpStatus}`);
 }
 
 /**

@@ -54,15 +54,32 @@ export function percent(value) {
   return Number.isFinite(value) ? `${Math.floor(value)} %` : "–";
 }
 
-/** Seconds -> "4 s", "3:07", "1:03:07", "2 d 3:00:00"; not a number -> "–". */
+/** Seconds -> "0:04", "3:07", "1:03:07", "2 d 3:00:00"; not a number -> "–". */
 export function duration(seconds) {
   if (!Number.isFinite(seconds) || seconds < 0) return "–";
   const whole = Math.floor(seconds);
-  if (whole < 60) return `${whole} s`;
   const two = (value) => String(value).padStart(2, "0");
   const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
   const clock = hours || days ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
   return days ? `${days} d ${clock}` : clock;
+}
+
+const moments = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const momentsInFull = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+
+/** A time as the reader's clock has it: "Nov 23, 2026, 6:51 AM"; not a time -> "–". @param {unknown} text as the edge writes it */
+export function moment(text) {
+  return written(moments, text);
+}
+
+/** The same to the second and with the zone, for a title. */
+export function momentInFull(text) {
+  return written(momentsInFull, text);
+}
+
+function written(format, text) {
+  const date = new Date(typeof text === "string" ? text : Number.NaN);
+  return Number.isNaN(date.getTime()) ? "–" : format.format(date);
 }
 
 /** A phase's name for reading: "service_detection" -> "service detection". */

@@ -1,7 +1,7 @@
 /** One scan in the list. */
 
 import { h, progressBar, setAttribute, setText } from "./dom.js";
-import { count, duration, percent, phaseName, plain, plural, rate, roughly, timeLeft } from "./format.js";
+import { count, duration, momentInFull, percent, phaseName, plain, plural, rate, roughly, timeLeft } from "./format.js";
 import { isUnderWay } from "./scan_order.js";
 import { Sparkline } from "./sparkline.js";
 
@@ -97,7 +97,7 @@ function whatIsNext(scan) {
 function about(scan) {
   const targets = scan.targets.length ? `Targets: ${plain(scan.targets.join(", "), 200)}` : null;
   const labels = Object.entries(scan.labels).map(([name, value]) => `${plain(name, 40)}=${plain(value, 80)}`);
-  const parts = [`Started ${plain(scan.started_at)}`, targets, labels.length ? `Labels: ${labels.slice(0, 8).join(", ")}` : null];
+  const parts = [`Started ${momentInFull(scan.started_at)}`, targets, labels.length ? `Labels: ${labels.slice(0, 8).join(", ")}` : null];
   return parts.filter((part) => part !== null).join("\n");
 }
 

@@ -38,6 +38,13 @@ export class StageCard {
     setText(this.note, note(stage));
   }
 
+  /** Nobody says any more how it is. */
+  forget() {
+    setAttribute(this.element, "data-level", "unknown");
+    setText(this.state, "last known");
+    setAttribute(this.state, "data-state", "unknown");
+  }
+
   /** Once for each answer of the edge. */
   tick(stage) {
     this.trend.add(stage.alive ? MAIN[this.kind](stage)[0] : 0);
@@ -120,6 +127,11 @@ export class StageColumn {
     this.list = h("ul", { class: "stages" });
     this.element = h("section", { class: "flow-column", "aria-label": title, "data-kind": kind },
       h("header", { class: "flow-head" }, h("h2", {}, title), this.count), h("p", { class: "muted" }, about), this.list);
+  }
+
+  /** There is no answer: what stands there is only what was last known. */
+  forget() {
+    for (const card of this.cards.values()) card.forget();
   }
 
   /** @param {object[]} stages of this kind @param {(stages: object[]) => string} say what stands beside the title */

@@ -1,13 +1,13 @@
 /** Two scans side by side: what is new, gone or changed since the earlier one. */
 
 import { h, setText } from "./dom.js";
-import { count, plain, plural } from "./format.js";
+import { count, moment, momentInFull, plain, plural } from "./format.js";
 import { fetchComparison, fetchPast, readReference } from "./past_api.js";
 
 const ROWS_AT_FIRST = 200;
+const TARGETS_SHOWN = 4;
 const MARKS = { new: "+", gone: "−", changed: "~" };
 const THINGS = [["hosts", "Hosts"], ["ports", "Open ports"], ["services", "Services"], ["vulnerabilities", "Vulnerabilities"]];
-const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 export class CompareView {
   /**
@@ -68,7 +68,7 @@ export class CompareView {
       this.found = await fetchComparison(this.scan, this.other, signal);
     } catch (error) {
       if (signal.aborted) return;
-      setText(this.subject, "");
+      setText(this.subject, readReference(this.scan)[0]);
       setText(this.banner, error.message);
       this.banner.hidden = false;
       this.#offer(signal, null);
@@ -77,7 +77,7 @@ export class CompareView {
     const { scan, with: before, same_targets: same, partial } = this.found;
     this.subject.replaceChildren(name(scan), " since ", name(before));
     const warnings = [];
-    if (!same) warnings.push("The two scans have other targets.");
+    if (!same) warnings.push(`Scope differs: now ${targets(scan)}; before ${targets(before)}.`);
     if (partial) warnings.push("A scan has more than its tables hold; that part is not compared.");
     setText(this.banner, warnings.join(" "));
     this.banner.hidden = warnings.length === 0;
@@ -120,13 +120,14 @@ export class CompareView {
   }
 }
 
-function name(scan) {
-  return h("a", { href: `#/scan/${encodeURIComponent(scan.scan_id)}` }, `${plain(scan.scan_id, 64)} (${moment(scan.started_at)})`);
+function targets({ targets: listed, targets_left_out: leftOut = 0 }) {
+  const texts = (Array.isArray(listed) ? listed : []).map((target) => plain(target, 60));
+  const more = Math.max(0, texts.length - TARGETS_SHOWN) + leftOut;
+  return `${texts.slice(0, TARGETS_SHOWN).join(", ") || "targets not told"}${more ? ` and ${count(more)} more` : ""}`;
 }
 
-function moment(text) {
-  const date = new Date(text);
-  return Number.isNaN(date.getTime()) ? "–" : when.format(date);
+function name(scan) {
+  return h("a", { title: momentInFull(scan.started_at), href: `#/scan/${encodeURIComponent(scan.scan_id)}` }, `${plain(scan.scan_id, 64)} (${moment(scan.started_at)})`);
 }
 
 function tile(title, counts) {

@@ -2,13 +2,12 @@
 
 import { rewriteQuery } from "./address.js";
 import { h, setAttribute, setText } from "./dom.js";
-import { duration, plain, plural, SEVERITIES } from "./format.js";
+import { duration, moment, momentInFull, plain, plural, SEVERITIES } from "./format.js";
 import { fetchPast, reference } from "./past_api.js";
 import { ScanActions } from "./scan_actions.js";
 
 const TYPING_MS = 250;
 const EMPTY_PAGES = 20; // a search may look through many scans before it finds one; then it is asked whether to go on
-const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 export class PastView {
   /**
@@ -119,7 +118,7 @@ export class PastView {
     const scanId = plain(scan.scan_id, 64);
     const name = scan.present
       ? h("a", { href: `#/scan/${encodeURIComponent(scan.scan_id)}`, testid: "past-open" }, scanId)
-      : h("span", {}, scanId, h("span", { class: "tag", title: "A later scan has the same id; this one can be compared, exported and deleted" }, "earlier life"));
+      : h("span", {}, scanId, h("span", { class: "tag", title: "The same id was scanned again later, and its page shows the later run; this one can be compared, exported and deleted" }, "earlier run of the same id"));
     const row = h("li", { class: "past-row", testid: "past-row", "data-scan-id": scan.scan_id });
     const actions = new ScanActions(reference(scan), this.announce, () => {
       const beside = row.nextElementSibling ?? row.previousElementSibling;
@@ -131,7 +130,7 @@ export class PastView {
       h("div", { class: "past-name" }, name, h("span", { class: "past-about", testid: "past-about" }, about(scan))),
       h("span", { class: "badge", "data-status": plain(scan.status, 20) }, plain(scan.status, 20)),
       h("span", { class: "past-when" },
-        h("time", { datetime: plain(scan.started_at, 40) }, started(scan.started_at)),
+        h("time", { datetime: plain(scan.started_at, 40), title: momentInFull(scan.started_at) }, moment(scan.started_at)),
         h("span", { class: "muted number" }, duration(scan.elapsed_time))),
       h("span", { class: "past-found", testid: "past-found" }, ...found(scan.totals)),
       actions.element);
@@ -145,11 +144,6 @@ function about(scan) {
   const more = Math.max(0, targets.length - 4) + (scan.targets_left_out ?? 0);
   return [plain(scan.name, 120), targets.slice(0, 4).join(", ") + (more ? ` and ${more} more` : ""), ...labels, plain(scan.error, 120)]
     .filter(Boolean).join(" · ");
-}
-
-function started(text) {
-  const date = new Date(text);
-  return Number.isNaN(date.getTime()) ? "–" : when.format(date);
 }
 
 function found({ hosts, open_ports: ports, vulnerabilities }) {

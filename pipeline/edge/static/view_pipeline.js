@@ -52,6 +52,7 @@ export class PipelineView {
         this.#judge([["bad", "", error.message]]);
         return;
       }
+      for (const column of [this.ingests, this.shards, this.edges]) column.forget();
       this.#judge([["bad", "", `${error.message} This is what was last known.`]]);
     }
   }
