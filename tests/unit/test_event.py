@@ -38,6 +38,7 @@ FULL: dict[str, dict[str, object]] = {
         "targets": ["10.0.0.0/24"],
         "labels": {"site": "x"},
         "owner": "o",
+        "shared_with": ["p"],
     },
     "phaseStarted": {"phase": "discovery", "progress": 5},
     "scanCompleted": {"duration": 12.5, "total_hosts": 3},
