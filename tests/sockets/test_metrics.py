@@ -58,7 +58,7 @@ def busy() -> Iterator[Pipeline]:
         try:
             pipeline.start()
             with (
-                connect(pipeline.ws("/ws/scans/demo")) as reader,
+                connect(pipeline.ws("/ws/scans/demo?since=start")) as reader,
                 Emitter("demo", run_dir=str(pipeline.run_dir)) as one,
             ):
                 one.emit({"type": "scanStarted"})
