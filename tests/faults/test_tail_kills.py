@@ -75,7 +75,9 @@ def test_a_stage_is_killed_while_tail_follows(place: Pipeline, tmp_path: Path, n
         assert [line.rstrip(b"\n") for line in tail.stdout] == [
             line.partition(b',"event":')[2][:-1] for line in lines
         ]
-        assert all(line.startswith("late: ") for line in tail.errors.splitlines() if line.strip())
+        assert all(
+            line.startswith(("late: ", "merged: ")) for line in tail.errors.splitlines() if line.strip()
+        )
     finally:
         tail.close()
 
