@@ -89,7 +89,7 @@ class Emitter:
 
     Raises:
         EventRejected: `bad_scan_id`.
-        EndpointError: the run directory that was named is not there, or it cannot be used.
+        EndpointError: the run directory cannot be used.
         OperatorError: the spool cannot be used, or another process uses it.
 
     Attributes:
@@ -107,7 +107,7 @@ class Emitter:
         spool: str | os.PathLike[str] | None = None,
     ) -> None:
         self._default_channel = _channel("scan", scan_id) if scan_id is not None else None
-        self._run_dir: Path = resolve_run_dir(run_dir, os.environ, make=False)
+        self._run_dir: Path = resolve_run_dir(run_dir, os.environ)
         socket_path(self._run_dir, ingest_control(0))
         self._on_full = on_full
         self._max_buffered_bytes = max_buffered_bytes

@@ -31,8 +31,8 @@ def run_dir(option: str, environ: Mapping[str, str], *, make: bool = True) -> Pa
     Args:
         option: what a flag or the configuration says; empty for the default.
         environ: the process's environment.
-        make: whether one that was named is made; who does not run a pipeline would make it of a slip of the
-            pen. The default one is made in any case, so that nobody else makes it in a place for all.
+        make: whether one that was named is made; a command that runs no pipeline would make it of a slip of
+            the pen. The default one is made in any case, so that nobody else makes it in a place for all.
 
     Raises:
         EndpointError: it is not there, cannot be made, belongs to somebody else, or others can reach into it.

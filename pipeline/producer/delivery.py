@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import NotDelivered, OperatorError
+from pipeline.places import run_dir as resolve_run_dir
 from pipeline.producer.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def deliver(
 
     # As a Ctrl-C, which must be able to end a read and a wait for room: what was read is still sent.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    emitter = Emitter(scan_id, run_dir=run_dir, own=own, spool=spool)
+    place = resolve_run_dir(run_dir, os.environ, make=False)
+    emitter = Emitter(scan_id, run_dir=str(place), own=own, spool=spool)
     sender = Sender(emitter, scan_id, terminal.notice)
     if emitter.resumed:
         taken = sum(resumed.taken for resumed in emitter.resumed)
