@@ -112,7 +112,7 @@ def test_when_a_token_is_over_one_signs_in_again_and_is_back(guarded: Pipeline, 
     expect(dashboard.get("account")).to_have_text("bob")
     expect(dashboard.get("sign-in-problem")).to_contain_text("expired")
     sign_in(dashboard, token("bob"))
-    expect(page.get_by_role("heading", name="Past scans")).to_be_visible()
+    expect(page.get_by_role("heading", name="Past scans", exact=True)).to_be_visible()
     expect(page).to_have_url(re.compile(r"#/past$"))
     only_refusals(dashboard)
 
