@@ -54,6 +54,8 @@ export class ScanView {
     this.tickedAt = -Infinity;
     this.resting = null;
     this.pace = new OwnPace(() => this.#paceChanged());
+    this.stream = null;
+    if (!document.hidden) this.#connect(); // first: the answer is on its way while the page is built
 
     const chosen = (name) => query.get(name) ?? "";
     const onChoose = () => this.#showInAddress();
@@ -84,9 +86,7 @@ export class ScanView {
     document.addEventListener("visibilitychange", this.onVisibility);
     this.timer = setInterval(() => this.#tick(), TICK_MS);
     this.#draw();
-    this.stream = null;
     if (document.hidden) this.#rest();
-    else this.#connect();
     // After the scan's own: a browser opens the sockets to one host one after the other.
     this.stats = new StatsFeed({ url: statsSocketUrl(), onChange: () => this.#stats(), onLost: () => {} });
   }
