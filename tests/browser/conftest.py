@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,3 +38,12 @@ def open_page(browser: Browser, pipeline: Pipeline) -> Iterator[Callable[..., Da
     for dashboard in opened:
         dashboard.page.context.close()
     assert problems == []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run these tests two at a time at most: a Chromium takes a processor, and more of them only time out."""
+    here = Path(__file__).parent
+    files = sorted({item.path for item in items if item.path.is_relative_to(here)})
+    for item in items:
+        if item.path in files:
+            item.add_marker(pytest.mark.xdist_group(f"browser {files.index(item.path) % 2}"))
