@@ -74,7 +74,7 @@ MUTANTS = {
                 "        released = self._batcher.committed(now)\n",
                 "        released = self._batcher.committed(now)\n"
                 "        while released.frames:\n"
-                "            self._publish(released.frames.pop(0))\n"
+                "            self._publish(released.frames.pop(0), now)\n"
                 "        if commit and not self._commit(commit):\n            return\n",
             ),
         ),
