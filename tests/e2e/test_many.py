@@ -41,7 +41,8 @@ def test_ten_scans_reach_fifty_readers_over_two_of_each_process(pipeline: Pipeli
         for producer in producers:
             stack.callback(producer.close)
         codes = [producer.wait(120) for producer in producers]
-        said = [producer.errors for producer in producers]
+        # On a slow machine it says before that it waits.
+        said = [producer.errors.splitlines()[-1] for producer in producers]
         for reader in [reader for several in readers.values() for reader in several]:
             reader.wait_for(lambda reader: reader.seq == EVENTS)
     each = SCANS // PRODUCERS
