@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Sequence
@@ -84,7 +83,7 @@ class KeySet:
                 self._keys = await asyncio.to_thread(self._fetch)
                 self._fetched_at = time.monotonic()
                 self._counters["key_sets{result=fetched}"] += 1
-            except (OSError, ValueError, jwt.PyJWTError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever a server answers: it is asked again
                 self._counters["key_sets{result=failed}"] += 1
                 self._log.error("keys cannot be fetched", problem=error, keys=len(self._keys))
             await asyncio.sleep(LEAST_PAUSE_S)

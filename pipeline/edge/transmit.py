@@ -10,13 +10,14 @@ follows before it is gone: the kernel's buffer is what a browser may be behind w
 from __future__ import annotations
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 Heard = Callable[[bytes], None]
 """Told of bytes that came, cut anywhere; raises nothing."""
 
 
-class Transmitter:
+class Transmitter(ABC):
     """Attributes:
     offer: gives whole messages to a connection for which nothing waits; returns how many bytes it took.
         Give the rest, if any, to `write_rest`; after an OSError, all of it. It is called for each frame and
@@ -54,22 +55,23 @@ class Transmitter:
     # --- what the kinds of connection do ----------------------------------------------------------
 
     @property
+    @abstractmethod
     def idle(self) -> bool:
         """Whether the connection is open, and nothing waits for the kernel to take it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def put(self, data: bytes) -> bool:
         """Write bytes that count as no message.
 
         Returns:
             Whether the connection is open.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def wait(self) -> None:
         """See to it that `on_idle` is called, if something waits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def listen(self, heard: Heard, gone: Callable[[], None]) -> None:
         """Hear from now on what the browser sends; what it has sent already is heard within the call.
 
@@ -77,24 +79,23 @@ class Transmitter:
             heard: told of bytes.
             gone: told once that it has left; not after `close`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def shut(self) -> None:
         """Write nothing after what waits; then the browser is told so. It is still heard."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """End the connection, with what waits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _rest(self, data: bytes, taken: int) -> bool:
         """Have what was not taken wait; return whether the connection is open."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def _taken(self) -> int | None:
         """Bytes the kernel has taken of those that waited; None while nothing waits."""
-        raise NotImplementedError
 
     # --- what they have in common -----------------------------------------------------------------
 

@@ -38,6 +38,9 @@ class Provider:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 status, document = provider.answer
+                if status == 0:
+                    self.wfile.write(document.encode())  # no HTTP at all
+                    return
                 self.send_response(status)
                 if status == 302:
                     self.send_header("Location", document)
@@ -108,7 +111,14 @@ def test_keys_come_change_and_outlive_their_provider(provider: Provider) -> None
             provider.answer = (200, {"keys": [entry("two", second)]})
             wait_for(pipeline, token(second, "two"), 200)
             assert status(pipeline, token(first, "one")) == 401, "its key is gone"
-            for answer in ((500, "no"), (200, "rubbish"), (302, "http://127.0.0.1:1/"), (200, {"keys": 7})):
+            for answer in (
+                (500, "no"),
+                (200, "rubbish"),
+                (302, "http://127.0.0.1:1/"),
+                (200, {"keys": 7}),
+                (0, "SSH-2.0\r\n"),
+                (200, "[" * 100_000),
+            ):
                 provider.answer = answer
                 assert status(pipeline, token(stranger, "three")) == 401
                 pipeline.processes["edge-0"].wait_for("keys cannot be fetched")

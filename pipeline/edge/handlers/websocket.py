@@ -8,6 +8,7 @@ the other ones.
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from pipeline.edge.accounts import Holder
@@ -30,7 +31,7 @@ from pipeline.event import is_scan_id
 from pipeline.wire import SUBPROTOCOL, TOKEN_PROTOCOL, channel_name
 
 
-class BrowserSocket(Discreet):
+class BrowserSocket(Discreet, ABC):
     """The request for one WebSocket.
 
     It is refused before the upgrade when its `Host` is foreign, when its address asks too fast, and when it
@@ -130,6 +131,7 @@ class BrowserSocket(Discreet):
         else:
             connection.log.debug("connected")
 
+    @abstractmethod
     def _check(self, channel_id: str) -> None:
         """Look at what the address asks for.
 
@@ -139,11 +141,10 @@ class BrowserSocket(Discreet):
         Raises:
             ValueError: it is nothing that can be given.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _read(self, connection: WebSocketConnection, channel_id: str) -> None:
         """Open the connection with who gives the browser what it asks for."""
-        raise NotImplementedError
 
 
 class ScanSocket(BrowserSocket):
