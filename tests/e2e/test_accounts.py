@@ -237,6 +237,24 @@ def test_lists_and_statistics_hold_what_may_be_seen(pipeline: Pipeline) -> None:
     assert [scan["scan_id"] for scan in heard[0]["scans"]] == ["shared-by-b"]
 
 
+def test_what_changes_in_the_statistics_of_others_is_not_told(pipeline: Pipeline) -> None:
+    with (
+        open_socket(pipeline, "/ws/stats", A) as socket,
+        Emitter("news-of-a", run_dir=str(pipeline.run_dir)) as own,
+        Emitter("news-of-b", run_dir=str(pipeline.run_dir)) as others,
+    ):
+        assert json.loads(socket.recv(timeout=10 * PATIENCE))["whole"] is True
+        others.emit({"type": "scanStarted", "owner": "b"})
+        others.emit({"type": "scanCompleted"})
+        others.flush(20)
+        own.emit({"type": "scanStarted", "owner": "a"})
+        own.flush(20)
+        heard = ""
+        while '"news-of-a"' not in heard:
+            heard += str(socket.recv(timeout=10 * PATIENCE))
+        assert "news-of-b" not in heard
+
+
 def test_only_an_admin_operates(pipeline: Pipeline) -> None:
     for path in ("/api/connections", "/api/pipeline"):
         assert ask(pipeline, path, B)[0] == 403

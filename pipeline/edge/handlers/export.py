@@ -17,7 +17,6 @@ from pipeline.edge.export.hosts import read_hosts
 from pipeline.edge.export.report import Worst, read_facts, report_end, report_head, report_hosts
 from pipeline.edge.export.table import table_head, table_rows
 from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, Guarded
-from pipeline.edge.past import read_epoch
 from pipeline.edge.upstream import Upstream
 from pipeline.event import is_scan_id
 from pipeline.wire import MAX_HOSTS_A_PAGE, Document, HostsHeader, StateHeader, channel_name, split_events
@@ -115,8 +114,7 @@ class Export(Guarded):
     async def get(self, scan_id: str) -> None:
         form = self.get_query_argument("format", "json")
         try:
-            epoch = read_epoch(self.get_query_argument("epoch", None))
-            epoch = epoch if self.life is None else self.life
+            epoch = self.epoch()
             if form not in FORMATS:
                 raise ValueError(f"format={form[:40]!r}: one of {', '.join(FORMATS)} is needed")
         except ValueError as error:

@@ -144,6 +144,27 @@ class Guarded(Discreet):
         allowed = self.identity.may_delete(reply.owner) if to_delete else may_see(self.identity, reply)
         return reply.epoch if allowed else None
 
+    def epoch(self) -> int | None:
+        """Return the life that is asked for, if it may be seen; None for the present one.
+
+        Raises:
+            ValueError: that is no epoch.
+        """
+        epoch = read_epoch(self.get_query_argument("epoch", None))
+        return epoch if self.life is None else self.life
+
+    def from_elsewhere(self, what: str) -> str | None:
+        """Say why a request that changes something is refused: a page of another site makes it; count it.
+
+        Args:
+            what: what is asked for, as in `a deletion`.
+        """
+        if self.request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+            return None
+        problem = f"{what} from another site"
+        self.service.refuse("origin", problem, path=self.request.path)
+        return problem
+
     async def summaries(self) -> tuple[list[ChannelSummary], bool]:
         """Return the summary of every channel that may be seen, and whether every shard has answered."""
         found, complete = await self.service.summaries()

@@ -9,7 +9,7 @@ import msgspec
 from pipeline.edge.comparing import Comparison, TooLarge
 from pipeline.edge.handlers.export import pages_of_hosts
 from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, Guarded
-from pipeline.edge.past import read_after, read_epoch, read_reference
+from pipeline.edge.past import read_after, read_reference
 from pipeline.edge.roster import ENDED
 from pipeline.edge.statistics import channel_scans
 from pipeline.event import is_scan_id
@@ -33,8 +33,7 @@ class Compare(Guarded):
 
     async def get(self, scan_id: str) -> None:
         try:
-            epoch = read_epoch(self.get_query_argument("epoch", None))
-            epoch = epoch if self.life is None else self.life
+            epoch = self.epoch()
             other = read_reference("with", self.get_query_argument("with", None))
         except ValueError as error:
             self.answer({"error": str(error)}, 400)

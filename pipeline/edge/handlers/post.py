@@ -68,9 +68,8 @@ class PostedEvents(Events):
         settings = service.config.http_in
         if not settings.enabled:
             return 405, {"error": "this edge takes no events: http_in.enabled is false"}
-        if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            service.refuse("origin", "events from another site", path=self.request.path)
-            return 403, {"error": "events from another site"}
+        if (problem := self.from_elsewhere("events")) is not None:
+            return 403, {"error": problem}
         if not settings.through_proxies and any(name in headers for name in FORWARDED_HEADERS):
             service.refuse("forwarded", "events through a proxy", path=self.request.path)
             return 403, {"error": "events through a proxy: http_in.through_proxies is false"}

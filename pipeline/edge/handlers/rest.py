@@ -10,7 +10,7 @@ from pipeline.edge import connections
 from pipeline.edge.filter import DEFAULT_CRITICAL
 from pipeline.edge.handlers.asked import asked_filter
 from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, Guarded
-from pipeline.edge.past import MAX_PAST, past_entry, read_after, read_epoch, read_flag, read_search
+from pipeline.edge.past import MAX_PAST, past_entry, read_after, read_flag, read_search
 from pipeline.edge.since import read_since, resume_at
 from pipeline.edge.statistics import (
     MAX_AFTER,
@@ -69,15 +69,6 @@ _UNDELETED = {
 class Scan(Guarded):
     """`GET /api/scans/ID?epoch=N`: its state, with the first of its hosts; `DELETE`: let go of it."""
 
-    def epoch(self) -> int | None:
-        """Return the life that is asked for; None for the present one.
-
-        Raises:
-            ValueError: that is no epoch.
-        """
-        epoch = read_epoch(self.get_query_argument("epoch", None))
-        return epoch if self.life is None else self.life
-
     async def get(self, scan_id: str) -> None:
         try:
             epoch = self.epoch()
@@ -92,9 +83,8 @@ class Scan(Guarded):
         )
 
     async def delete(self, scan_id: str) -> None:
-        if self.request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            self.service.refuse("origin", "a deletion from another site", path=self.request.path)
-            self.answer({"error": "a deletion from another site"}, 403)
+        if (problem := self.from_elsewhere("a deletion")) is not None:
+            self.answer({"error": problem}, 403)
             return
         try:
             epoch = self.epoch()
