@@ -136,6 +136,7 @@ def arm_worker(fuses: Sequence[Fuse]) -> None:
     """Wrap the methods of a worker."""
     from pipeline.frame import Frame
     from pipeline.throttle_batch import journal_file
+    from pipeline.throttle_batch.answers import Answers
     from pipeline.throttle_batch.producers import Producers, Verdict
     from pipeline.throttle_batch.shard import Shard
     from pipeline.throttle_batch.sqlite_journal import SqliteJournal
@@ -181,7 +182,7 @@ def arm_worker(fuses: Sequence[Fuse]) -> None:
         return found
 
     def page(self: Any, *args: Any) -> bytes:
-        found: bytes = page_of_shard(self, *args)
+        found: bytes = page_of_answers(self, *args)
         each("before_answer")
         return found
 
@@ -214,12 +215,12 @@ def arm_worker(fuses: Sequence[Fuse]) -> None:
         def connect(*args: Any, **kwargs: Any) -> sqlite3.Connection:
             return sqlite3.connect(*args, factory=Connection, **kwargs)
 
-    commit_of_shard, page_of_shard = Shard._commit, Shard._page
+    commit_of_shard, page_of_answers = Shard._commit, Answers.page
     commit_of_journal, load_of_journal = SqliteJournal.commit, SqliteJournal.load
     delete_of_journal = SqliteJournal.delete
     judge_of_producers = Producers.judge
     Producers.judge = judge  # type: ignore[method-assign]
-    Shard._commit, Shard._page = shard_commit, page  # type: ignore[method-assign,assignment]
+    Shard._commit, Answers.page = shard_commit, page  # type: ignore[method-assign,assignment]
     SqliteJournal.commit, SqliteJournal.load = journal_commit, load  # type: ignore[method-assign]
     SqliteJournal.delete = delete  # type: ignore[method-assign]
     journal_file.sqlite3 = Sqlite()  # type: ignore[assignment]
