@@ -4,58 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from types import TracebackType
-from typing import Self
 
-from tests.e2e.connection import LoopThread
+from tests.browser.loop_proxy import LoopProxy
 
 _BLOCK_BYTES = 65_536
 _REFUSAL = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-class PlainProxy:
-    """Args:
-        port: the port of 127.0.0.1 it passes everything else on to.
-
-    Attributes:
-        refused: how many WebSockets it has refused.
+class PlainProxy(LoopProxy):
+    """Attributes:
+    refused: how many WebSockets it has refused.
     """
 
     def __init__(self, port: int) -> None:
+        super().__init__(port)
         self.refused = 0
-        self._port = port
-        self._loop = LoopThread()
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    def __enter__(self) -> Self:
-        self._server = self._loop.run(self._listen())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.run(self._close())
-        self._loop.close()
-
-    @property
-    def url(self) -> str:
-        """Its address, without a slash at the end."""
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _listen(self) -> asyncio.Server:
-        return await asyncio.start_server(self._accept, "127.0.0.1", 0)
-
-    async def _close(self) -> None:
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_writer: asyncio.StreamWriter | None = None
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -68,7 +33,6 @@ class PlainProxy:
             for one in (writer, far_writer):
                 if one is not None:
                     one.transport.abort()
-            self._tasks.discard(task)
 
     async def _requests(
         self, reader: asyncio.StreamReader, far: asyncio.StreamWriter, near: asyncio.StreamWriter
