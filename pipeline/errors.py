@@ -99,6 +99,8 @@ class RejectReason(enum.StrEnum):
     SCAN_OWNED = "scan_owned"
     QUOTA = "quota"
     KEY_REUSED = "key_reused"
+    PID_TAKEN = "pid_taken"
+    NOT_OWNER = "not_owner"
 
 
 class EventRejected(PeerError):

@@ -11,6 +11,9 @@ first byte                     taken as
                                for report events, its `report_id`)
 anything else                  rejected whole, as `json`
 ============================== =======================================================================
+
+Where producers have keys, each message comes with the name of its sender's: `ownership` says what that may
+do, and the worker is told the name, in the envelope's `by`, unless it may act for others.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from pipeline.errors import EventRejected, MessageMalformed, RejectReason
-from pipeline.event import check_event, check_events, check_scan_id
+from pipeline.event import AnyEvent, ScanStarted, check_event, check_events, check_scan_id
+from pipeline.ingest.ownership import PidOwners, with_owner
 from pipeline.ingest.roundtrip import Last
 from pipeline.wire import (
     ENVELOPE_MARK,
@@ -70,11 +74,32 @@ class Admission:
     last: Last | None = None
 
 
-def admit(message: bytes) -> Admission:
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sent a message, where producers have keys.
+
+    Attributes:
+        credential: the name of its key.
+        pids: which producer ids belong to whom.
+        names_owners: whether it may begin scans of others, and feed them.
+    """
+
+    credential: str
+    pids: PidOwners
+    names_owners: bool = False
+
+    @property
+    def by(self) -> str:
+        """What the worker is told of it."""
+        return "" if self.names_owners else self.credential
+
+
+def admit(message: bytes, sender: Sender | None = None) -> Admission:
     """Check a producer's message, every event once.
 
     Args:
         message: as it came from the PULL socket; at most `MAX_MESSAGE_BYTES`.
+        sender: who sent it; None where producers have no keys.
 
     Returns:
         What to hand on and what was rejected; a good event is never lost for a bad one beside it.
@@ -87,9 +112,9 @@ def admit(message: bytes) -> Admission:
     if not message:
         return _rejected_whole(RejectReason.JSON, "empty message")
     if message[0] == ENVELOPE_MARK:
-        return _admit_envelope(message)
+        return _admit_envelope(message, sender)
     if message[:1] == b"{" or message[0] in _WHITE_SPACE:
-        return _admit_foreign(message)
+        return _admit_foreign(message, sender)
     return _rejected_whole(
         RejectReason.JSON,
         f"first byte 0x{message[0]:02x} begins neither an envelope (0x01) nor a JSON object",
@@ -100,23 +125,48 @@ def _rejected_whole(reason: RejectReason, text: str) -> Admission:
     return Admission(rejections=[Rejection(reason, text)])
 
 
-def _admit_envelope(message: bytes) -> Admission:
+def _admit_envelope(message: bytes, sender: Sender | None) -> Admission:
     try:
         envelope = decode_envelope(message)
     except MessageMalformed as error:
         return _rejected_whole(RejectReason.SCHEMA, str(error))
+    if sender is not None:
+        return _admit_owned(envelope, sender)
     header = envelope.header
     with contextlib.suppress(EventRejected):
         check_events(envelope.events)
         if not header.rejected:
             return Admission([(header.channel, message, len(envelope.events))], last=_last(envelope))
+    return _admit_each(envelope, None)
+
+
+def _admit_owned(envelope: Envelope, sender: Sender) -> Admission:
+    header = envelope.header
+    if header.pid:
+        try:
+            sender.pids.check(header.pid, sender.credential)
+        except EventRejected as error:  # no nack: whoever has said hello by this pid is not to blame
+            return _rejected_whole(error.reason, error.message)
+    envelope = Envelope(replace(header, by=sender.by), envelope.events)
+    with contextlib.suppress(EventRejected):
+        events = check_events(envelope.events)
+        if not header.rejected and not (
+            sender.by and any(isinstance(event, ScanStarted) for event in events)
+        ):
+            message = encode_envelope(envelope.header, envelope.events)
+            return Admission([(header.channel, message, len(events))], last=_last(envelope))
+    return _admit_each(envelope, sender)
+
+
+def _admit_each(envelope: Envelope, sender: Sender | None) -> Admission:
+    header = envelope.header
     admission = Admission()
     good: list[bytes] = []
     rejected = dict(header.rejected)
     free = (offset for offset in range(len(envelope.events) + len(rejected)) if offset not in rejected)
     for offset, raw in zip(list(free), envelope.events, strict=True):
         try:
-            check_event(raw)
+            good.append(_checked(raw, sender)[1])
         except EventRejected as error:
             nack = None
             if header.pid:
@@ -124,14 +174,19 @@ def _admit_envelope(message: bytes) -> Admission:
                 nack = Nack(header.pid, header.inc, header.channel, pseq, error.reason, error.message)
                 rejected[offset] = error.reason
             admission.rejections.append(Rejection(error.reason, error.message, nack))
-        else:
-            good.append(raw)
-    if admission.rejections:
-        message = encode_envelope(replace(header, rejected=tuple(sorted(rejected.items()))), good)
     if good or header.sign or (header.pid and rejected):
+        message = encode_envelope(replace(header, rejected=tuple(sorted(rejected.items()))), good)
         admission.routed.append((header.channel, message, len(good)))
         admission.last = _last(envelope)
     return admission
+
+
+def _checked(raw: bytes, sender: Sender | None) -> tuple[AnyEvent, bytes]:
+    """Return an event, and its JSON as it goes on."""
+    event = check_event(raw)
+    if sender is not None and sender.by:
+        raw = with_owner(event, raw, sender.credential)
+    return event, raw
 
 
 def _last(envelope: Envelope) -> Last | None:
@@ -140,7 +195,7 @@ def _last(envelope: Envelope) -> Last | None:
     return (header.pid, header.inc, header.channel, header.pseq + count - 1) if header.pid and count else None
 
 
-def _admit_foreign(message: bytes) -> Admission:
+def _admit_foreign(message: bytes, sender: Sender | None) -> Admission:
     admission = Admission()
     by_channel: dict[str, list[bytes]] = {}
     events = split_foreign(message)
@@ -149,9 +204,9 @@ def _admit_foreign(message: bytes) -> Admission:
             RejectReason.TOO_LARGE,
             f"message of {len(events)} lines exceeds the limit of {MAX_FOREIGN_EVENTS} lines",
         )
-    for raw in events:
+    for line in events:
         try:
-            event = check_event(raw)
+            event, raw = _checked(line, sender)
             report_id = getattr(event, "report_id", None)
             if event.scan_id is None and report_id is not None:
                 channel = channel_name("report", check_scan_id(report_id))
@@ -162,7 +217,8 @@ def _admit_foreign(message: bytes) -> Admission:
         else:
             by_channel.setdefault(channel, []).append(raw)
     for channel, events in by_channel.items():
+        header = EnvelopeHeader(channel, by=sender.by if sender is not None else "")
         for start in range(0, len(events), MAX_ENVELOPE_EVENTS):
             part = events[start : start + MAX_ENVELOPE_EVENTS]
-            admission.routed.append((channel, encode_envelope(EnvelopeHeader(channel), part), len(part)))
+            admission.routed.append((channel, encode_envelope(header, part), len(part)))
     return admission

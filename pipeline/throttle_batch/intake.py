@@ -6,7 +6,8 @@ producer are taken, `lives` to which life of the channel its events go. Then, ru
 ====================================== ===============================================================
 a run                                  what happens
 ====================================== ===============================================================
-of a life that is another's            refused, `scan_owned`; a claim on a life that others feed as well
+of a life that is another's            refused, `scan_owned`; a claim on a life that others feed as well, and
+                                       what was sent with the key of another than its owner (`by`)
 a terminal event after the first       refused, `after_terminal`
 that would open one channel too many   refused, `quota`
 no channel can be opened               not taken: retry `max_channels`
@@ -252,6 +253,12 @@ class Intake:
             self.gathered.channels[name, channel.epoch] = channel
             if header.own and not channel.head_seq:
                 channel.owner = pid
+        owner = channel.state.about.owner
+        if header.by and owner not in ("", header.by):
+            raise EventRejected(
+                RejectReason.SCAN_OWNED,
+                f"{name} belongs to {owner!r}; this was sent with the key of {header.by!r}",
+            )
         if channel.terminal_accepted:
             if run.treatment.terminal:
                 raise EventRejected(RejectReason.AFTER_TERMINAL, f"{name} has already ended")

@@ -50,6 +50,8 @@ class EnvelopeHeader(msgspec.Struct, frozen=True, omit_defaults=True):
         sign: `alive` in an envelope without events: the producer lives. `bye`, with events or without: it has
             nothing more to say here for now; with events it is told the position they reached.
         digest: of all that goes by this pid, if that is decided once and for all: another one is refused.
+        by: the name of the key it was sent with, where producers have keys: a scan of another owner takes
+            nothing of it. Ingest puts it there; empty for none, and for one that may act for others.
     """
 
     channel: str
@@ -61,6 +63,7 @@ class EnvelopeHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     own: bool = False
     sign: Literal["", "alive", "bye"] = ""
     digest: str = ""
+    by: str = ""
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -92,6 +95,8 @@ def decode_envelope(message: bytes) -> Envelope:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise MessageMalformed(f"envelope header: {error}") from None
     split_channel(header.channel)
+    if len(header.by) > 64:
+        raise MessageMalformed(f"by of {len(header.by)} characters exceeds the limit of 64")
     events = body.split(b"\n") if body else []
     count = len(events) + len(header.rejected)
     if header.sign and (not header.pid or (count and header.sign != "bye")):

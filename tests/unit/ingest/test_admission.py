@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from pipeline.errors import RejectReason
 from pipeline.event import MAX_EVENT_BYTES
-from pipeline.ingest.admission import Admission, admit
+from pipeline.ingest.admission import Admission, Sender, admit
+from pipeline.ingest.ownership import PidOwners
 from pipeline.wire import (
     MAX_ENVELOPE_EVENTS,
     MAX_FOREIGN_EVENTS,
@@ -301,3 +302,61 @@ def test_a_message_of_too_many_lines_is_rejected_whole() -> None:
     assert (
         f"{MAX_FOREIGN_EVENTS + 1} lines exceeds the limit of {MAX_FOREIGN_EVENTS} lines" in rejection.message
     )
+
+
+# --- producers with keys ------------------------------------------------------------------------------
+
+START = b'{"type":"scanStarted"}'
+
+
+def ada(pids: PidOwners | None = None) -> Sender:
+    return Sender("ada", PidOwners(10) if pids is None else pids)
+
+
+@pytest.mark.parametrize("claimed", ["", "bob", "ada"])
+def test_a_key_s_name_goes_on_with_its_events_whatever_the_producer_says(claimed: str) -> None:
+    ((_, envelope),) = routed(admit(encode_envelope(replace(HEADER, by=claimed), [GOOD, GOOD]), ada()))
+    assert envelope == Envelope(replace(HEADER, by="ada"), [GOOD, GOOD])
+
+
+def test_a_start_names_its_key_as_owner_between_others() -> None:
+    admission = admit(encode_envelope(HEADER, [GOOD, START, GOOD]), ada())
+    ((_, envelope),) = routed(admission)
+    assert [json.loads(raw) for raw in envelope.events] == [
+        json.loads(GOOD),
+        {"type": "scanStarted", "owner": "ada"},
+        json.loads(GOOD),
+    ]
+    assert admission.last == ("p1", 3, "scan/demo", 7)
+
+
+def test_a_start_of_somebody_else_is_nacked_and_leaves_its_number_behind() -> None:
+    admission = admit(encode_envelope(HEADER, [b'{"type":"scanStarted","owner":"bob"}', GOOD]), ada())
+    ((_, envelope),) = routed(admission)
+    assert envelope == Envelope(replace(HEADER, by="ada", rejected=((0, "not_owner"),)), [GOOD])
+    assert [(one.nack.pseq, one.reason) for one in admission.rejections if one.nack] == [(5, "not_owner")]
+
+
+def test_a_key_that_may_name_owners_begins_scans_of_others_and_is_not_held_to_its_name() -> None:
+    start = b'{"type":"scanStarted","owner":"bob"}'
+    message = encode_envelope(replace(HEADER, by="ada"), [start])
+    ((_, envelope),) = routed(admit(message, Sender("edge", PidOwners(10), names_owners=True)))
+    assert envelope == Envelope(HEADER, [start])
+
+
+def test_a_pid_of_another_key_is_refused_whole_and_nobody_is_nacked() -> None:
+    pids = PidOwners(10)
+    message = encode_envelope(HEADER, [GOOD])
+    assert not admit(message, ada(pids)).rejections
+    admission = admit(message, Sender("bob", pids))
+    assert reasons(admission) == [RejectReason.PID_TAKEN]
+    assert admission.routed == []
+    assert admission.rejections[0].nack is None
+
+
+def test_a_foreign_producer_s_events_carry_its_key_too() -> None:
+    start = b'{"type":"scanStarted","scan_id":"demo"}'
+    ((_, envelope),) = routed(admit(start + b"\n" + FOREIGN, ada()))
+    assert envelope.header == EnvelopeHeader("scan/demo", by="ada")
+    assert json.loads(envelope.events[0])["owner"] == "ada"
+    assert envelope.events[1] == FOREIGN

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.wire import Ack, Envelope, Nack, Reached, Retry
 from tests.unit.throttle_batch.conftest import (
@@ -342,6 +343,36 @@ def check_a_claim_outlives_a_restart(core: Core) -> None:
     assert rig.batcher.channels() == []
     rig.at(90_000.0, numbered(2, FACTS[1], pid="q"))
     assert len(rig.nacks) == 2
+
+
+def check_a_scan_takes_nothing_sent_with_another_key_than_its_owners(core: Core) -> None:
+    """Who it was begun for stands in its state, and so outlives a restart; its next life is free."""
+    rig = core.batcher()
+    start = b'{"type":"scanStarted","owner":"ada"}'
+    rig.at(0.0, keyed("ada", numbered(1, start)))
+    rig.at(0.1, keyed("bob", numbered(1, *FACTS[1:3], pid="q")), keyed("bob", foreign(FACTS[1])))
+    rig.restart(1.0)
+    rig.at(1.0, keyed("bob", numbered(3, FACTS[3], pid="q")), keyed("ada", numbered(2, FACTS[2])))
+    rig.at(1.1, numbered(1, FACTS[3], pid="edge"))
+    assert rig.log["scan/a", EPOCH] == [start, FACTS[2], FACTS[3]], "one that may act for others has no `by`"
+    assert [(nack.pid, nack.pseq, nack.reason) for nack in rig.nacks] == [
+        ("q", 1, "scan_owned"),
+        ("q", 2, "scan_owned"),
+        ("q", 3, "scan_owned"),
+    ]
+    assert rig.nacks[0].message == "scan/a belongs to 'ada'; this was sent with the key of 'bob'"
+    assert rig.acked("q") == 3
+    rig.at(2.0, keyed("ada", numbered(3, TERMINAL)))
+    rig.at(2.1, keyed("bob", numbered(4, FACTS[1], pid="q")))
+    assert rig.nacks[-1].pseq == 4, "its end makes it nobody else's"
+    begun = b'{"type":"scanStarted","owner":"bob"}'
+    rig.at(2.2, keyed("bob", numbered(5, begun, FACTS[1], pid="q")))
+    assert taken(rig) == [begun, FACTS[1]]
+
+
+def keyed(name: str, envelope: Envelope) -> Envelope:
+    """The same, as ingest hands it on where producers have keys."""
+    return Envelope(replace(envelope.header, by=name), envelope.events)
 
 
 CHECKS = [
