@@ -135,6 +135,7 @@ GAUGES = {
     },
     "edge": {
         "addresses",
+        "users",
         "channels_watched",
         "connections_open",
         "draining",
@@ -202,6 +203,7 @@ TEXTS = {
         "channels_watched": "Channels that somebody watches.",
         "ring_bytes": "Bytes of recent frames held for readers.",
         "addresses": "Addresses remembered for their limits.",
+        "users": "Users remembered for their limits.",
         "silent_shards": "Shards without a beacon for silent_s.",
         "draining": "1 while the edge lets its browsers go, else 0.",
         "refused": "Requests refused, by reason.",

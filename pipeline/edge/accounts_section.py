@@ -139,6 +139,98 @@ class AccountsSection(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+class UsersSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What one user, the `sub` of a token, may have and do on one edge. Of no use without [accounts]."""
+
+    max_connections: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Streams of one user; a further one is closed with 4029.",
+            extra={"unit": "connections"},
+        ),
+    ] = 1_000
+    max_subscriptions: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Scans that all connections of one user to /ws/scans may be subscribed to; a further "
+            "one is refused with an error.",
+            extra={"unit": "scans"},
+        ),
+    ] = 5_000
+    max_exports: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=100_000,
+            description="Files of scans and comparisons under way for one user; a further one gets 429 with "
+            "Retry-After.",
+            extra={"unit": "requests"},
+        ),
+    ] = 8
+    requests_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            le=1_000_000,
+            description="Requests of one user, and streams it opens; faster than that, past request_burst, "
+            "it gets 429 with Retry-After, and a WebSocket is closed with 4029.",
+            extra={"unit": "requests/s"},
+        ),
+    ] = 200.0
+    request_burst: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Requests and streams of one user at once, as after a restart.",
+            extra={"unit": "requests"},
+        ),
+    ] = 2_000
+    posts_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            le=1_000_000,
+            description="Requests with events that one user may post; faster than that, past post_burst, it "
+            "gets 429 with Retry-After.",
+            extra={"unit": "requests/s"},
+        ),
+    ] = 200.0
+    post_burst: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Requests with events that one user may post at once.",
+            extra={"unit": "requests"},
+        ),
+    ] = 1_000
+    messages_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            le=1_000_000,
+            description="Messages that one user may send on all its WebSockets; faster than that, past "
+            "message_burst, the one that sent the last is closed with 4029.",
+            extra={"unit": "messages/s"},
+        ),
+    ] = 500.0
+    message_burst: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Messages that one user may send at once, as all pages do that come back and "
+            "subscribe.",
+            extra={"unit": "messages"},
+        ),
+    ] = 10_000
+
+
 def _url_problem(url: str) -> str | None:
     try:
         parts = urlsplit(url)

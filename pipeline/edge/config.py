@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.edge.accounts_section import AccountsSection
+from pipeline.edge.accounts_section import AccountsSection, UsersSection
 from pipeline.edge.sections import DrainSection, HttpInSection, HttpSection, RequestsSection
 from pipeline.sections import LIVE_LOG_KEYS, EdgeMetricsSection, LogSection, PlaceSection
 
@@ -232,9 +232,11 @@ LIVE_KEYS = (
     | {f"drain.{key}" for key in DrainSection.__struct_fields__}
     | {f"limits.{key}" for key in LimitsSection.__struct_fields__ if key != "max_lag_s"}
     | {f"compression.{key}" for key in CompressionSection.__struct_fields__}
+    | {f"users.{key}" for key in UsersSection.__struct_fields__}
     | {"http.hosts", "http.trusted_proxies"}
     | {"requests.header_timeout_s", "requests.max_unfinished"}
     | {"requests.connects_per_s", "requests.connect_burst"}
+    | {"requests.requests_per_s", "requests.request_burst", "requests.max_exports"}
 )
 """What an edge that runs takes over when it reads its configuration anew."""
 
@@ -246,6 +248,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     edge: EdgeSection = EdgeSection()
     http: HttpSection = HttpSection()
     accounts: AccountsSection = AccountsSection()
+    users: UsersSection = UsersSection()
     requests: RequestsSection = RequestsSection()
     http_in: HttpInSection = HttpInSection()
     drain: DrainSection = DrainSection()

@@ -159,6 +159,35 @@ class RequestsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "connections"},
         ),
     ] = 10_000
+    requests_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            le=1_000_000,
+            description="Other requests of an address, but for the page's files, posts, /healthz and "
+            "/readyz; faster than that, past request_burst, it gets 429 with Retry-After.",
+            extra={"unit": "requests/s"},
+        ),
+    ] = 1_000.0
+    request_burst: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Such requests of an address at once.",
+            extra={"unit": "requests"},
+        ),
+    ] = 5_000
+    max_exports: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=100_000,
+            description="Files of scans and comparisons under way for an address; a further one gets 429 "
+            "with Retry-After.",
+            extra={"unit": "requests"},
+        ),
+    ] = 32
 
 
 class HttpInSection(msgspec.Struct, frozen=True, kw_only=True):

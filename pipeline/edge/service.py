@@ -33,7 +33,8 @@ from pipeline.edge.ticket_office import TicketOffice
 from pipeline.edge.told import Figures, summary
 from pipeline.edge.uplink import Uplink
 from pipeline.edge.upstream import Upstream
-from pipeline.edge.visitors import Rate, Visitors
+from pipeline.edge.users import Users
+from pipeline.edge.visitors import Places, Rate, Rates, Visitors
 from pipeline.errors import LayoutError
 from pipeline.log import LimitedLog, Log
 from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
@@ -138,7 +139,10 @@ class Service:
         self.inbound_rate = Rate(limits.max_inbound_per_s, 2 * limits.max_inbound_per_s)
         self.max_connections = limits.max_connections
         http_in = config.http_in
-        self.posters = Visitors(http_in.request_burst, Rate(http_in.requests_per_s, http_in.request_burst))
+        self.posters = Rates(Rate(http_in.requests_per_s, http_in.request_burst))
+        self.askers = Rates(Rate(requests.requests_per_s, requests.request_burst))
+        self.exports = Places(requests.max_exports)
+        self.users = Users(config.users)
         self.tickets: TicketOffice
         self.uplink: Uplink
         self.all_connections: AllConnections
@@ -149,6 +153,7 @@ class Service:
         self.empty = asyncio.Event()
         self._wheel: Wheel[Connection] = Wheel(config.heartbeat.interval_s)
         self._slots: dict[Connection, tuple[int, str]] = {}
+        self._seats: dict[Connection, str] = {}
         self._drivers: dict[Session, Driver] = {}
         self._silent: set[int] = set()
         self._started_at = time.monotonic()
@@ -175,6 +180,9 @@ class Service:
             limits.max_connections_per_address, Rate(requests.connects_per_s, requests.connect_burst)
         )
         self.inbound_rate = Rate(limits.max_inbound_per_s, 2 * limits.max_inbound_per_s)
+        self.askers.follow(Rate(requests.requests_per_s, requests.request_burst))
+        self.exports.follow(requests.max_exports)
+        self.users.follow(config.users)
         self.max_connections = max_connections
 
     # --- connections ------------------------------------------------------------------------------
@@ -192,8 +200,23 @@ class Service:
         self._slots[connection] = (self._wheel.add(connection), address)
         return None
 
+    def seat(self, connection: Connection, identity: Identity) -> CloseCode | None:
+        """Count a connection that is taken in as a user's, or return the code to close it with.
+
+        Args:
+            identity: whose it is, as an accepted token says.
+        """
+        wait_s = self.users.requests.knock(identity.subject, time.monotonic())
+        if wait_s or not self.users.connections.enter(identity.subject):
+            return LIMIT
+        self._seats[connection] = identity.subject
+        return None
+
     def release(self, connection: Connection) -> None:
         """Forget a connection."""
+        subject = self._seats.pop(connection, None)
+        if subject is not None:
+            self.users.connections.leave(subject)
         held = self._slots.pop(connection, None)
         if held is not None:
             slot, address = held
@@ -231,7 +254,7 @@ class Service:
         """Count a refused request and log it; a page that asks on and on does not fill the log.
 
         Args:
-            reason: `host`, `origin`, or a close code.
+            reason: `host`, `origin`, `user`, `rate`, or a close code.
             problem: what was wrong.
             fields: who asked for what.
         """
@@ -260,6 +283,7 @@ class Service:
             **{name: float(value) for name, value in self.counted().items()},
             "connections_open": float(len(self._slots)),
             "addresses": float(self.visitors.addresses),
+            "users": float(self.users.known),
             "silent_shards": float(len(self.upstream.silent_shards(time.monotonic()))),
             "draining": float(self.draining),
         }

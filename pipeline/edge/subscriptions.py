@@ -98,6 +98,7 @@ class Subscriptions:
     ) -> None:
         self._holder = holder
         self._service = service
+        self._users = service.users.subscriptions
         self._log = log
         self._transmitter = transmitter
         self._variant = variant
@@ -142,6 +143,10 @@ class Subscriptions:
         most = self._service.config.limits.max_subscriptions
         if len(self._watchers) >= most:
             self._answers.refuse(f"{scan_id}: max_subscriptions ({most}) are open", scan_id, LIMIT)
+            return
+        if self._holder is not None and not self._users.enter(self._holder.identity.subject):
+            of_user = self._service.config.users.max_subscriptions
+            self._answers.refuse(f"{scan_id}: users.max_subscriptions ({of_user}) are open", scan_id, LIMIT)
             return
         variant = Variant(self._variant.wire, deflate=self._variant.deflate, wanted=wanted)
         session = Session(
@@ -207,6 +212,8 @@ class Subscriptions:
 
     def _let_go(self, watcher: Watcher) -> None:
         figures = watcher.let_go()
+        if self._holder is not None:
+            self._users.leave(self._holder.identity.subject)
         self._messages_in_step += figures.messages - self._transmitter.messages
         self._bytes_in_step += figures.bytes_sent - self._transmitter.bytes_sent
         self._skipped += figures.skipped

@@ -156,10 +156,16 @@ class WebSocketConnection:
         if not message.is_text and self._variant.wire == "native":
             # HeroForge's server takes anything, and so do we on its wire.
             self._break(NOT_TEXT, "a binary message")
+        elif self.holder is not None and self._sends_too_fast(self.holder):
+            self._break(TOO_MANY_MESSAGES, "too many messages of this user", "user")
         elif self.holder is not None and (token := read_token(message.data)) is not None:
             self._refresh(self.holder, token)
         elif self.hear is not None:
             self.hear(message.data.decode() if message.is_text else message.data)
+
+    def _sends_too_fast(self, holder: Holder) -> bool:
+        messages = self._service.users.messages
+        return messages.knock(holder.identity.subject, time.monotonic()) > 0
 
     def _refresh(self, holder: Holder, token: str) -> None:
         """Go on with another token of the same subject."""
@@ -213,15 +219,16 @@ class WebSocketConnection:
             self.transmitter.write(self._variant.message(closing(code)))
         self.close(code.code, code.reason)
 
-    def refuse(self, code: CloseCode, problem: str) -> None:
+    def refuse(self, code: CloseCode, problem: str, reason: str | None = None) -> None:
         """Close a connection that is not taken.
 
         Args:
             code: why.
             problem: in words, for the browser too.
+            reason: what it is counted by; None for the code.
         """
         self._service.refuse(
-            str(code.code),
+            reason or str(code.code),
             problem,
             path=self._path,
             connection=self.connection_id,
@@ -253,10 +260,10 @@ class WebSocketConnection:
         else:
             self.transmitter.shut()
 
-    def _break(self, code: CloseCode, problem: str) -> None:
-        """Close it for what the browser sent."""
+    def _break(self, code: CloseCode, problem: str, reason: str | None = None) -> None:
+        """Close it for what the browser sent; it is counted by the reason, or else by the code."""
         self._deaf = True
-        self._service.refuse(str(code.code), problem, path=self._path)
+        self._service.refuse(reason or str(code.code), problem, path=self._path)
         self.end(code)
         self.transmitter.shut()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,17 +12,25 @@ from pathlib import Path
 
 from pipeline import wire
 from pipeline.edge import browser_actions
+from pipeline.edge.access import Access
+from pipeline.edge.deflate import agree
 from pipeline.edge.filter import read_filter
+from pipeline.edge.jwks import usable_keys
+from pipeline.edge.page_files import takes_gzip
 from pipeline.edge.past import read_after, read_epoch, read_reference
 from pipeline.edge.posted_body import JSON_TYPE, BodyRefused, media_type, read_body, unpack
+from pipeline.edge.sections import HttpSection
 from pipeline.edge.since import read_since
 from pipeline.edge.ws_reading import WebSocketReader
-from pipeline.errors import EventRejected, MessageMalformed, OperatorError
+from pipeline.edge.ws_upgrade import answer, refusal
+from pipeline.errors import EventRejected, MessageMalformed, OperatorError, TokenRejected
 from pipeline.event import check_event, read_event
 from pipeline.ingest.admission import admit
 from pipeline.producer.adapters import ADAPTER_NAMES, open_adapter
 from pipeline.producer.replay import read_line
 from pipeline.spool import read_spool
+from pipeline.tickets import issue, read_ticket
+from pipeline.tokens import Identity, Verifier, mint
 
 RECORDINGS = Path(__file__).parents[1] / "unit/producer/recordings"
 EVENT = b'{"type":"portFound","ip":"10.0.0.5","port":443,"protocol":"TCP","state":"Open"}'
@@ -101,6 +110,68 @@ def _recordings(name: str) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted(RECORDINGS.glob(kinds.get(name, f"{name}*"))))[:4]
 
 
+_PROXIED = Access(HttpSection(hosts=["scans.example.org"], trusted_proxies=["127.0.0.1", "::1"]))
+
+
+def _visit(text: str) -> None:
+    """Judge requests that have this in each of the headers that say where they come from."""
+    for name in ("Host", "Origin", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"):
+        _PROXIED.judge({"Host": "localhost", name: text}, "127.0.0.1", "http")
+
+
+def _upgrade(text: str) -> None:
+    """Ask for a WebSocket with this in each of the headers that an upgrade has."""
+    good = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    for name in good:
+        headers = {**good, name: text}
+
+        def fields(wanted: str, headers: dict[str, str] = headers) -> list[str]:
+            return [headers[wanted]] if wanted in headers else []
+
+        if refusal("HTTP/1.1", fields) is None:
+            answer(fields, None, None)
+
+
+_SECRET = b"a secret of more than thirty-two bytes"
+_VERIFIER = Verifier("HS256", lambda _: [_SECRET], "scanstream", "scanstream")
+_CLAIMS = {"sub": "ada", "iss": "scanstream", "aud": "scanstream", "iat": 0, "exp": 1 << 40, "scans": ["a*"]}
+_KEY = b"k" * 32
+
+
+def _claims(data: bytes) -> None:
+    """Verify a signed token that says this, whatever it is."""
+    with contextlib.suppress(ValueError, RecursionError):
+        claims = json.loads(data)
+        if isinstance(claims, dict):
+            _VERIFIER.verify(mint(_SECRET, "HS256", claims), 0.0)
+
+
+def _keys(data: bytes) -> None:
+    document = json.loads(data)
+    for algorithm in ("RS256", "ES256", "EdDSA"):
+        usable_keys(document, algorithm)
+
+
+_KEY_SET = json.dumps(
+    {
+        "keys": [
+            {
+                "kty": "OKP",
+                "crv": "Ed25519",
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+                "kid": "one",
+            },
+            {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "B" * 43, "use": "sig"},
+            {"kty": "RSA", "n": "w" * 342, "e": "AQAB", "alg": "RS256"},
+        ]
+    }
+).encode()
+
 _MALFORMED = (MessageMalformed,)
 _ACTIONS = (
     b'{"action":"filter","types":["a"],"cidr":["10.0.0.0/8"],"min_severity":"High","level":"all"}',
@@ -157,6 +228,30 @@ DECODERS: dict[str, Decoder] = {
     "after": Decoder(partial(_of_text, read_after), (ValueError,), (b"1-2-3",)),
     "epoch": Decoder(partial(_of_text, read_epoch), (ValueError,), (b"12",)),
     "reference": Decoder(partial(_of_text, partial(read_reference, "with")), (ValueError,), (b"demo@12",)),
+    "visit": Decoder(
+        partial(_of_text, _visit), (), (b'for="[::1]:80";proto=https, for=10.0.0.1', b"https://localhost:80")
+    ),
+    "upgrade": Decoder(
+        partial(_of_text, _upgrade), (), (b"keep-alive, Upgrade", b"AAAAAAAAAAAAAAAAAAAAAA==")
+    ),
+    "compression": Decoder(
+        partial(_of_text, agree),
+        (),
+        (b"permessage-deflate; server_max_window_bits=10; client_max_window_bits",),
+    ),
+    "accept_encoding": Decoder(partial(_of_text, takes_gzip), (), (b"br;q=1, gzip;q=0.5",)),
+    "jwt": Decoder(
+        partial(_of_text, lambda text: _VERIFIER.verify(text, 0.0)),
+        (TokenRejected,),
+        (mint(_SECRET, "HS256", _CLAIMS).encode(), b"e30.e30.e30"),
+    ),
+    "claims": Decoder(_claims, (TokenRejected,), (json.dumps(_CLAIMS).encode(),)),
+    "key_set": Decoder(_keys, (ValueError, RecursionError), (_KEY_SET,)),
+    "ticket": Decoder(
+        partial(_of_text, lambda text: read_ticket(_KEY, text, "stats", 0.0)),
+        (TokenRejected,),
+        (issue(_KEY, "a" * 32, "stats", 1.0, Identity("ada")).encode(), b"e30.AAAA"),
+    ),
     "spool": Decoder(read_spool, (ValueError,), (b'{"spool":1,"pid":"p","inc":1}\n',)),
     "replay": Decoder(
         read_line, (EventRejected,), (b'{"channel":"scan/a","epoch":1,"seq":1,"event":{"type":"x"}}',)

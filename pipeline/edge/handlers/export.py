@@ -120,10 +120,15 @@ class Export(Guarded):
         except ValueError as error:
             self.answer({"error": str(error)}, 400)
             return
-        upstream = self.service.upstream
         if not is_scan_id(scan_id):
             self.answer({"error": "no such scan"}, 404)
             return
+        with self.under_way() as taken:
+            if taken:
+                await self._export(scan_id, epoch, form)
+
+    async def _export(self, scan_id: str, epoch: int | None, form: str) -> None:
+        upstream = self.service.upstream
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 state = await upstream.state(channel_name("scan", scan_id), epoch)

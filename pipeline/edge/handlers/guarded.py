@@ -7,6 +7,10 @@ may be seen, before its handler is asked: so no handler can forget it.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -21,6 +25,8 @@ from pipeline.tokens import EVERYBODY, Identity
 from pipeline.wire import ChannelSummary, PastLife, channel_name
 
 ANSWER_TIMEOUT_S = 5.0
+RETRY_AFTER_S = 1.0
+"""When to come again where nobody can tell when there will be room."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -71,8 +77,55 @@ class Guarded(Discreet):
             self.service.refuse("origin", visit.foreign, path=path)
         if (problem := visit.refused or visit.foreign) is not None:
             self.answer({"error": problem}, 403)
-        elif self.service.accounts.on and not self.public:
+        elif self.public:
+            return
+        elif wait_s := self.address_waits():
+            self.too_fast("rate", "too many requests at once", wait_s)
+        elif self.service.accounts.on:
             await self._admit()
+
+    def address_waits(self) -> float:
+        """Count a request of its address; return after how many seconds to come again, 0 for at once."""
+        return self.service.askers.knock(self.request.remote_ip or "", time.monotonic())
+
+    def user_waits(self) -> float:
+        """Count a request of its user; return after how many seconds to come again, 0 for at once."""
+        return self.service.users.requests.knock(self.identity.subject, time.monotonic())
+
+    def too_fast(self, reason: str, problem: str, wait_s: float) -> None:
+        """Refuse a request, and say when to come again.
+
+        Args:
+            reason: what it is counted by.
+            problem: in words.
+            wait_s: seconds.
+        """
+        self.service.refuse(reason, problem, path=self.request.path)
+        self.set_header("Retry-After", str(math.ceil(wait_s)))
+        self.deny(problem)
+
+    def deny(self, problem: str) -> None:
+        """Answer that there was too much."""
+        self.answer({"error": problem}, 429)
+
+    @contextmanager
+    def under_way(self) -> Iterator[bool]:
+        """Count a request that takes long while it lasts; False when it is refused: there are too many.
+
+        By address; with accounts by user, too.
+        """
+        address, subject = self.request.remote_ip or "", self.identity.subject
+        places = [(self.service.exports, address)]
+        if self.service.accounts.on:
+            places.append((self.service.users.exports, subject))
+        with ExitStack() as stack:
+            for place, name in places:
+                if not place.enter(name):
+                    self.too_fast("exports", "too many files and comparisons at once", RETRY_AFTER_S)
+                    yield False
+                    return
+                stack.callback(place.leave, name)
+            yield True
 
     async def _admit(self) -> None:
         """Let in who may do this: what may not be seen is not there."""
@@ -84,9 +137,11 @@ class Guarded(Discreet):
             self.set_header("WWW-Authenticate", "Bearer")
             self.answer({"error": str(error)}, 401)
             return
-        if self.identity.admin:
+        if wait_s := self.user_waits():
+            self.too_fast("user", "too many requests of this user at once", wait_s)
+        elif self.identity.admin:
             return
-        if self.of_operators:
+        elif self.of_operators:
             self.service.refuse("role", "not an admin", path=path)
             self.answer({"error": "the role admin is needed"}, 403)
         elif self.path_args and not self.waits:

@@ -41,6 +41,11 @@ class Compare(Guarded):
         if not is_scan_id(scan_id):
             self.answer({"error": "no such scan"}, 404)
             return
+        with self.under_way() as taken:
+            if taken:
+                await self._answer(scan_id, epoch, other)
+
+    async def _answer(self, scan_id: str, epoch: int | None, other: tuple[str, int | None] | None) -> None:
         try:
             async with self.service.comparing:
                 await self._compare(scan_id, epoch, other)

@@ -7,7 +7,6 @@ read, and let go of: a sender that is cut off in the middle would not read the a
 
 from __future__ import annotations
 
-import math
 import re
 import time
 
@@ -26,6 +25,7 @@ from pipeline.edge.posted_body import (
     too_large,
     unpack,
 )
+from pipeline.edge.service import Service
 from pipeline.event import is_scan_id
 from pipeline.wire import channel_name
 
@@ -40,10 +40,13 @@ _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 class PostedEvents(Events):
     """The events of a scan: read as `Events` has it, and posted."""
 
-    async def prepare(self) -> None:
+    def initialize(self, service: Service) -> None:
+        super().initialize(service)
         self._chunks: list[bytes] = []
         self._held_bytes = 0
         self._refusal: Answer | None = None
+
+    async def prepare(self) -> None:
         await super().prepare()
         if self.request.method != "POST":
             return
@@ -52,11 +55,27 @@ class PostedEvents(Events):
         if self._finished:
             return
         try:
-            self._refusal = self._refused()
+            self._refusal = self._refusal or self._refused()
         except BodyRefused as error:
             self._refusal = refusal(error)
         if self._refusal is not None and "Expect" in self.request.headers:
             self._say(self._refusal)
+
+    def address_waits(self) -> float:
+        if self.request.method != "POST":
+            return super().address_waits()
+        return self.service.posters.knock(self.request.remote_ip or "", time.monotonic())
+
+    def user_waits(self) -> float:
+        if self.request.method != "POST":
+            return super().user_waits()
+        return self.service.users.posts.knock(self.identity.subject, time.monotonic())
+
+    def deny(self, problem: str) -> None:
+        if self.request.method != "POST":
+            super().deny(problem)
+        else:
+            self._refusal = 429, {"error": problem}  # said once its body is read
 
     def _refused(self) -> Answer | None:
         """Return why the request is refused for its headers; None if it is not.
@@ -75,11 +94,6 @@ class PostedEvents(Events):
             return 403, {"error": "events through a proxy: http_in.through_proxies is false"}
         if not is_scan_id(self.path_args[0]):
             return 404, {"error": f"{self.path_args[0]!r:.80} is no scan id"}
-        wait_s = service.posters.knock(self.request.remote_ip or "", time.monotonic())
-        if wait_s:
-            service.refuse("rate", "too many posts at once", path=self.request.path)
-            self.set_header("Retry-After", str(math.ceil(wait_s)))
-            return 429, {"error": "too many requests at once"}
         self._key = headers.get("Idempotency-Key", "")
         if "Idempotency-Key" in headers and not _KEY.fullmatch(self._key):
             return 400, {"error": "Idempotency-Key: needed are 1 to 255 printable ASCII characters"}

@@ -18,7 +18,6 @@ from pipeline.edge.accounts import Holder
 from pipeline.edge.close_codes import UNAUTHORISED, CloseCode
 from pipeline.edge.gate import Gate
 from pipeline.edge.handlers.asked import asked_filter, asked_since
-from pipeline.edge.handlers.guard import flooded
 from pipeline.edge.handlers.guarded import Guarded
 from pipeline.edge.reader import Reader
 from pipeline.edge.service import Service
@@ -56,6 +55,12 @@ class EventStream(Guarded):
         self.connection_id = secrets.token_hex(8)
         self._facts = service.log.bind(connection=self.connection_id, wire="sse")
 
+    def address_waits(self) -> float:
+        return self.service.visitors.knock(self.request.remote_ip or "", time.monotonic())
+
+    def user_waits(self) -> float:
+        return 0.0  # it is counted when it is given its seat
+
     def identify(self) -> Identity:
         ticket = self.get_query_argument("ticket", None)
         if ticket is None:
@@ -76,24 +81,26 @@ class EventStream(Guarded):
         Args:
             read: returns who gives the browser what it asks for.
         """
-        if flooded(self, self.service):
-            self.answer({"error": "too many connections at once"}, 429)
-            return
-        code = self.service.admit(self, self.request.remote_ip or "")
-        if code is not None:
-            self.service.refuse(
-                str(code.code), code.reason, path=self.request.path, connection=self.connection_id, wire="sse"
-            )
-            self.set_header("Retry-After", str(RETRY_AFTER_S))
-            self.answer({"error": code.reason}, 503)
-            return
+        code, reason = self.service.admit(self, self.request.remote_ip or ""), ""
         try:
+            if code is None and self.service.accounts.on:
+                code, reason = self.service.seat(self, self.identity), "user"
+            if code is not None:
+                self._refuse(reason or str(code.code), code)
+                return
             await self._stream(read)
             await self.finish()
         except StreamClosedError:
             pass  # it left
         finally:
             self.service.release(self)
+
+    def _refuse(self, reason: str, code: CloseCode) -> None:
+        self.service.refuse(
+            reason, code.reason, path=self.request.path, connection=self.connection_id, wire="sse"
+        )
+        self.set_header("Retry-After", str(RETRY_AFTER_S))
+        self.answer({"error": code.reason}, 503)
 
     async def _stream(self, read: Callable[[Transmitter], Reader]) -> None:
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")

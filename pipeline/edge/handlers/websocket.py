@@ -123,6 +123,9 @@ class BrowserSocket(Discreet, ABC):
 
     def _begin(self, connection: WebSocketConnection, channel_id: str, holder: Holder | None) -> None:
         connection.holder = holder
+        if holder is not None and (code := self._service.seat(connection, holder.identity)) is not None:
+            connection.refuse(code, code.reason, "user")
+            return
         self._service.counters[f"connections{{wire={self._variant.wire}}}"] += 1
         try:
             self._read(connection, channel_id)

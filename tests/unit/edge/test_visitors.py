@@ -79,7 +79,7 @@ def test_addresses_are_forgotten_once_they_have_their_burst_again() -> None:
 
 
 def test_no_more_addresses_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visitors, "MAX_ADDRESSES", 10)
+    monkeypatch.setattr(visitors, "MAX_NAMES", 10)
     found = Visitors(100, Rate(per_s=10, burst=2))
     for number in range(50):
         found.knock(str(number), 0.0)
