@@ -6,11 +6,12 @@ Also which servers there are, and what they are given to send.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import orjson
+from _centrifugo import Centrifugo
 from _daemons import Nats, Nchan
 from _load import Load, upgrade
 from _measuring import memory_bytes
@@ -19,14 +20,17 @@ from _servers import Ours, SendLoop, Server, SocketIO, Tornado, Websockets
 
 from tests.harness import private_dir
 
-SERVERS: tuple[type[Server], ...] = (SendLoop, Ours, Nchan, Nats, Pushpin, Tornado, Websockets, SocketIO)
+SERVERS: tuple[type[Server], ...] = (
+    *(SendLoop, Ours, Nchan, Nats, Pushpin, Centrifugo),
+    *(Tornado, Websockets, SocketIO),
+)
 """The yardstick first."""
 WARM_UP_FRAMES = 5
 DIFFERENT = 64
 """Messages that differ: no server may gain by sending the same again."""
 
 
-def chosen(only: str) -> list[type[Server]]:
+def chosen(only: str, say: Callable[[str], None] = print) -> list[type[Server]]:
     """Return the servers to measure, the yardstick first; say which are not installed."""
     kinds = []
     wanted = only.lower().split(",")
@@ -39,7 +43,7 @@ def chosen(only: str) -> list[type[Server]]:
             continue
         missing = kind.missing()
         if missing:
-            print(f"{kind.name}: not measured, {missing} is not installed")
+            say(f"{kind.name}: not measured, {missing} is not installed")
         else:
             kinds.append(kind)
     return kinds

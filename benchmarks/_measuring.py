@@ -1,4 +1,4 @@
-"""What the benchmarks share: reading a process's costs, the bare hop, figures of many samples.
+"""What the benchmarks share: reading a process's costs, cores, figures of many samples.
 
 Knows nothing of what is measured.
 """
@@ -6,20 +6,15 @@ Knows nothing of what is measured.
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import resource
 import signal
 import socket
 import statistics
 import sys
-import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import zmq
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
@@ -110,31 +105,3 @@ def on_core(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def _push(endpoint: str, message: bytes, count: int) -> None:
-    pushing = zmq.Context().socket(zmq.PUSH)
-    pushing.connect(endpoint)
-    for _ in range(count):
-        pushing.send(message)
-    pushing.close(linger=-1)
-
-
-def bare_hop(message: bytes, count: int) -> float:
-    """Return messages a second of a bare PUSH -> PULL hop between two processes."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        endpoint = f"ipc://{place}/hop"
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        pull = context.socket(zmq.PULL)
-        pull.bind(endpoint)
-        sender = multiprocessing.get_context("spawn").Process(target=_push, args=(endpoint, message, count))
-        sender.start()
-        pull.recv()
-        began = time.perf_counter()
-        for _ in range(count - 1):
-            pull.recv()
-        took = time.perf_counter() - began
-        sender.join()
-        pull.close()
-        context.term()
-        return (count - 1) / took

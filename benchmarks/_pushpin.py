@@ -43,6 +43,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: Pushpin goes away first."""
+
 
 class Pushpin(Daemon):
     """Pushpin with all its processes on the server's core."""

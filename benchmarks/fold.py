@@ -3,7 +3,7 @@
 One process, CPU time, no sockets. First HeroForge's reference scan, type by type; each part is the best of a
 few rounds. Then the largest scan that the table holds whole, 65,536 hosts and 500,000 open ports: what it
 takes to fold, to hold, to write down, to read back, and what writing it down comes to per event, as often as
-the worker does it. Takes about 40 s.
+the worker does it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from _measuring import end_in_order
+from _options import Option, parse
+from _report import Report, Table
+
 from pipeline.event import AnyEvent, Catalogue, Treatment, encode_event, event_type, read_event
 from pipeline.producer.simulate import heroforge
 from pipeline.throttle_batch.batcher import CHECKPOINT_EVENTS
@@ -24,7 +28,12 @@ from pipeline.throttle_batch.channel import CHECKPOINT_SHARE
 from pipeline.throttle_batch.records import LifeState
 from pipeline.throttle_batch.scan_state import ScanState
 
-ROUNDS = 7
+MINUTES = {"quick": 0.2, "normal": 0.6, "full": 0.8}
+OPTIONS = (
+    Option("rounds", "of which the best counts", 5, quick=2, full=7, smallest=1),
+    Option("events", "of the reference scan", 15_000, smallest=1000),
+    Option("large", "whether the largest scan is measured, too", True, quick=False),
+)
 TARGET_US = 2.5
 HOSTS = 65_536
 OPEN_PORTS = 500_000
@@ -48,40 +57,43 @@ def fold(state: ScanState, events: Sequence[Told]) -> None:
         state.fold(event, treatment, seq, seq / 250)
 
 
-def measure_mix() -> None:
-    raws = [raw for _, raw in heroforge(7, "demo")]
+def measure_mix(report: Report, rounds: int, count: int) -> None:
+    """Fold the reference scan, and each of its types."""
+    raws = [raw for _, raw in heroforge(7, "demo")][:count]
     events = told(raws)
-    decode_us = fold_us = loop_us = float("inf")
-    for _ in range(ROUNDS):
-        begun = time.process_time()
-        for raw in raws:
-            read_event(raw)
-        decode_us = min(decode_us, cpu_us(begun, len(raws)))
-        state = ScanState()
-        begun = time.process_time()
-        fold(state, events)
-        fold_us = min(fold_us, cpu_us(begun, len(raws)))
-        begun = time.process_time()
-        for _seq, (_event, _treatment) in enumerate(events, 1):
-            pass
-        loop_us = min(loop_us, cpu_us(begun, len(raws)))
-    fold_us -= loop_us
-    print(f"reference scan, {len(raws)} events: decode {decode_us:.2f} us, fold {fold_us:.2f} us an event")
-    print(f"  fold / decode = {fold_us / decode_us:.2f}; target <= {TARGET_US} us: {fold_us <= TARGET_US}")
+    best: dict[str, float] = {}
+
+    def keep(name: str, us: float) -> None:
+        best[name] = min(best.get(name, us), us)
+
     by_type: dict[str, list[tuple[int, Told]]] = {}
     for seq, item in enumerate(events, 1):
         by_type.setdefault(event_type(item[0]), []).append((seq, item))
-    for name, group in sorted(by_type.items(), key=lambda entry: -len(entry[1])):
-        if len(group) < 20:
-            continue
-        best = float("inf")
-        for _ in range(ROUNDS):
+    for _ in range(rounds):
+        begun = time.process_time()
+        for raw in raws:
+            read_event(raw)
+        keep("decode", cpu_us(begun, len(raws)))
+        state = ScanState()
+        begun = time.process_time()
+        fold(state, events)
+        keep("fold", cpu_us(begun, len(raws)))
+        for name, group in by_type.items():
             state = ScanState()
             begun = time.process_time()
             for seq, (event, treatment) in group:
                 state.fold(event, treatment, seq, seq / 250)
-            best = min(best, cpu_us(begun, len(group)))
-        print(f"  {name:<22} {len(group):>6} events  {best:5.2f} us")
+            keep(name, cpu_us(begun, len(group)))
+    decode_us = best.pop("decode")
+    heads = [("CPU us an event", 0), ("events", 0), ("us", 2), ("x decode", 2)]
+    table = Table(f"The reference scan, {len(raws):,} events", heads)
+    table.add("msgspec decode", len(raws), decode_us, 1.0)
+    table.add("scanstream fold", len(raws), best["fold"], best["fold"] / decode_us)
+    for name, group in sorted(by_type.items(), key=lambda entry: -len(entry[1])):
+        if len(group) >= 20:
+            table.add(f"fold {name}", len(group), best[name], best[name] / decode_us)
+    report.add(table)
+    report.target("fold, CPU us an event", best["fold"], "<=", TARGET_US)
 
 
 def large() -> list[bytes]:
@@ -102,7 +114,8 @@ def resident_mib() -> float:
     return pages * resource.getpagesize() / 1_048_576
 
 
-def measure_large() -> None:
+def measure_large(report: Report) -> None:
+    """Fold the largest scan, write it down, and read it back."""
     events = told(large())
     gc.collect()
     before_mib = resident_mib()
@@ -118,17 +131,32 @@ def measure_large() -> None:
     ScanState().restore(LifeState(folded=len(events), created_ms=0), kept)
     restored_ms = (time.process_time() - begun) * 1000
     pause = max(CHECKPOINT_EVENTS, state.weight // CHECKPOINT_SHARE)
-    print(f"{HOSTS} hosts, {OPEN_PORTS} ports: fold {folded_us:.2f} us an event, {held_mib:.0f} MiB held")
-    print(
-        f"  a checkpoint: {len(kept) / 1e6:.1f} MB, written in {kept_ms:.0f} ms, read in {restored_ms:.0f} ms"
-    )
-    print(f"  every {pause} events: {kept_ms * 1000 / pause:.2f} us, {len(kept) / pause:.0f} bytes an event")
     begun = time.process_time()
     page, _ = state.hosts.page(0, 1_000, 262_144)
     page_ms = (time.process_time() - begun) * 1000
-    print(f"  a page of {len(page)} hosts, {sum(map(len, page))} bytes: {page_ms:.1f} ms")
+    table = Table(f"The largest scan, {HOSTS:,} hosts, {OPEN_PORTS:,} ports", [("", 0), ("figure", 2)])
+    table.add("fold, us an event", folded_us)
+    table.add("held, MiB", held_mib)
+    table.add("a checkpoint, MB", len(kept) / 1e6)
+    table.add("written in, ms", kept_ms)
+    table.add("read in, ms", restored_ms)
+    table.add("a checkpoint after so many events", pause)
+    table.add("writing, us an event", kept_ms * 1000 / pause)
+    table.add("writing, bytes an event", len(kept) / pause)
+    table.add(f"a page of {len(page)} hosts, ms", page_ms)
+    report.add(table)
+
+
+def main() -> None:
+    """Measure, and tell."""
+    options = parse("fold", __doc__ or "", MINUTES, OPTIONS)
+    end_in_order()
+    report = Report("fold", options.scale, options.into, ("msgspec",))
+    measure_mix(report, options.rounds, options.events)
+    if options.large:
+        measure_large(report)
+    report.close()
 
 
 if __name__ == "__main__":
-    measure_mix()
-    measure_large()
+    main()

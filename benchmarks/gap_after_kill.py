@@ -3,13 +3,10 @@
 One scan of 200 events/s, one WebSocket client that comes back when its edge dies. Each stage is killed so
 many times; a gap is from the kill to the first event emitted after it. The yardstick, in the same run, is
 the time from one emit to its arrival when nothing is killed: it holds the frame budget, 0.1 s.
-
-    bin/bench gap_after_kill [--kills N]
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 import threading
@@ -18,7 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' harness starts the processes
 
-from _measuring import percentile
+from _measuring import end_in_order, percentile
+from _options import Option, parse
+from _report import Report, Table
 
 from pipeline import Emitter
 from tests.e2e.watching import Watchers
@@ -27,6 +26,8 @@ from tests.faults.stand import Stand
 from tests.faults.traffic import event
 from tests.harness import private_dir
 
+MINUTES = {"quick": 0.3, "normal": 1, "full": 4}
+OPTIONS = (Option("kills", "of each stage", 8, quick=2, full=40, smallest=1),)
 SCAN = "gap"
 PAUSE_S = 0.005
 TARGET_S = 1.0
@@ -54,17 +55,14 @@ class Sending:
         self._emitter.close()
 
 
-def row(name: str, seconds: list[float]) -> str:
-    """Return one line of the table."""
-    figures = [percentile(seconds, 50), percentile(seconds, 99), max(seconds)]
-    return f"{name:28}" + "".join(f"{figure:10.3f}" for figure in figures)
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30, help="of each stage")
-    kills: int = parser.parse_args().kills
+    options = parse("gap_after_kill", __doc__ or "", MINUTES, OPTIONS)
+    end_in_order()
+    report = Report("gap_after_kill", options.scale, options.into)
+    kills: int = options.kills
+    heads = [("", 0), ("p50 s", 3), ("longest s", 3), ("x nothing killed", 1)]
+    table = Table(f"A client gets nothing for so long, {kills} kills of each", heads)
     pause = threading.Event()
     rng = random.Random(1)
     with private_dir() as place:
@@ -84,16 +82,24 @@ def main() -> None:
                     reader.wait_for(lambda reader: reader.seq >= wanted)
                     return time.monotonic() - started
 
-                print(f"{'seconds':28}{'p50':>10}{'p99':>10}{'max':>10}")
-                print(row("nothing killed", [gap(None) for _ in range(kills)]))
-                for name in stand.names:
-                    gaps = [gap(name) for _ in range(kills)]
-                    within = sum(seconds <= TARGET_S for seconds in gaps)
-                    print(row(f"{name} killed", gaps) + f"   within {TARGET_S:g} s: {within} of {kills}")
-                assert reader.problems == []
+                gaps: dict[str | None, list[float]] = {name: [] for name in (None, *stand.names)}
+                for _ in range(kills):
+                    for name, found in gaps.items():
+                        found.append(gap(name))
+                if reader.problems:
+                    raise SystemExit(f"the reader has a problem: {reader.problems}")
             sending.close()
         finally:
             stand.close()
+    usual = percentile(gaps[None], 50)
+    for name, found in gaps.items():
+        half = percentile(found, 50)
+        table.add(f"{name} killed" if name else "nothing killed", half, max(found), half / usual)
+        if name:
+            report.target(f"{name} killed: longest gap, s", max(found), "<=", TARGET_S)
+    report.add(table)
+    report.bars(table, "p50 s", "How long a client gets nothing, seconds")
+    report.close()
 
 
 if __name__ == "__main__":

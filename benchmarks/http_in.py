@@ -3,16 +3,12 @@
 One event a request, over connections that are kept, from one loop in this process. The edge's figure has
 everything on: checks, ingest, journal, ack; the bare Tornado answers as soon as the body is there. Rounds are
 interleaved; the table gives the median and the spread. Absolute figures hold the client's own cost too.
-
-    bin/bench http_in [--runs N] [--seconds S] [--connections 1,16]
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -21,12 +17,20 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _measuring import cpu_s, percentile, spread
+from _measuring import cpu_s, end_in_order, percentile
+from _options import Option, parse
+from _report import Report, Table
 
 from tests.harness import Pipeline, Process, private_dir
 
 EVENT = b'{"type":"portFound","ip":"10.0.0.5","port":443,"protocol":"TCP","state":"Open"}'
 ANSWER = b'{"scan_id":"demo","accepted":1,"epoch":1795416705922,"seq":1000,"next":"1795416705922:1000"}'
+MINUTES = {"quick": 0.2, "normal": 0.6, "full": 2}
+OPTIONS = (
+    Option("connections", "how many post at the same time", (1, 16), quick=(16,), smallest=(1,)),
+    Option("runs", "interleaved", 3, quick=2, full=5, smallest=1),
+    Option("seconds", "of each measurement", 1.0, quick=0.7, full=3.0, smallest=0.1),
+)
 LIMITS = "[http_in]\nrequests_per_s = 1000000\nrequest_burst = 1000000\n"
 
 
@@ -89,35 +93,34 @@ def posted(port: int, connections: int, seconds: float, *, keyed: bool = False) 
 
 def main() -> None:
     """Print a table for each number of connections."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--connections", default="1,16")
-    options = parser.parse_args()
+    options = parse("http_in", __doc__ or "", MINUTES, OPTIONS)
+    end_in_order()
+    report = Report("http_in", options.scale, options.into, ("tornado",))
     with private_dir() as place:
         pipeline = Pipeline(place)
         yardstick = Process("--bare", program=("http_in",), env={"PYTHONPATH": str(Path(__file__).parent)})
         try:
             pipeline.start(config={"edge": LIMITS})
             bare_port = yardstick.wait_for("ready")["port"]
-            for connections in map(int, options.connections.split(",")):
-                measure(pipeline, yardstick, bare_port, connections, options.runs, options.seconds)
+            edge = pipeline.processes["edge-0"].popen.pid
+            servers = {
+                "bare Tornado": (bare_port, False, yardstick.popen.pid),
+                "scanstream": (pipeline.port, False, edge),
+                "scanstream, a key each": (pipeline.port, True, edge),
+            }
+            for connections in options.connections:
+                measure(report, servers, connections, options.runs, options.seconds)
         finally:
             yardstick.close()
             pipeline.stop()
             pipeline.close()
+    report.close()
 
 
 def measure(
-    pipeline: Pipeline, yardstick: Process, bare_port: int, connections: int, runs: int, seconds: float
+    report: Report, servers: dict[str, tuple[int, bool, int]], connections: int, runs: int, seconds: float
 ) -> None:
-    """Print one table."""
-    edge = pipeline.processes["edge-0"].popen.pid
-    servers = {
-        "bare Tornado": (bare_port, False, yardstick.popen.pid),
-        "edge, no key": (pipeline.port, False, edge),
-        "edge, a key each": (pipeline.port, True, edge),
-    }
+    """Measure all with so many connections, and add a table."""
     rates: dict[str, list[float]] = {name: [] for name in servers}
     times: dict[str, list[float]] = {name: [] for name in servers}
     costs: dict[str, list[float]] = {name: [] for name in servers}
@@ -128,17 +131,14 @@ def measure(
             costs[name].append((cpu_s([pid]) - before) / len(found) * 1e6)
             rates[name].append(len(found) / seconds)
             times[name] += found
-    click.echo(
-        f"\n{connections} connections\n{'':18} {'requests/s':>24} {'x bare':>7} "
-        f"{'p50 ms':>7} {'p99 ms':>7}  CPU us a request"
-    )
-    yard = statistics.median(rates["bare Tornado"])
+    heads = [("", 0), ("requests/s", 0), ("x bare", 2), ("p50 ms", 2), ("p99 ms", 2), ("CPU us a request", 0)]
+    table = Table(f"{connections} connections, one event a request", heads)
     for name in servers:
         of = [seconds_ * 1000 for seconds_ in times[name]]
-        click.echo(
-            f"{name:18} {spread(rates[name], 0):>24} {statistics.median(rates[name]) / yard:7.2f} "
-            f"{percentile(of, 50):7.2f} {percentile(of, 99):7.2f}  {spread(costs[name], 0)}"
-        )
+        ratios = [rate / least for rate, least in zip(rates[name], rates["bare Tornado"], strict=True)]
+        table.add(name, rates[name], ratios, percentile(of, 50), percentile(of, 99), costs[name])
+    report.add(table)
+    report.bars(table, "requests/s", table.title)
 
 
 if __name__ == "__main__":

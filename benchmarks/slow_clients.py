@@ -3,15 +3,11 @@
 One edge with its defaults, its worker played here; a scan of 10 frames a second, 20 kB each. Twenty browsers
 read as fast as they can. First alone, the yardstick; then beside two hundred that never read. Told: the gaps
 between the frames of the twenty, what the two hundred cost the edge's memory (the kernel's buffers apart),
-and when they are closed. At most 1.5 times the gap, 32 KiB each, and 40 s are wanted.
-
-    bin/bench slow_clients [--seconds N]
+and when they are closed.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import sys
 import time
 from itertools import pairwise
@@ -19,12 +15,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' harness starts the processes
 
+from _measuring import end_in_order, percentile
+from _options import Option, parse
+from _report import Report, Table
+
 from tests.harness import private_dir
 from tests.sockets.many import FastReaders, Scan, join, rss_bytes
 from tests.sockets.peers import Edge, Peers, PlayedWorkers
 
+MINUTES = {"quick": 0.0, "normal": 1, "full": 2}
+OPTIONS = (
+    Option("seconds", "alone, and at least beside", 10.0, full=30.0, smallest=0.5),
+    Option("stalled", "browsers that never read", 200, smallest=3),
+    Option("wait-closed", "seconds to wait until they are closed; 0: do not", 80.0, smallest=0.0),
+)
 FAST = 20
-STALLED = 200
+MOST_RATIO = 1.5
+MOST_KIB = 32
 EVENT_BYTES = 20_000
 EVERY_S = 0.1
 CLOSED_WITHIN_S = 40.0
@@ -38,39 +45,30 @@ def gaps_ms(fast: FastReaders, since: float) -> list[float]:
     return sorted(gaps)
 
 
-def tell(name: str, gaps: list[float]) -> float:
-    """Print what gaps there were; return their 99th percentile."""
-    p99 = gaps[int(len(gaps) * 0.99)]
-    print(
-        f"  {name:<20} {statistics.median(gaps):8.1f} ms median {p99:8.1f} ms p99 {gaps[-1]:8.1f} ms longest"
-    )
-    return p99
-
-
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--seconds", type=float, default=25.0, help="of each half")
-    seconds = arguments.parse_args().seconds
-    frames = int(seconds / EVERY_S)
+    options = parse("slow_clients", __doc__ or "", MINUTES, OPTIONS)
+    end_in_order()
+    report = Report("slow_clients", options.scale, options.into)
+    frames = int(options.seconds / EVERY_S)
     with private_dir() as place, Peers(place) as peers:
         edge = Edge(place)
         workers = PlayedWorkers(peers, 1)
         scan = Scan(workers, EVENT_BYTES)
         fast = FastReaders(join(edge, workers, FAST, 0))
         fast.start()
-        scan.play(20, EVERY_S)
+        scan.play(min(frames, 20), EVERY_S)
         fast.wait_for(scan.seq)
         alone_since = time.monotonic()
         scan.play(frames, EVERY_S)
         fast.wait_for(scan.seq)
         alone = gaps_ms(fast, alone_since)
         before = rss_bytes(edge.process.popen.pid)
-        stalled = join(edge, workers, STALLED, scan.seq, receive_buffer=4_096)
+        stalled = join(edge, workers, options.stalled, scan.seq, receive_buffer=4_096)
         beside_since = time.monotonic()
-        scan.play(min(frames, 100), EVERY_S)
+        scan.play(frames, EVERY_S)
         grown = rss_bytes(edge.process.popen.pid) - before
         closed: list[float] = []
-        while len(closed) < STALLED and time.monotonic() < beside_since + 2 * CLOSED_WITHIN_S:
+        while len(closed) < options.stalled and time.monotonic() < beside_since + options.wait_closed:
             scan.play(5, EVERY_S)
             lines = tuple(edge.process.lines)
             gone = sum(line.get("fact") == "disconnected" and line["code"] == 4008 for line in lines)
@@ -83,14 +81,24 @@ def main() -> None:
             browser.socket.close()
         edge.stop()
         edge.close()
-    print(f"gaps between the frames of {FAST} browsers that read, {1 / EVERY_S:.0f} frames a second")
-    ratio = tell(f"beside {STALLED} stalled", beside) / tell("alone", alone)
-    print(f"  p99 beside / alone   {ratio:8.2f}, and {problem or 'nothing missing'}")
-    print(f"memory a stalled browser {grown / STALLED / 1024:8.1f} KiB in the edge")
-    if closed:
-        print(f"closed with 4008: {len(closed)} of {STALLED}, after {closed[0]:.1f} to {closed[-1]:.1f} s")
-    ok = ratio < 1.5 and grown / STALLED <= 32 * 1024 and len(closed) == STALLED
-    print("as wanted" if ok and closed[-1] <= CLOSED_WITHIN_S and problem is None else "NOT as wanted")
+    if problem is not None:
+        raise SystemExit(f"a browser that reads has a problem: {problem}")
+    heads = [("", 0), ("median ms", 1), ("p99 ms", 1), ("longest ms", 1), ("p99 x alone", 2)]
+    title = f"Gaps between the frames of {FAST} browsers that read, {1 / EVERY_S:.0f} frames a second"
+    table = Table(title, heads)
+    ratio = 0.0
+    for name, gaps in (("alone", alone), (f"beside {options.stalled} stalled", beside)):
+        p99 = percentile(gaps, 99)
+        ratio = p99 / percentile(alone, 99)
+        table.add(name, percentile(gaps, 50), p99, gaps[-1], ratio)
+    report.add(table)
+    report.target("p99 gap, x alone", ratio, "<=", MOST_RATIO)
+    report.target("memory of a stalled browser, KiB", grown / options.stalled / 1024, "<=", MOST_KIB, 1)
+    if options.wait_closed:
+        report.note(f"{len(closed)} of {options.stalled} stalled browsers were closed with 4008")
+        last = closed[-1] if len(closed) == options.stalled else options.wait_closed
+        report.target("all stalled browsers closed after, s", last, "<=", CLOSED_WITHIN_S, 1)
+    report.close()
 
 
 if __name__ == "__main__":

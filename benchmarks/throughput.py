@@ -1,145 +1,201 @@
-"""How many events a second go from producers through ingest and worker to a subscriber, acked?
+"""How many events a second go from producers to a WebSocket client, all acked, and what does each stage cost?
 
-Yardstick, in the same run: a bare PUSH -> PULL hop of the same event, one a message, between two processes.
-The pipeline's figure has everything on: checks, numbering, acks, history, scan state, frames. Runs are
-interleaved; the table gives the median and the spread.
+Producers with an Emitter, ingest, worker, edge, and a WebSocket a scan that reads all of it: real processes,
+with everything on: checks, numbering, acks, journal, scan state, frames. CPU is that of each stage from the
+first event sent to the last one read, divided by the events; it says more than the rate where stages share
+cores. Yardsticks, in the same run: a bare PUSH -> PULL hop of the same event of 126 bytes, one a message,
+between two processes; and PUSH -> PULL -> PUB -> SUB, which is the pipeline's way without its work. Runs are
+interleaved.
 
-    bin/bench throughput [--runs N] [--events N] [--scans 1,10,100] [--producers N]
+A row is asked for as SCANS, how many scans the events are spread over, and what is other than usual there,
+each after a colon: `memory`, no journal on disk; `one`, one event a message, where the Emitter would pack
+several; `bus`, read from the workers' frames and not through the edge; `workers=2`. For example
+`--scans 1,10,10:memory,10:one:workers=2`.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
 import statistics
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-
-import zmq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _measuring import bare_hop, cpu_s
+from _hops import measure
+from _measuring import cpu_s, end_in_order, raise_descriptors
+from _options import Option, parse
+from _producers import EVENT, Producers
+from _readers import Readers
+from _report import Report, Table
 
-from pipeline.emitter import Emitter
-from pipeline.sockets import shard_events
-from pipeline.wire import decode_frame
 from tests.harness import Pipeline, private_dir
 
-EVENT = (
-    b'{"type":"portFound","ip":"10.0.0.5","port":443,"protocol":"TCP","state":"Open",'
-    b'"ts":1763879283.25,"note":"012345678901234567"}'
+MINUTES = {"quick": 0.4, "normal": 3, "full": 20}
+LEAST_RATIO = 0.12
+MEMORY = '[journal]\nkind = "memory"\n'
+EDGE = "[requests]\nconnects_per_s = 100000\nconnect_burst = 100000\n[limits]\n" + "".join(
+    f"{key} = 20000\n" for key in ("max_connections", "max_connections_per_address")
 )
-assert len(EVENT) == 126, len(EVENT)
-context = multiprocessing.get_context("spawn")
+STAGES = ("producers", "ingest", "throttle-batch", "edge", "reader")
+OPTIONS = (
+    Option(
+        "scans",
+        "rows, as told above",
+        "1,10,1000,10:memory,10:one,10:workers=2",
+        quick="10,10:one",
+        full="1,10,100,1000,10000,10:memory,1000:memory,10:one,1000:one,10:workers=2,1000:workers=2,"
+        "10:one:workers=2,10:bus,10:one:memory",
+        smallest="2",
+    ),
+    Option("events", "of each measurement", 200_000, quick=60_000, smallest=500),
+    Option("runs", "interleaved", 3, quick=2, full=5, smallest=1),
+    Option("producers", "processes that send; no more than scans", 2, smallest=1),
+    Option("workers", "of each row that does not say", 1),
+)
 
 
-def _emit(run_dir: str, scans: list[str], count: int, go: object, greeted: object, spent: object) -> None:
-    emitter = Emitter(run_dir=run_dir)
-    emitter.wait_ready(20)
-    greeted.release()  # type: ignore[attr-defined]  # a multiprocessing semaphore
-    go.wait()  # type: ignore[attr-defined]  # a multiprocessing event
-    before = time.process_time()
-    for number in range(count):
-        emitter.emit(EVENT, scan_id=scans[number % len(scans)])
-    emitter.close(120)
-    with spent.get_lock():  # type: ignore[attr-defined]  # a multiprocessing value
-        spent.value += time.process_time() - before  # type: ignore[attr-defined]
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one row of the table is about."""
+
+    scans: int
+    memory: bool = False
+    one: bool = False
+    bus: bool = False
+    workers: int = 1
+
+    @classmethod
+    def read(cls, text: str, workers: int) -> Row:
+        """Read it from the command line.
+
+        Raises:
+            SystemExit: it is none.
+        """
+        scans, *words = text.split(":")
+        unknown = [word for word in words if word not in ("memory", "one", "bus", "workers=1", "workers=2")]
+        if unknown or not scans.isdecimal() or not 1 <= int(scans) <= 19_000:
+            print(
+                f"error: --scans: {text!r}: a number of scans, 1 to 19000, then any of :memory :one :bus "
+                ":workers=1 :workers=2",
+                file=sys.stderr,
+            )
+            raise SystemExit(2)
+        workers = next((int(word[-1]) for word in words if word.startswith("workers=")), workers)
+        return cls(int(scans), "memory" in words, "one" in words, "bus" in words, workers)
+
+    @property
+    def name(self) -> str:
+        """How the table calls it."""
+        words = [f"{self.scans:,} scan{'s' if self.scans > 1 else ''}"]
+        words += ["one event a message"] if self.one else []
+        words += ["no journal"] if self.memory else []
+        words += ["without the edge"] if self.bus else []
+        words += [f"{self.workers} workers"] if self.workers > 1 else []
+        return f"scanstream, {', '.join(words)}"
 
 
-def _subscribe(run_dir: str, shards: int, total: int, ready: object, done: object, spent: object) -> None:
-    zmq_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    sub = zmq_context.socket(zmq.SUB)
-    sub.setsockopt(zmq.RCVHWM, 0)
-    sub.setsockopt(zmq.SUBSCRIBE, b"F|")
-    for shard in range(shards):
-        sub.connect(f"ipc://{run_dir}/{shard_events(shard)}")
-    ready.set()  # type: ignore[attr-defined]
-    seen = 0
-    before = time.process_time()
-    while seen < total:
-        header = decode_frame(sub.recv()).header
-        seen += header.last - header.first + 1
-    done.value = time.perf_counter()  # type: ignore[attr-defined]
-    spent.value = time.process_time() - before  # type: ignore[attr-defined]
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one measurement gave: events a second, CPU us an event of each stage, events a frame."""
+
+    rate: float
+    costs: dict[str, float]
+    events_a_frame: float
 
 
-def through_pipeline(count: int, scans: int, producers: int, workers: int) -> tuple[float, dict[str, float]]:
-    """Return events a second, from the first emit to the last frame at a subscriber, and CPU us an event."""
+def stage_cpu(pipeline: Pipeline) -> dict[str, float]:
+    """Return the CPU seconds of each stage so far."""
+    found: dict[str, float] = {}
+    for name, process in pipeline.processes.items():
+        stage = name.rpartition("-")[0]
+        found[stage] = found.get(stage, 0.0) + cpu_s([process.popen.pid])
+    return found
+
+
+def through_pipeline(row: Row, events: int, producers: int) -> Sample:
+    """Send so many events once."""
+    scans = [f"s{number}" for number in range(row.scans)]
     with private_dir() as place:
         pipeline = Pipeline(place)
+        sending: Producers | None = None
+        reading: Readers | None = None
         try:
-            pipeline.start(workers=workers, edges=1)
-            producers = min(producers, scans)  # one scan alone: one producer
-            each = count // producers
-            ready, go, greeted = context.Event(), context.Event(), context.Semaphore(0)
-            done, produced, subscribed = (context.Value("d", 0.0) for _ in range(3))
-            subscriber = context.Process(
-                target=_subscribe, args=(str(pipeline.run_dir), 4, each * producers, ready, done, subscribed)
+            worker = {"throttle-batch": MEMORY} if row.memory else {}
+            pipeline.start(workers=row.workers, config={"edge": EDGE, **worker})
+            sending = Producers(
+                pipeline.run_dir, scans, row.scans, events, producers, packed=1 if row.one else 0
             )
-            subscriber.start()
-            ready.wait()
-            senders = []
-            for producer in range(producers):
-                mine = [f"s{scan}" for scan in range(scans) if scan % producers == producer]
-                args = (str(pipeline.run_dir), mine, each, go, greeted, produced)
-                senders.append(context.Process(target=_emit, args=args))
-            for sender in senders:
-                sender.start()
-            time_before = _cpu(pipeline)
-            for _ in senders:
-                greeted.acquire()
-            began = time.perf_counter()
-            go.set()
-            for sender in senders:
-                sender.join()
-            subscriber.join()
-            took = done.value - began
-            after = _cpu(pipeline)
-            total = each * producers
-            used = {name: after[name] - time_before[name] for name in after}
-            used |= {"producers": produced.value, "subscriber": subscribed.value}
-            cost = {name: seconds / total * 1e6 for name, seconds in used.items()}
-            return total / took, cost
+            reading = (
+                Readers.of_bus(pipeline.run_dir, pipeline.shards)
+                if row.bus
+                else Readers.of_edge(pipeline.port, scans)
+            )
+            reading.begin()
+            before, began = stage_cpu(pipeline), time.perf_counter()
+            sending.begin()
+            produced_s = sending.finish()
+            came = reading.finish(sending.total)
+            after = stage_cpu(pipeline)
+            if came["lagged"]:
+                raise SystemExit(f"{row.name}: a reader was told that it lags, {came['lagged']} times")
         finally:
+            for part in (sending, reading):
+                if part is not None:
+                    part.close()
             pipeline.stop()
             pipeline.close()
-
-
-def _cpu(pipeline: Pipeline) -> dict[str, float]:
-    return {name: cpu_s([process.popen.pid]) for name, process in pipeline.processes.items()}
+    used = {stage: after[stage] - before[stage] for stage in after}
+    used |= {"producers": produced_s, "reader": came["cpu_s"]}
+    costs = {stage: seconds / sending.total * 1e6 for stage, seconds in used.items()}
+    return Sample(sending.total / (came["at"] - began), costs, came["events"] / came["frames"])
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--scans", default="1,10,100")
-    parser.add_argument("--producers", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args()
-    counts = [int(text) for text in options.scans.split(",")]
-    hops: list[float] = []
-    rates: dict[int, list[float]] = {scans: [] for scans in counts}
-    costs: dict[int, dict[str, float]] = {}
+    """Measure, and tell."""
+    options = parse("throughput", __doc__ or "", MINUTES, OPTIONS)
+    rows = [Row.read(text, options.workers) for text in options.scans.split(",")]
+    end_in_order()
+    raise_descriptors(20_000)
+    report = Report("throughput", options.scale, options.into, ("pyzmq", "tornado", "msgspec"))
+    hops: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    samples: dict[Row, list[Sample]] = {row: [] for row in rows}
     for _ in range(options.runs):
-        hops.append(bare_hop(EVENT, options.events))
-        for scans in counts:
-            rate, cost = through_pipeline(options.events, scans, options.producers, options.workers)
-            rates[scans].append(rate)
-            costs[scans] = cost
-    hop = statistics.median(hops)
-    print(f"{'':24} {'events/s':>10} {'spread':>17} {'ratio':>6}  CPU us an event")
-    print(f"{'bare hop':24} {hop:10,.0f} {min(hops):8,.0f}-{max(hops):8,.0f} {1:6.3f}")
-    for scans in counts:
-        rate = statistics.median(rates[scans])
-        spent = "  ".join(f"{name} {value:.1f}" for name, value in costs[scans].items())
-        print(
-            f"{f'pipeline, {scans} scans':24} {rate:10,.0f} "
-            f"{min(rates[scans]):8,.0f}-{max(rates[scans]):8,.0f} {rate / hop:6.3f}  {spent}"
+        for relayed, found in hops.items():
+            found.append(measure(EVENT, options.events, relayed=relayed))
+        for row, found_too in samples.items():
+            found_too.append(through_pipeline(row, options.events, options.producers))
+    bare = [rate for rate, _ in hops[False]]
+    heads = [("", 0), ("events/s", 0), ("x bare hop", 3), ("CPU us an event", 1), *((s, 1) for s in STAGES)]
+    table = Table(
+        f"Events of {len(EVENT)} bytes, {options.events:,} a measurement", [*heads, ("events a frame", 0)]
+    )
+    empty = [None] * (len(STAGES) + 1)
+    for name, found in (("bare PUSH -> PULL", hops[False]), ("PUSH -> PULL -> PUB -> SUB", hops[True])):
+        rates = [rate for rate, _ in found]
+        ratios = [rate / least for rate, least in zip(rates, bare, strict=True)]
+        table.add(name, rates, ratios, [cost for _, cost in found], *empty)
+    for row, rounds in samples.items():
+        ratios = [sample.rate / least for sample, least in zip(rounds, bare, strict=True)]
+        parts = [
+            [sample.costs[stage] for sample in rounds] if stage in rounds[0].costs else None
+            for stage in STAGES
+        ]
+        table.add(
+            row.name,
+            [sample.rate for sample in rounds],
+            ratios,
+            [sum(sample.costs.values()) for sample in rounds],
+            *(statistics.median(part) if part else None for part in parts),
+            statistics.median(sample.events_a_frame for sample in rounds),
         )
+        if row == Row(10, workers=row.workers):
+            report.target(f"{row.name}: x bare hop", statistics.median(ratios), ">=", LEAST_RATIO, 3)
+    report.add(table)
+    report.bars(table, "events/s", "Events a second, producer to client")
+    report.bars(table, "CPU us an event", "CPU of all processes an event")
+    report.close()
 
 
 if __name__ == "__main__":
