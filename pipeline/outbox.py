@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import accumulate, islice
 
 from pipeline.event import ends_channel
 from pipeline.wire import EnvelopeHeader
@@ -135,13 +135,10 @@ class Outbox:
         room = self._window - len(self._inflight)
         if not self._queued or not self.has_room or now < self._paused_until:
             return None
-        events: list[bytes] = []
-        size = 0
-        for raw in islice(self._queued, min(room, MAX_PACKED_EVENTS)):
-            size += len(raw)
-            if size > MAX_PACKED_BYTES and events:
-                break
-            events.append(raw)
+        events = list(islice(self._queued, min(room, MAX_PACKED_EVENTS)))
+        if sum(map(len, events)) > MAX_PACKED_BYTES:
+            fitting = sum(size <= MAX_PACKED_BYTES for size in accumulate(map(len, events)))
+            del events[max(1, fitting) :]
         pseq = self._una + len(self._inflight)
         return EnvelopeHeader(self.channel, self._pid, self._inc, pseq, self._una, (), self._own), events
 
@@ -149,9 +146,9 @@ class Outbox:
         """Take notice that the events of `next_message` are on their way."""
         if not self._inflight:
             self._progress_at = now  # nothing was in flight: the timeout runs from here
-        for raw in events:
+        for _ in events:
             self._queued.popleft()
-            self._inflight_bytes += len(raw)
+        self._inflight_bytes += sum(map(len, events))
         self._inflight.extend(events)
         last = self._una + len(self._inflight) - 1
         if last > self._sent_once:
@@ -167,16 +164,13 @@ class Outbox:
         count = min(committed - self._una + 1, len(self))
         if count <= 0:
             return 0
-        raw = b""
-        for _ in range(count):
-            if self._inflight:
-                raw = self._inflight.popleft()
-                self._inflight_bytes -= len(raw)
-            else:
-                raw = self._queued.popleft()  # acked although we were about to send it again
-            self.size_bytes -= len(raw)
+        freed = [self._inflight.popleft() for _ in range(min(count, len(self._inflight)))]
+        self._inflight_bytes -= sum(map(len, freed))
+        # The others are acked although we were about to send them again.
+        freed += [self._queued.popleft() for _ in range(count - len(freed))]
+        self.size_bytes -= sum(map(len, freed))
         self._una += count
-        if self._una > self.last and self.last not in self._refused and ends_channel(raw):
+        if self._una > self.last and self.last not in self._refused and ends_channel(freed[-1]):
             self._ended_at = self.last
         if self._refused:
             self._refused = {pseq for pseq in self._refused if pseq >= self._una}

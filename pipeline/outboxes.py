@@ -56,6 +56,7 @@ class Outboxes:
         unacked: how many events are not acked.
         size_bytes: how many bytes they are.
         fenced: why nothing more of this producer will be taken; empty while that is not so.
+        dropped: channel -> events there was no room for, which `tell_dropped` has not told yet.
         spool: where what is numbered is kept; None for nowhere.
     """
 
@@ -69,7 +70,7 @@ class Outboxes:
         self.spool: SpoolWriter | None = None
         self._outboxes: dict[str, Outbox] = {}
         self._busy: dict[str, Outbox] = {}
-        self._dropped: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
         self._rejected: list[Rejected] = []
 
     @classmethod
@@ -144,7 +145,7 @@ class Outboxes:
 
     def drop(self, channel: str) -> None:
         """Count an event that there is no room for; `tell_dropped` says it in its channel."""
-        self._dropped[channel] += 1
+        self.dropped[channel] += 1
 
     def tell_dropped(self) -> None:
         """Say in each channel how many of its events were dropped, now that there is room.
@@ -152,10 +153,10 @@ class Outboxes:
         Raises:
             OperatorError: as `add`.
         """
-        while self._dropped:
-            channel, count = next(iter(self._dropped.items()))
+        while self.dropped:
+            channel, count = next(iter(self.dropped.items()))
             self.add(channel, encode_event(Lost(count=count, reason="emitter_full")))
-            del self._dropped[channel]
+            del self.dropped[channel]
 
     def hear(self, feedback: Feedback, now: float) -> None:
         """Take in what a worker, or an ingest, says."""
