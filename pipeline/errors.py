@@ -98,6 +98,7 @@ class RejectReason(enum.StrEnum):
     FENCED = "fenced"
     SCAN_OWNED = "scan_owned"
     QUOTA = "quota"
+    RATE = "rate"
     KEY_REUSED = "key_reused"
     PID_TAKEN = "pid_taken"
     NOT_OWNER = "not_owner"

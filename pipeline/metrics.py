@@ -153,6 +153,8 @@ TEXTS = {
         "events": "Events handed to a shard.",
         "bytes": "Bytes of the messages they came in.",
         "rejected": "Events, or whole messages, not taken, by reason.",
+        "held_back": "Messages beyond a producer's quota, to be sent again, by reason.",
+        "signs_left_out": "Signs of life that were not passed on.",
         "dropped": "Events a shard had no room for (shard_full), and answers that producers did not get.",
         "producers": "Numbered producers that said hello for the first time.",
         "producers_known": "Numbered producers that acks are passed on to now.",

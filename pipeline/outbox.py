@@ -11,7 +11,8 @@ an ack comes                    what it covers is forgotten; the window grows by
 a nack comes                    its number is noted, so that it is told once
 a retry comes                   the window is halved, and grows slower from now on; sending goes back to the
                                 oldest un-acked event
-a retry for want of room comes  the same, after `FULL_PAUSE_S`
+a retry for want of room comes  the same, after `FULL_PAUSE_S`, or the pause that it asks for; that one an ack
+                                does not end
 no ack for the timeout          sending goes back; the timeout doubles, to 3 s at most
 =============================== ======================================================================
 
@@ -39,6 +40,8 @@ MAX_PACKED_BYTES = 131_072
 TIMEOUT_S = 0.3
 MAX_TIMEOUT_S = 3.0
 FULL_PAUSE_S = 0.05
+MAX_PAUSE_S = 5.0
+"""However long a pause is asked for: another ingest, or the same one begun anew, may let more come."""
 SLOW_GROWTH = 0.125
 """How much the window grows with an acked event, once it has met a bound; before that, by one."""
 
@@ -76,6 +79,7 @@ class Outbox:
         self._sent_once = 0
         self._progress_at = 0.0
         self._paused_until = 0.0
+        self._paused_for_quota = False
         self._refused: set[int] = set()
         self.size_bytes = 0
         self._ended_at = -1
@@ -179,9 +183,10 @@ class Outbox:
             self._usual_s = max(now - self._timed[1], 0.9 * self._usual_s)
             self._timeout_s = min(MAX_TIMEOUT_S, max(TIMEOUT_S, 2 * self._usual_s))
             self._timed = None
-        self.held_up = ""
         self._progress_at = now
-        self._paused_until = 0.0
+        if not self._paused_for_quota or now >= self._paused_until:
+            self.held_up = ""
+            self._paused_until = 0.0
         return count
 
     def refused(self, pseq: int) -> bool:
@@ -195,13 +200,20 @@ class Outbox:
         self._refused.add(pseq)
         return True
 
-    def retry(self, reason: str, now: float) -> None:
-        """Take notice that the worker misses something, or (`full`, `max_channels`) has no room."""
+    def retry(self, reason: str, now: float, wait_s: float = 0.0) -> None:
+        """Take notice that something is missing, or that there is no room for it now.
+
+        Args:
+            reason: as in `Retry`: `gap`, or what there is no room for.
+            now: monotonic seconds.
+            wait_s: how long to wait, where that is for our own rate or quota; an ack does not end it.
+        """
         self._window = max(MIN_WINDOW_EVENTS, self._window // 2)
         self._growth = SLOW_GROWTH
         self.held_up = reason
         if reason != "gap":
-            self._paused_until = now + FULL_PAUSE_S
+            self._paused_for_quota = wait_s > 0
+            self._paused_until = now + max(FULL_PAUSE_S, min(wait_s, MAX_PAUSE_S))
         self.go_back(now)
 
     def go_back(self, now: float) -> None:

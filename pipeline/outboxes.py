@@ -19,6 +19,14 @@ from pipeline.wire import Ack, EnvelopeHeader, Feedback, Nack
 
 MAX_REJECTED_KEPT = 1_000
 
+_HELD_UP = {
+    "max_channels": "can open no further channel: max_channels",
+    "quota": "has as many scans of this producer open as it may: quotas.max_open_scans, new_scans_per_hour",
+    "rate": "takes no more a second of this producer: quotas.events_per_s, quotas.bytes_per_s",
+    "full": "takes no more for now than readers can be given: max_pending_bytes",
+}
+"""Reason of a retry -> what there is no room for, said of the pipeline; the first one that holds is told."""
+
 
 class SpoolWriter(Protocol):
     """Where what is numbered outlives the process; `spool_file` has the one that is a file."""
@@ -92,13 +100,9 @@ class Outboxes:
 
     @property
     def held_up(self) -> str:
-        """Why workers take nothing more of some channels, to be told; empty while they do."""
+        """Why nothing more is taken of some channels, to be told; empty while it is."""
         reasons = {outbox.held_up for outbox in self._busy.values()}
-        if "max_channels" in reasons:
-            return "can open no further channel: max_channels"
-        return (
-            "takes no more for now than readers can be given: max_pending_bytes" if "full" in reasons else ""
-        )
+        return next((text for reason, text in _HELD_UP.items() if reason in reasons), "")
 
     def busy(self) -> list[Outbox]:
         """Return the outboxes with something that is not acked."""
@@ -164,10 +168,11 @@ class Outboxes:
             self._take_nack(nack)
         for ack in feedback.acks:
             self._take_ack(ack, now)
+        waits_s = {wait.channel: wait.wait_s for wait in feedback.waits}
         for retry in feedback.retries:
             outbox = self._outboxes.get(retry.channel)
             if outbox is not None:
-                outbox.retry(retry.reason, now)
+                outbox.retry(retry.reason, now, waits_s.get(retry.channel, 0.0))
         if self.spool is not None and self.spool.wants_packing(self.size_bytes):
             self.spool.pack(self.pid, self.inc, [(box.channel, box.una, box.unacked()) for box in self])
 

@@ -75,11 +75,80 @@ class LimitsSection(msgspec.Struct, frozen=True, kw_only=True):
     ] = 10
 
 
-LIVE_KEYS = LIVE_LOG_KEYS | {
-    "ingest.drain_messages",
-    "limits.max_producers",
-    "limits.max_rejections_logged_per_s",
-}
+class QuotasSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What one producer may send to this ingest. A producer is its key; without keys its id, which it chooses
+    itself; all foreign producers together are one.
+    """
+
+    events_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            le=100_000_000,
+            description="Events a second. Beyond it numbered producers are held back and send again later; "
+            "what foreign ones send is rejected as `rate`. 0: no limit.",
+            extra={"unit": "events/s"},
+        ),
+    ] = 0.0
+    bytes_per_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            le=100_000_000_000,
+            description="Bytes of messages a second; the same beyond it. 0: no limit.",
+            extra={"unit": "bytes/s"},
+        ),
+    ] = 0.0
+    burst_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.01,
+            le=3_600,
+            description="How many seconds' worth of both may come at once, by one that was quiet.",
+            extra={"unit": "s"},
+        ),
+    ] = 2.0
+    max_open_scans: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=1_000_000,
+            description="Scans that are open at a time: from their first event to their end, a `bye`, or "
+            "silent_s. Beyond it a new scan is refused as `quota`. 0: no limit.",
+            extra={"unit": "scans"},
+        ),
+    ] = 0
+    new_scans_per_hour: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=10_000_000,
+            description="Scans begun in an hour, and at once; beyond it a new scan is refused as `quota`. "
+            "0: no limit.",
+            extra={"unit": "scans/h"},
+        ),
+    ] = 0
+    silent_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=10,
+            le=604_800,
+            description="A scan of which neither an event nor a sign of life came for so long is open no "
+            "more.",
+            extra={"unit": "s"},
+        ),
+    ] = 300.0
+
+
+LIVE_KEYS = (
+    LIVE_LOG_KEYS
+    | {f"quotas.{key}" for key in QuotasSection.__struct_fields__}
+    | {
+        "ingest.drain_messages",
+        "limits.max_producers",
+        "limits.max_rejections_logged_per_s",
+    }
+)
 """What an ingest that runs takes over when it reads its configuration anew."""
 
 
@@ -89,5 +158,6 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: PlaceSection = PlaceSection()
     ingest: IngestSection = IngestSection()
     limits: LimitsSection = LimitsSection()
+    quotas: QuotasSection = QuotasSection()
     metrics: IngestMetricsSection = IngestMetricsSection()
     log: LogSection = LogSection()

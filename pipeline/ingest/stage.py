@@ -16,8 +16,9 @@ import zmq
 from pipeline import __version__
 from pipeline.errors import LayoutError, MessageMalformed
 from pipeline.exposition import Metrics
-from pipeline.ingest.admission import Rejection, admit
+from pipeline.ingest.admission import Gate, Rejection, admit
 from pipeline.ingest.config import LIVE_KEYS, IngestConfig
+from pipeline.ingest.quotas import Quotas
 from pipeline.ingest.roundtrip import RoundTrips
 from pipeline.log import LimitedLog, Log
 from pipeline.metrics import Histogram, Scrape
@@ -42,7 +43,9 @@ from pipeline.wire import (
     FEEDBACK_TOPIC,
     Feedback,
     Hello,
+    Retry,
     StatsRequest,
+    Wait,
     Welcome,
     decode_beacon,
     decode_feedback,
@@ -70,6 +73,7 @@ class IngestStage:
         self._counters: Counter[str] = Counter()
         self._vitals = Vitals(os.getpid(), __version__, time.monotonic())
         self._producers: OrderedDict[Producer, bytes] = OrderedDict()
+        self._quotas = Quotas(config.quotas, config.limits.max_producers)
         self._roundtrips = RoundTrips()
         self._ack_s, self._wakeup_s = Histogram(), Histogram()
         self._run_dir = run_dir(config.pipeline.run_dir, os.environ)
@@ -156,6 +160,7 @@ class IngestStage:
         self._counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
         if config is not None:
             self._config = config
+            self._quotas.follow(config.quotas, config.limits.max_producers)
             self._rejection_log.most = config.limits.max_rejections_logged_per_s
 
     def close(self) -> None:
@@ -165,9 +170,17 @@ class IngestStage:
 
     def _take_in(self, limit: int, now: float) -> None:
         rejections: list[Rejection] = []
+        held: dict[tuple[str, int, str], tuple[Retry, Wait]] = {}
+        gate = Gate(self._quotas, now) if self._quotas.any else None
         for message in drain(self._data, limit):
-            admission = admit(message)
+            admission = admit(message, gate=gate)
             rejections.extend(admission.rejections)
+            if admission.held is not None:
+                retry, _ = admission.held
+                self._counters[f"held_back{{reason={retry.reason}}}"] += 1
+                held.setdefault((retry.pid, retry.inc, retry.channel), admission.held)
+            elif admission.left_out:
+                self._counters["signs_left_out"] += 1
             for channel, envelope, count in admission.routed:
                 shard = shard_of(channel, len(self._shards))
                 try:
@@ -181,14 +194,15 @@ class IngestStage:
                     if admission.last is not None:
                         self._roundtrips.sent(shard, admission.last, now)
         for rejection in rejections:
-            self._counters[f"rejected{{reason={rejection.reason}}}"] += 1
+            self._counters[f"rejected{{reason={rejection.reason}}}"] += rejection.count
             fields = {"producer": rejection.nack.pid, "pseq": rejection.nack.pseq} if rejection.nack else {}
             self._rejection_log.warning(
                 "rejected", now, reason=rejection.reason, problem=rejection.message, **fields
             )
         nacks = [rejection.nack for rejection in rejections if rejection.nack]
-        if nacks:
-            self._tell(Feedback(nacks=nacks))
+        if nacks or held:
+            retries, waits = zip(*held.values(), strict=True) if held else ((), ())
+            self._tell(Feedback(retries=[*retries], nacks=nacks, waits=[*waits]))
 
     def _pass_on_feedback(self, limit: int, now: float) -> None:
         for message in drain(self._feedback, limit):
@@ -212,11 +226,11 @@ class IngestStage:
     def _tell(self, feedback: Feedback) -> None:
         """Send each producer that is known here its part of the feedback, in one message."""
         parts: dict[Producer, Feedback] = {}
-        for kind in ("acks", "retries", "nacks", "reached"):
+        for kind in ("acks", "retries", "nacks", "reached", "waits"):
             for item in getattr(feedback, kind):
                 producer = (item.pid, item.inc)
                 if producer in self._producers:
-                    getattr(parts.setdefault(producer, Feedback([], [], [], [])), kind).append(item)
+                    getattr(parts.setdefault(producer, Feedback([], [], [], [], [])), kind).append(item)
         for producer, part in parts.items():
             if not self._send_control(self._producers[producer], encode(part)):
                 del self._producers[producer]  # it says hello if it is there after all

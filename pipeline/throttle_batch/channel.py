@@ -32,8 +32,8 @@ from pipeline.throttle_batch.pending import PendingBatch
 from pipeline.throttle_batch.records import Checkpoint, LifeRecord, LifeState
 from pipeline.throttle_batch.runs import Run
 from pipeline.throttle_batch.scan_state import ScanState
-from pipeline.throttle_batch.token_bucket import TokenBucket
 from pipeline.throttle_batch.watchdog import Watchdog
+from pipeline.token_bucket import TokenBucket
 
 CHECKPOINT_SHARE = 16
 """A large state is kept again after as many events as this part of its entries: so writing it costs an event

@@ -148,10 +148,11 @@ class Ack(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Retry(msgspec.Struct, frozen=True, array_like=True):
-    """The worker needs (pid, channel) again from `pseq` on.
+    """(pid, channel) is needed again from `pseq` on.
 
     `reason` is `gap` (something before was lost on the way), `full` (the channel's pending bytes are at
-    their limit: wait a little) or `max_channels` (the shard can open no further channel: wait).
+    their limit: wait a little), `max_channels` (the shard can open no further channel: wait), `rate` or
+    `quota` (the producer sends more, or has more scans open, than the ingest lets it: a `Wait` tells when).
     """
 
     pid: str
@@ -187,6 +188,15 @@ class Reached(msgspec.Struct, frozen=True, array_like=True):
     digest: str = ""
 
 
+class Wait(msgspec.Struct, frozen=True, array_like=True):
+    """How many seconds a producer waits before it does what the `Retry` of (pid, channel) beside it asks."""
+
+    pid: str
+    inc: int
+    channel: str
+    wait_s: float
+
+
 class Feedback(msgspec.Struct, frozen=True, tag="feedback", omit_defaults=True):
     """What a worker, or an ingest, tells producers: one message for all of one wake-up."""
 
@@ -194,6 +204,7 @@ class Feedback(msgspec.Struct, frozen=True, tag="feedback", omit_defaults=True):
     retries: list[Retry] = []
     nacks: list[Nack] = []
     reached: list[Reached] = []
+    waits: list[Wait] = []
 
 
 ProducerMessage: TypeAlias = Hello | StatsRequest

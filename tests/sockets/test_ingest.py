@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -286,6 +287,50 @@ def test_rubbish_on_control_and_feedback_is_counted_and_answers_go_on(rig: Rig) 
     counted = rig.counters()
     assert counted["malformed{socket=feedback}"] == 5
     assert counted["malformed{socket=control}"] >= len(rubbish)
+
+
+# --- quotas -------------------------------------------------------------------------------------------
+
+
+def test_beyond_its_rate_a_producer_is_told_to_send_again_and_beside_it_another_is_not(run_dir: Path) -> None:
+    with running(run_dir, "[quotas]\nevents_per_s = 0.001\nburst_s = 1000\n") as rig:
+        hello(rig.control)
+        for pseq in (1, 2, 3):
+            rig.data.send(encode_envelope(EnvelopeHeader("scan/a", "p", 1, pseq, 1), [GOOD]))
+        assert rig.arrived("scan/a")[0].pseq == 1
+        feedback = told(rig.control)
+        assert feedback.retries == [Retry("p", 1, "scan/a", 2, "rate")]
+        (wait,) = feedback.waits
+        assert (wait.pid, wait.inc, wait.channel) == ("p", 1, "scan/a")
+        assert 0 < wait.wait_s <= 1_000
+        rig.data.send(encode_envelope(EnvelopeHeader("scan/a", "q", 1, 1, 1), [GOOD]))
+        assert rig.arrived("scan/a")[0].pid == "q"
+        for _ in range(3):
+            rig.data.send(b'{"type":"x","scan_id":"a"}\n{"type":"x","scan_id":"a"}')
+        assert rig.arrived("scan/a")[0].pid == ""
+        while (counted := rig.counters()).get("rejected{reason=rate}", 0) < 4:
+            pass
+        assert counted["held_back{reason=rate}"] == 2
+        assert counted["rejected{reason=rate}"] == 4
+
+
+def test_a_quota_is_taken_over_by_an_ingest_that_runs(run_dir: Path) -> None:
+    with running(run_dir) as rig:
+        hello(rig.control)
+        for number in range(5):
+            rig.data.send(encode_envelope(EnvelopeHeader(f"scan/s{number}", "p", 1, 1, 1), [GOOD]))
+            rig.arrived(f"scan/s{number}")
+        (run_dir / "ingest.toml").write_text("[quotas]\nmax_open_scans = 1\n")
+        rig.process.popen.send_signal(signal.SIGHUP)
+        rig.process.wait_for("configuration read anew")
+        for number in range(2):
+            rig.data.send(encode_envelope(EnvelopeHeader(f"scan/t{number}", "p", 1, 1, 1), [GOOD]))
+        assert rig.arrived("scan/t0")[1] == [GOOD]
+        header, events = rig.arrived("scan/t1")
+        assert (header.rejected, events) == (((0, "quota"),), [])
+        (nack,) = told(rig.control).nacks
+        assert (nack.channel, nack.reason) == ("scan/t1", "quota")
+        assert "quotas.max_open_scans is 1" in nack.message
 
 
 # --- starting and stopping ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import OperatorError
 from pipeline.outboxes import MAX_REJECTED_KEPT, Outboxes, Rejected
 from pipeline.spool import acked_record, event_record, header_record, pack, read_spool
-from pipeline.wire import Ack, EnvelopeHeader, Feedback, Nack, Retry, decode_envelope, encode_envelope
+from pipeline.wire import Ack, EnvelopeHeader, Feedback, Nack, Retry, Wait, decode_envelope, encode_envelope
 
 A, B = "scan/a", "scan/b"
 
@@ -209,6 +209,14 @@ def test_what_cannot_be_told_is_kept_to_be_told() -> None:
         (["gap"], ""),
         (["full"], "takes no more for now than readers can be given: max_pending_bytes"),
         (["full", "max_channels"], "can open no further channel: max_channels"),
+        (
+            ["full", "rate"],
+            "takes no more a second of this producer: quotas.events_per_s, quotas.bytes_per_s",
+        ),
+        (
+            ["rate", "quota"],
+            "has as many scans of this producer open as it may: quotas.max_open_scans, new_scans_per_hour",
+        ),
     ],
 )
 def test_what_holds_it_up_is_told_until_an_ack(reasons: list[str], told: str) -> None:
@@ -220,6 +228,15 @@ def test_what_holds_it_up_is_told_until_an_ack(reasons: list[str], told: str) ->
         box.sent(box.next_message(9.0)[1], 9.0)
         outboxes.hear(ack(box.channel, 1), 9.0)
     assert outboxes.held_up == ""
+
+
+def test_what_is_held_back_waits_as_long_as_is_asked_for_its_channel_alone() -> None:
+    outboxes = filled()
+    for box in outboxes.busy():
+        box.sent(box.next_message(0.0)[1], 0.0)
+    retries = [Retry("p", 7, channel, 1, "rate") for channel in (A, B)]
+    outboxes.hear(Feedback(retries=retries, waits=[Wait("p", 7, B, 2.0)]), 10.0)
+    assert {box.channel: box.next_deadline() for box in outboxes.busy()} == {A: 10.05, B: 12.0}
 
 
 def test_each_channel_is_told_that_its_producer_lives() -> None:

@@ -22,6 +22,7 @@ export const REASONS = {
   scan_owned: "The scan belongs to another producer until it ends.",
   key_reused: "The key of a producer that sends once stood for other events before.",
   quota: "The producer has opened too many scans.",
+  rate: "A producer sends faster than its quota.",
   pid_taken: "A producer id that was first used with another key.",
   not_owner: "A scanStarted that names another owner than the name of its key.",
   shard_full: "A shard did not keep up: its queue had no room. Numbered producers send again.",

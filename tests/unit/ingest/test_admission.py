@@ -11,8 +11,10 @@ from msgspec.structs import replace
 
 from pipeline.errors import RejectReason
 from pipeline.event import MAX_EVENT_BYTES
-from pipeline.ingest.admission import Admission, Sender, admit
+from pipeline.ingest.admission import Admission, Gate, Sender, admit
+from pipeline.ingest.config import QuotasSection
 from pipeline.ingest.ownership import PidOwners
+from pipeline.ingest.quotas import Quotas
 from pipeline.wire import (
     MAX_ENVELOPE_EVENTS,
     MAX_FOREIGN_EVENTS,
@@ -20,6 +22,8 @@ from pipeline.wire import (
     Envelope,
     EnvelopeHeader,
     Nack,
+    Retry,
+    Wait,
     decode_envelope,
     encode_envelope,
 )
@@ -360,3 +364,104 @@ def test_a_foreign_producer_s_events_carry_its_key_too() -> None:
     assert envelope.header == EnvelopeHeader("scan/demo", by="ada")
     assert json.loads(envelope.events[0])["owner"] == "ada"
     assert envelope.events[1] == FOREIGN
+
+
+# --- quotas -------------------------------------------------------------------------------------------
+
+
+def gate(**limits: float) -> Gate:
+    return Gate(Quotas(QuotasSection(burst_s=1, **limits), 10), 0.0)
+
+
+def test_a_numbered_producer_beyond_its_rate_is_held_back_and_told_for_how_long() -> None:
+    message, limited = encode_envelope(HEADER, [GOOD, b"{", GOOD]), gate(events_per_s=2)
+    assert len(admit(message, gate=limited).routed) == 1
+    admission = admit(message, gate=limited)
+    assert (admission.routed, admission.rejections) == ([], [])
+    assert admission.held == (
+        Retry("p1", 3, "scan/demo", 5, "rate"),
+        Wait("p1", 3, "scan/demo", pytest.approx(1.0, abs=1e-3)),
+    )
+    assert admit(message, gate=Gate(limited.quotas, 1.001)).routed
+
+
+@pytest.mark.parametrize(
+    "message", [FOREIGN, b"\n".join([FOREIGN] * 7), encode_envelope(EnvelopeHeader("scan/x"), [GOOD] * 7)]
+)
+def test_a_foreign_producer_beyond_its_rate_is_rejected_and_each_event_counted(message: bytes) -> None:
+    limited = gate(events_per_s=1)
+    assert admit(FOREIGN, gate=limited).routed
+    admission = admit(message, gate=limited)
+    assert (admission.routed, admission.held) == ([], None)
+    assert [(one.reason, one.count, one.nack) for one in admission.rejections] == [
+        (RejectReason.RATE, message.count(b"hostDiscovered"), None)
+    ]
+
+
+def test_a_scan_too_many_leaves_its_numbers_behind_and_each_is_nacked() -> None:
+    limited = gate(max_open_scans=1)
+    assert admit(encode_envelope(HEADER, [GOOD]), gate=limited).routed
+    header = EnvelopeHeader("scan/more", "p1", 3, 1, 1, rejected=((1, "json"),), own=True)
+    admission = admit(encode_envelope(header, [GOOD, GOOD]), gate=limited)
+    ((channel, envelope),) = routed(admission)
+    assert channel == "scan/more"
+    assert envelope.events == []
+    assert envelope.header == EnvelopeHeader(
+        "scan/more", "p1", 3, 1, 1, rejected=((0, "quota"), (1, "json"), (2, "quota"))
+    )
+    assert [one.nack for one in admission.rejections] == [
+        Nack(
+            "p1",
+            3,
+            "scan/more",
+            pseq,
+            "quota",
+            "1 scans of this producer are open; quotas.max_open_scans is 1",
+        )
+        for pseq in (1, 3)
+    ]
+    assert admission.last == ("p1", 3, "scan/more", 3)
+
+
+def test_a_scan_too_many_that_goes_on_is_held_back() -> None:
+    limited = gate(max_open_scans=1)
+    assert admit(encode_envelope(replace(HEADER, channel="scan/other"), [GOOD]), gate=limited).routed
+    assert admit(encode_envelope(HEADER, [GOOD]), gate=limited).held == (
+        Retry("p1", 3, "scan/demo", 5, "quota"),
+        Wait("p1", 3, "scan/demo", 1.0),
+    )
+
+
+def test_of_foreign_events_only_those_of_a_scan_too_many_are_rejected() -> None:
+    limited = gate(max_open_scans=1)
+    other = FOREIGN.replace(b"demo", b"other")
+    admission = admit(b"\n".join([FOREIGN, other, FOREIGN, other]), gate=limited)
+    assert [(channel, len(envelope.events)) for channel, envelope in routed(admission)] == [("scan/demo", 2)]
+    assert [(one.reason, one.count) for one in admission.rejections] == [(RejectReason.QUOTA, 2)]
+
+
+def test_a_sign_of_life_too_many_is_left_out_and_nobody_told() -> None:
+    limited = gate(events_per_s=1)
+    sign = encode_envelope(replace(HEADER, sign="alive"), [])
+    assert admit(sign, gate=limited).routed
+    admission = admit(sign, gate=limited)
+    assert admission == Admission(left_out=True)
+
+
+def test_all_that_goes_by_a_key_has_one_quota_and_who_may_act_for_others_has_none() -> None:
+    limited = gate(events_per_s=1)
+    first, second = (encode_envelope(replace(HEADER, pid=pid), [GOOD]) for pid in ("p1", "p2"))
+    assert admit(first, ada(), limited).routed
+    assert admit(second, ada(), limited).held
+    assert admit(FOREIGN, ada(), limited).rejections[0].reason is RejectReason.RATE
+    assert admit(FOREIGN, Sender("bob", PidOwners(10)), limited).routed
+    edge = Sender("edge", PidOwners(10), names_owners=True)
+    assert all(admit(second, edge, limited).routed for _ in range(5))
+
+
+def test_a_pid_of_another_key_costs_its_owner_nothing() -> None:
+    pids, limited = PidOwners(10), gate(events_per_s=1)
+    message = encode_envelope(HEADER, [GOOD])
+    assert admit(message, ada(pids), limited).routed
+    admission = admit(message, Sender("bob", pids), limited)
+    assert (reasons(admission), admission.held) == ([RejectReason.PID_TAKEN], None)

@@ -32,6 +32,8 @@ from pipeline.throttle_batch.sections import StateSection, WatchdogSection
 from pipeline.wire import Ack, Envelope, EnvelopeHeader, Nack, Reached, Retry
 
 PACKAGE = "pipeline.throttle_batch"
+ELSEWHERE = {"token_bucket": "pipeline.token_bucket"}
+"""Modules of the core that others use, too."""
 MODULES = (
     "token_bucket",
     "runs",
@@ -148,15 +150,19 @@ class Core:
         return BatcherRig(self._batcher, config, now)
 
 
+def _full_name(name: str) -> str:
+    return ELSEWHERE.get(name, f"{PACKAGE}.{name}")
+
+
 def load_core(edits: Mapping[str, Iterable[tuple[str, str]]] | None = None) -> Core:
     """Compile the core anew, with (old text, new text) replaced in the source of the modules named."""
     if not edits:
-        return Core({name: importlib.import_module(f"{PACKAGE}.{name}") for name in MODULES})
+        return Core({name: importlib.import_module(_full_name(name)) for name in MODULES})
     loaded: dict[str, types.ModuleType] = {}
-    real = {f"{PACKAGE}.{name}": importlib.import_module(f"{PACKAGE}.{name}") for name in MODULES}
+    real = {_full_name(name): importlib.import_module(_full_name(name)) for name in MODULES}
     try:
         for name in MODULES:
-            full_name = f"{PACKAGE}.{name}"
+            full_name = _full_name(name)
             path = pathlib.Path(str(real[full_name].__file__))
             source = path.read_text()
             for old, new in edits.get(name, ()):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit import test_token_bucket as token_bucket
 from tests.unit.throttle_batch import test_batcher as batcher
 from tests.unit.throttle_batch import test_channel as channel
 from tests.unit.throttle_batch import test_history as history
 from tests.unit.throttle_batch import test_intake as intake
 from tests.unit.throttle_batch import test_pending as pending
 from tests.unit.throttle_batch import test_scan_state as scan_state
-from tests.unit.throttle_batch import test_token_bucket as token_bucket
 from tests.unit.throttle_batch.conftest import Core
 
 
@@ -51,9 +51,9 @@ MUTATIONS = {
     ),
     "a bucket that gives a token early": (
         "token_bucket",
-        "self._full_at = max(self._full_at, now) + self._interval_s",
+        "self._full_at = max(self._full_at, now) + self._interval_s * count",
         "self._full_at = now + 0.9 * self._interval_s",
-        token_bucket.check_capacity_one_spaces_tokens,
+        lambda core: token_bucket.check_capacity_one_spaces_tokens(core.token_bucket),
     ),
     "merged is not counted": ("pending", "merged += 1", "pass", pending.check_state_merging),
     "the first of a key survives": (

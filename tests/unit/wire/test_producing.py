@@ -22,6 +22,7 @@ from pipeline.wire import (
     Hello,
     Nack,
     Retry,
+    Wait,
     decode_envelope,
     decode_feedback,
     decode_ingest_message,
@@ -112,6 +113,10 @@ def test_the_bytes_other_languages_read() -> None:
     feedback = Feedback([Ack("p", 1, "scan/a", 5)], [Retry("p", 1, "scan/a", 6, "gap")])
     assert encode_feedback(feedback) == (
         b'A|{"type":"feedback","acks":[["p",1,"scan/a",5]],"retries":[["p",1,"scan/a",6,"gap"]]}'
+    )
+    held = Feedback(retries=[Retry("p", 1, "scan/a", 6, "rate")], waits=[Wait("p", 1, "scan/a", 2.5)])
+    assert encode(held) == (
+        b'{"type":"feedback","retries":[["p",1,"scan/a",6,"rate"]],"waits":[["p",1,"scan/a",2.5]]}'
     )
     assert encode(Hello("p", 1)) == b'{"type":"hello","pid":"p","inc":1,"version":1}'
 
