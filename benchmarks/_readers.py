@@ -26,26 +26,34 @@ PONG = b"\x8a\x80\0\0\0\0"
 WAIT_S = 120.0
 
 
-class _WebSocket:
-    """One connection: what has come of it, less what was counted."""
+class WebSocket:
+    """One connection.
 
-    def __init__(self, port: int, scan_id: str, *, deflate: bool) -> None:
+    Attributes:
+        head: the answer to the upgrade request.
+        data: what has come and is no whole frame.
+    """
+
+    def __init__(self, port: int, path: str, *, deflate: bool) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
-        path = f"/ws/scans/{scan_id}?since=start"
         self.socket.sendall(upgrade(port, path, deflate=deflate, protocol="scanstream.v1.json"))
         answer = b""
         while b"\r\n\r\n" not in answer:
             more = self.socket.recv(65_536)
             if not more:
-                raise SystemExit(f"no WebSocket for {scan_id}: {answer[:200]!r}")
+                raise SystemExit(f"no WebSocket at {path}: {answer[:200]!r}")
             answer += more
-        head, _, self.data = answer.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 101"):
-            raise SystemExit(f"no WebSocket for {scan_id}: {head[:200]!r}")
+        self.head, _, self.data = answer.partition(b"\r\n\r\n")
+        if not self.head.startswith(b"HTTP/1.1 101"):
+            raise SystemExit(f"no WebSocket at {path}: {self.head[:200]!r}")
         self.socket.setblocking(False)
 
+    def pong(self) -> None:
+        """Answer a ping."""
+        self.socket.send(PONG)
+
     def frames(self) -> list[tuple[int, bytes]]:
-        """Return (opcode, payload) of each frame that is whole."""
+        """Return (its first byte, payload) of each frame that is whole."""
         found, data, at = [], self.data, 0
         while len(data) - at >= 2:
             size, start = data[at + 1], at + 2
@@ -54,7 +62,7 @@ class _WebSocket:
                 size = int.from_bytes(data[at + 2 : start], "big")
             if len(data) < start + size:
                 break
-            found.append((data[at] & 0x0F, data[start : start + size]))
+            found.append((data[at], data[start : start + size]))
             at = start + size
         self.data = data[at:]
         return found
@@ -71,14 +79,14 @@ def _read(pipe: Pipe, port: int, scans: Sequence[str]) -> None:
     """Read until told how many events there are, and they are there; then tell what came."""
     counts = {"events": 0, "frames": 0, "bytes": 0, "lagged": 0}
     poller = select.epoll()
-    sockets: dict[int, _WebSocket] = {}
+    sockets: dict[int, WebSocket] = {}
     greeted = 0
 
-    def take(connection: _WebSocket) -> None:
+    def take(connection: WebSocket) -> None:
         nonlocal greeted
-        for opcode, payload in connection.frames():
-            if opcode == 0x9:
-                connection.socket.send(PONG)
+        for first, payload in connection.frames():
+            if first & 0x0F == 0x9:
+                connection.pong()
             elif payload.startswith(b'{"type":"batch"'):
                 counts["frames"] += 1
                 counts["bytes"] += len(payload)
@@ -87,7 +95,7 @@ def _read(pipe: Pipe, port: int, scans: Sequence[str]) -> None:
                 greeted += 1
             elif payload.startswith(b'{"type":"lag"'):
                 counts["lagged"] += 1
-            elif opcode == 0x8:
+            elif first & 0x0F == 0x8:
                 raise SystemExit(f"a reader was closed: {payload!r}")
 
     def look(seconds: float) -> bool:
@@ -102,7 +110,7 @@ def _read(pipe: Pipe, port: int, scans: Sequence[str]) -> None:
         return bool(came)
 
     for scan_id in scans:
-        connection = _WebSocket(port, scan_id, deflate=False)
+        connection = WebSocket(port, f"/ws/scans/{scan_id}?since=start", deflate=False)
         sockets[connection.socket.fileno()] = connection
         poller.register(connection.socket, select.EPOLLIN)
         take(connection)

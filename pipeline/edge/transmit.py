@@ -153,5 +153,5 @@ def prepare(connection: socket.socket, kernel_buffer_bytes: int) -> None:
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel_buffer_bytes)
     # A browser that has just answered a ping delays its acks by 40 ms, and Nagle's algorithm would hold
-    # frames back for as long: every 5 s a critical one took 48 ms (benchmarks/critical_latency.py).
+    # frames back for as long: every 5 s a critical one took 48 ms (benchmarks/latency.py).
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

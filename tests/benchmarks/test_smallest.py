@@ -18,7 +18,17 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.system
 @pytest.mark.parametrize(
-    "name", ["fanout", "fold", "gap_after_kill", "http_in", "slow_clients", "throughput"]
+    "name",
+    [
+        "fanout",
+        "fold",
+        "gap_after_kill",
+        "http_in",
+        "latency",
+        "reference_scan",
+        "slow_clients",
+        "throughput",
+    ],
 )
 def test_it_runs(name: str, tmp_path: Path) -> None:
     (tmp_path / "benchmarks").mkdir()
