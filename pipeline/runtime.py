@@ -7,6 +7,7 @@ does.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ LISTEN_VARIABLE = "PIPELINE_LISTEN_FD"
 """Set by `up` for its edges: a descriptor that listens already, and goes on when an edge is replaced."""
 
 _PR_SET_PDEATHSIG = 1
+_COLLECT_AFTER = 5_000
+"""Objects made and not unmade, before the young ones are looked at; Python's own is 700."""
 
 
 def wall_ms() -> int:
@@ -38,6 +41,17 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):  # it died before the line above
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def settle() -> None:
+    """Have the garbage collector pass over what there is by now, and look more rarely at what comes.
+
+    Call it once, when a process has begun. Little here is ever garbage of the kind it looks for: with 400
+    scans in turn that took a twentieth of a worker's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 10, 10)
 
 
 def has_terminal() -> bool:

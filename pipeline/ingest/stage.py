@@ -24,7 +24,7 @@ from pipeline.log import LimitedLog, Log
 from pipeline.metrics import Histogram, Scrape
 from pipeline.places import run_dir
 from pipeline.reread import read_anew
-from pipeline.runtime import Signals, die_with_parent
+from pipeline.runtime import Signals, die_with_parent, settle
 from pipeline.service_manager import ServiceManager
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import (
@@ -125,6 +125,7 @@ class IngestStage:
         )
         manager = ServiceManager(os.environ)
         manager.ready()
+        settle()
         try:
             while True:
                 ready = dict(poller.poll(poll_ms(manager.next_deadline(), time.monotonic())))

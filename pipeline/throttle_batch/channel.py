@@ -35,7 +35,7 @@ from pipeline.throttle_batch.scan_state import ScanState
 from pipeline.throttle_batch.watchdog import Watchdog
 from pipeline.token_bucket import TokenBucket
 
-CHECKPOINT_SHARE = 16
+CHECKPOINT_SHARE = 8
 """A large state is kept again after as many events as this part of its entries: so writing it costs an event
 about as much whatever its size, and a restart folds no more than that."""
 
@@ -322,8 +322,7 @@ class Channel:
             self._pending.add(run)
             self.event_bytes += run.size_bytes
             self.rate.add(len(run), now)
-            for seq, event in enumerate(run.events, run.first):
-                self.state.fold(event, run.treatment, seq, at_s)
+            self.state.fold_run(run.events, run.treatment, run.first, at_s)
             run.events = []
             if run.treatment.terminal:
                 self.terminal_at = now

@@ -95,6 +95,8 @@ def read_runs(raws: Sequence[bytes | None], catalogue: Catalogue) -> tuple[list[
 
 def _runs(offset: int, raws: list[bytes], events: list[AnyEvent], catalogue: Catalogue) -> list[Run]:
     whole = Run(offset, raws, events, FACT, sum(map(len, raws)))
+    if raws and catalogue.all_facts(events):
+        return [whole]
     runs: list[Run] = []
     start = 0
     for index, treatment in enumerate(catalogue.treatments(events, raws)):

@@ -18,9 +18,9 @@ status              from
 from __future__ import annotations
 
 import typing
-from collections import deque
-from collections.abc import Callable
-from typing import Any, Generic
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, cast
 
 import msgspec
 
@@ -165,6 +165,32 @@ class ScanState:
             fold(self, event, seq, at_s)
         if treatment.terminal:
             self._end(event, at_s)
+
+    def fold_run(self, events: Sequence[AnyEvent], treatment: Treatment, first: int, at_s: float) -> None:
+        """Take in consecutive events that are treated alike, as `fold` would one by one.
+
+        Args:
+            events: as they were checked.
+            treatment: of each.
+            first: the number of the first.
+            at_s: when they came, seconds since the first event.
+        """
+        counted = Counter(map(type, events))
+        if treatment.terminal or self.status != "running" or not _CHANGES_STATUS.isdisjoint(counted):
+            for seq, event in enumerate(events, first):
+                self.fold(event, treatment, seq, at_s)
+            return
+        for kind, count in counted.items():
+            self._counts[kind] = self._counts.get(kind, 0) + count
+        if counted.keys() == _PORTS_ALONE:  # what most scans consist of
+            port = self.hosts.port
+            for event in cast("Sequence[PortFound]", events):
+                port(event.ip, event.port, event.protocol, event.state)
+            return
+        for seq, event in enumerate(events, first):
+            fold = _FOLDS.get(type(event))
+            if fold is not None:
+                fold(self, event, seq, at_s)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -376,6 +402,9 @@ _FOLDS: dict[type, _Fold] = {
     ScanOrphaned: ScanState._orphaned,
     Lost: ScanState._lost,
 }
+
+_PORTS_ALONE = {PortFound}
+_CHANGES_STATUS = frozenset({ScanStalled, ScanOrphaned})
 
 _NAME_OF: dict[type, str] = {
     **{kind: str(kind.__struct_config__.tag) for kind in typing.get_args(KnownEvent)},

@@ -21,7 +21,7 @@ from pipeline.log import Log
 from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
 from pipeline.places import claim_layout, data_dir, run_dir
 from pipeline.reread import read_anew
-from pipeline.runtime import Signals, die_with_parent, wall_ms
+from pipeline.runtime import Signals, die_with_parent, settle, wall_ms
 from pipeline.service_manager import ServiceManager
 from pipeline.sockets import Binder, poll_ms
 from pipeline.throttle_batch.config import LIVE_KEYS, ThrottleBatchConfig
@@ -151,6 +151,7 @@ class ThrottleBatchStage:
         )
         manager = ServiceManager(os.environ)
         manager.ready()
+        settle()
         next_beacon = time.monotonic()
         try:
             while True:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.errors import EventRejected, RejectReason
 from pipeline.event import (
     DEFAULT_CATALOGUE,
+    FACT,
     MAX_EVENT_BYTES,
     Catalogue,
     CatalogueEntry,
@@ -356,6 +357,28 @@ def test_what_the_operator_changed() -> None:
     assert treatment_of(catalogue, "portFound", **FULL["portFound"]).key == "portFound:10.0.0.5"
     assert treatment_of(catalogue, "scanProgress", phase="p", progress=1) == Treatment(EventClass.FACT)
     assert treatment_of(catalogue, "reportPhase", **FULL["reportPhase"]).key == "reportPhase:r"
+
+
+@pytest.mark.parametrize(
+    "catalogue",
+    [
+        Catalogue(),
+        Catalogue({"mine": CatalogueEntry(EventClass.CRITICAL)}),
+        Catalogue({"portFound": CatalogueEntry(EventClass.STATE, "ip")}),
+        Catalogue({"scanProgress": CatalogueEntry(EventClass.FACT)}),
+        Catalogue({"error": CatalogueEntry(EventClass.FACT)}),
+    ],
+)
+def test_what_is_told_of_many_at_once_holds_for_each(catalogue: Catalogue) -> None:
+    facts = 0
+    for kind, fields in [*FULL.items(), ("mine", {})]:
+        text = raw(kind, **fields)
+        event = check_event(text)
+        alike = catalogue.treatment(event, text) is FACT
+        assert not catalogue.all_facts([event]) or alike
+        facts += catalogue.all_facts([event])
+        assert catalogue.all_facts([check_event(raw("hostDiscovered", ip="a")), event]) <= alike
+    assert facts > 10, "it is of use only where most events are found to be facts"
 
 
 @pytest.mark.parametrize(

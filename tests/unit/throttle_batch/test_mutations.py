@@ -29,6 +29,10 @@ def mixed(core: Core) -> None:
     channel.check_schedule(core, channel.MIXED)
 
 
+def folded_in_runs(core: Core) -> None:
+    scan_state.check_runs(core, scan_state.REFERENCE, 20)
+
+
 # (module, old text, new text, the check that must notice)
 MUTATIONS = {
     "a bucket of two": (
@@ -529,6 +533,18 @@ MUTATIONS = {
         "            self.hosts.restore(found.hosts)\n",
         "",
         scan_state.check_restart_in_the_midst,
+    ),
+    "a run is counted as one event": (
+        "scan_state",
+        "self._counts.get(kind, 0) + count\n",
+        "self._counts.get(kind, 0) + 1\n",
+        folded_in_runs,
+    ),
+    "a run forgets what is no port": (
+        "scan_state",
+        "                fold(self, event, seq, at_s)\n",
+        "                pass\n",
+        folded_in_runs,
     ),
     "a restart forgets the phases": (
         "scan_state",

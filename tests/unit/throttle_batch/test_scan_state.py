@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import groupby
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.event import DEFAULT_CATALOGUE, SEVERITIES, encode_event, read_event
+from pipeline.event import DEFAULT_CATALOGUE, FACT, SEVERITIES, encode_event, read_event
 from pipeline.producer.simulate import heroforge
 from pipeline.throttle_batch.records import LifeState, ScanAbout
 from pipeline.throttle_batch.scan_state import (
@@ -253,6 +255,39 @@ def check_restart(core: Core, events: list[bytes], cut: int) -> None:
 @settings(deadline=None)
 def test_a_restart_changes_nothing(core: Core, events: list[bytes], cut: int) -> None:
     check_restart(core, events, min(cut, len(events)))
+
+
+def check_runs(core: Core, events: list[bytes], size: int) -> None:
+    """Folding runs is the same as folding one by one."""
+    single, runs = (core.scan_state.ScanState(3, 200) for _ in range(2))
+    for seq, event in enumerate(events, 1):
+        single.fold(read_event(event), treatment(event), seq, 2.0)
+    first = 1
+    for treated, group in groupby(events, treatment):
+        alike = [read_event(event) for event in group]
+        for start in range(0, len(alike), size):
+            part = alike[start : start + size]
+            runs.fold_run(part, treated, first, 2.0)
+            first += len(part)
+    assert everything(runs) == everything(single)
+
+
+@given(events=st.lists(ANY_EVENT, max_size=60), size=st.integers(1, 20))
+@settings(deadline=None)
+def test_a_run_is_folded_as_if_its_events_came_one_by_one(core: Core, events: list[bytes], size: int) -> None:
+    check_runs(core, events, size)
+
+
+@pytest.mark.parametrize("pause", [STALLED, ORPHANED])
+def test_what_an_operator_calls_a_fact_may_pause_a_scan_in_the_midst_of_a_run(
+    core: Core, pause: bytes
+) -> None:
+    state = core.scan_state.ScanState()
+    run = [read_event(event) for event in (progress(10.0), pause, fact(), pause)]
+    state.fold_run(run[:3], FACT, 1, 0.0)
+    assert state.status == "running", "the fact behind it says that it goes on"
+    state.fold_run(run[3:], FACT, 4, 0.0)
+    assert state.status != "running"
 
 
 def check_restart_in_the_midst(core: Core) -> None:
