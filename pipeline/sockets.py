@@ -29,6 +29,7 @@ from typing import IO
 import zmq
 
 from pipeline.errors import EndpointError
+from pipeline.links import DEAD_AFTER_S
 from pipeline.places import socket_path
 
 MAX_WIRE_BYTES = 16_777_216
@@ -39,9 +40,8 @@ MAX_DRAINED_BYTES = 1_048_576
 critical events wait. With 8 MiB an event cost no less, but acks took longer than producers wait for them."""
 
 PING_INTERVAL_S = 1.0
-DEAD_AFTER_S = 3.0
-"""A connection on which a peer answers no ping for so long leads nowhere, whatever the kernel thinks: it is
-made anew. The sockets' own threads ping and answer, so a busy loop is not taken for a dead one."""
+"""The sockets' own threads ping and answer, so a busy loop is not taken for a dead one. A connection on which
+a peer answers none for `DEAD_AFTER_S` is made anew."""
 
 
 def ingest_data(index: int) -> str:
@@ -152,16 +152,30 @@ class Binder:
     def connect(
         self, kind: int, names: Iterator[str] | list[str], *, high_water_mark: int
     ) -> zmq.Socket[bytes]:
-        """Return a socket connected to every one of `names`, whether somebody is bound there yet or not."""
+        """Return a socket connected to every one of `names`, whether somebody is bound there yet or not.
+
+        libzmq aborts the process when a connection has pings and its incoming queue is full. So a SUB, whose
+        queue may well be, has no pings, and its owner asks `links`; and the queue of a DEALER has no bound:
+        nothing comes by it but answers, and what waits to be answered is bounded by `high_water_mark` and by
+        what the kernel holds. Nothing comes by a PUSH.
+        """
         socket = self._open(kind, high_water_mark)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, int(PING_INTERVAL_S * 1000))
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(DEAD_AFTER_S * 1000))
-        socket.setsockopt(zmq.HEARTBEAT_TTL, int(DEAD_AFTER_S * 1000))  # the other side lets go as well
         if kind == zmq.SUB:
             socket.setsockopt(zmq.SNDHWM, 0)  # past it, libzmq silently drops subscriptions
+        else:
+            socket.setsockopt(zmq.RCVHWM, 0)
+            socket.setsockopt(zmq.HEARTBEAT_IVL, int(PING_INTERVAL_S * 1000))
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(DEAD_AFTER_S * 1000))
+            socket.setsockopt(zmq.HEARTBEAT_TTL, int(DEAD_AFTER_S * 1000))  # the other side lets go as well
         for name in names:
             socket.connect(f"ipc://{socket_path(self._run_dir, name)}")
         return socket
+
+    def connect_anew(self, socket: zmq.Socket[bytes], name: str) -> None:
+        """Replace the connection of a socket to `name`; what has come by it and was not read is dropped."""
+        address = f"ipc://{socket_path(self._run_dir, name)}"
+        socket.disconnect(address)
+        socket.connect(address)
 
     def _open(self, kind: int, high_water_mark: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)

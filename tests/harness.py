@@ -104,10 +104,14 @@ class Process:
 
         Returns:
             Its exit code; everything it wrote has been read.
+
+        Raises:
+            AssertionError: it was aborted, by libzmq or the interpreter; what it said of that is told.
         """
         code = self.popen.wait(seconds * PATIENCE)
         for reader in self._readers:
             reader.join(seconds * PATIENCE)
+        assert code != -signal.SIGABRT, f"{self.args} was aborted: {self.errors}"
         return code
 
     def terminate(self, seconds: float = 20) -> int:

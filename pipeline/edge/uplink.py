@@ -18,9 +18,10 @@ import zmq
 from pipeline.edge.config import EdgeConfig
 from pipeline.edge.posts import Post, Posts, Told
 from pipeline.errors import MessageMalformed
+from pipeline.links import Links
 from pipeline.log import LimitedLog, Log
 from pipeline.sockets import Binder, drain, found, has_more, shard_events
-from pipeline.wire import FEEDBACK_TOPIC, decode_feedback
+from pipeline.wire import BEACON_TOPIC, FEEDBACK_TOPIC, decode_beacon, decode_feedback
 
 _TICK_S = 0.005
 """How often it is looked after what is to be sent or answered, while there is something."""
@@ -47,6 +48,8 @@ class Uplink:
 
     def __init__(self, config: EdgeConfig, run_dir: Path, binder: Binder, log: Log) -> None:
         self._run_dir = run_dir
+        self._binder = binder
+        self._links = Links()
         self._limited_log = LimitedLog(log)
         self._max_held_bytes = config.http_in.max_total_bytes
         self._posts = Posts(uuid.uuid4().hex, config.http_in.answer_timeout_s)
@@ -63,6 +66,7 @@ class Uplink:
             zmq.SUB, [shard_events(shard) for shard in range(config.pipeline.shards)], high_water_mark=10_000
         )
         self._feedback.setsockopt(zmq.SUBSCRIBE, FEEDBACK_TOPIC)
+        self._feedback.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)  # whether the connection leads there
         self._resting: asyncio.TimerHandle | None = None
         self._rest()
         self._look_for_ingests(time.monotonic())
@@ -118,6 +122,8 @@ class Uplink:
     def _tick(self) -> None:
         self._ticking = None
         now = time.monotonic()
+        if now >= self._links.next_deadline():
+            self._drain()
         for post in self._posts.handle_timeout(now):
             self._answer(post)
         for post in self._posts.due(now):
@@ -165,9 +171,12 @@ class Uplink:
     def _drain(self) -> None:
         now = time.monotonic()
         for message in drain(self._feedback, _DRAINED):
-            if not self._posts:
+            if not self._posts and not message.startswith(BEACON_TOPIC):
                 continue  # it is for others
             try:
+                if message.startswith(BEACON_TOPIC):
+                    self._links.heard(decode_beacon(message).shard, now)
+                    continue
                 feedback = decode_feedback(message)
             except MessageMalformed as error:
                 self.counters["malformed{socket=feedback}"] += 1
@@ -175,7 +184,12 @@ class Uplink:
                 continue
             for post in self._posts.hear(feedback, now):
                 self._answer(post)
-        if has_more(self._feedback):
+        more = has_more(self._feedback)
+        for shard in self._links.look(now, drained=not more):
+            self._binder.connect_anew(self._feedback, shard_events(shard))
+            self.counters["links_renewed"] += 1
+            more = True  # perhaps: the socket was touched
+        if more:
             self._loop.call_soon(self._drain)
 
     def _answer(self, post: Post) -> None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from pipeline.edge.config import EdgeConfig
 from pipeline.edge.delivery import Delivery
 from pipeline.errors import LayoutError, MessageMalformed
+from pipeline.links import Links
 from pipeline.log import LimitedLog, Log
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import Binder, drain, has_more, shard_events, shard_history
@@ -82,6 +83,8 @@ class Upstream:
         on_fatal: Callable[[LayoutError], None],
     ) -> None:
         self._shards = config.pipeline.shards
+        self._binder = binder
+        self._links = Links()
         self._settings = config.upstream
         self._limited_log = LimitedLog(log)
         self._on_frames = on_frames
@@ -105,13 +108,15 @@ class Upstream:
             binder.connect(zmq.DEALER, [shard_history(shard)], high_water_mark=1_000)
             for shard in range(self._shards)
         ]
+        self._looking: asyncio.Handle
         self._loop.add_reader(self._events.fileno(), self._drain_events)
         for shard, socket in enumerate(self._questions):
             self._loop.add_reader(socket.fileno(), self._drain_answers, shard)
-        self._loop.call_soon(self._drain_events)
+        self._looking = self._loop.call_soon(self._look_after_links)
 
     def close(self) -> None:
         """Stop listening; the binder closes the sockets."""
+        self._looking.cancel()
         self._loop.remove_reader(self._events.fileno())
         for socket in self._questions:
             self._loop.remove_reader(socket.fileno())
@@ -165,6 +170,14 @@ class Upstream:
         if has_more(self._events):
             self._loop.call_soon(self._drain_events)
 
+    def _look_after_links(self) -> None:
+        now = time.monotonic()
+        for shard in self._links.look(now, drained=not has_more(self._events)):
+            self._binder.connect_anew(self._events, shard_events(shard))
+            self.counters["links_renewed"] += 1
+        self._drain_events()  # the descriptor tells of changes only, and the socket was touched
+        self._looking = self._loop.call_later(self._links.next_deadline() - now, self._look_after_links)
+
     def _take_beacon(self, beacon: Beacon) -> None:
         if (beacon.shards, beacon.hash) != (self._shards, HASH_NAME):
             self._on_fatal(
@@ -174,7 +187,9 @@ class Upstream:
                 )
             )
             return
-        self._beacon_at[beacon.shard] = time.monotonic()
+        now = time.monotonic()
+        self._beacon_at[beacon.shard] = now
+        self._links.heard(beacon.shard, now)
         if beacon.writable:
             self._unwritable.discard(beacon.shard)
         else:

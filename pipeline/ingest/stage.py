@@ -20,6 +20,7 @@ from pipeline.ingest.admission import Gate, Rejection, admit
 from pipeline.ingest.config import LIVE_KEYS, IngestConfig
 from pipeline.ingest.quotas import Quotas
 from pipeline.ingest.roundtrip import RoundTrips
+from pipeline.links import Links
 from pipeline.log import LimitedLog, Log
 from pipeline.metrics import Histogram, Scrape
 from pipeline.places import run_dir
@@ -31,6 +32,7 @@ from pipeline.sockets import (
     Binder,
     drain,
     drain_router,
+    has_more,
     ingest_control,
     ingest_data,
     poll_ms,
@@ -74,6 +76,7 @@ class IngestStage:
         self._vitals = Vitals(os.getpid(), __version__, time.monotonic())
         self._producers: OrderedDict[Producer, bytes] = OrderedDict()
         self._quotas = Quotas(config.quotas, config.limits.max_producers)
+        self._links = Links()
         self._roundtrips = RoundTrips()
         self._ack_s, self._wakeup_s = Histogram(), Histogram()
         self._run_dir = run_dir(config.pipeline.run_dir, os.environ)
@@ -128,13 +131,19 @@ class IngestStage:
         settle()
         try:
             while True:
-                ready = dict(poller.poll(poll_ms(manager.next_deadline(), time.monotonic())))
+                deadline = self._links.next_deadline()
+                if (sign_due := manager.next_deadline()) is not None:
+                    deadline = min(deadline, sign_due)
+                ready = dict(poller.poll(poll_ms(deadline, time.monotonic())))
                 now = time.monotonic()
                 manager.alive(now)
                 limit = self._config.ingest.drain_messages
                 # Feedback first: a producer that hears of its acks has room to send.
                 if self._feedback in ready:
                     self._pass_on_feedback(limit, now)
+                for shard in self._links.look(now, drained=not has_more(self._feedback)):
+                    self._binder.connect_anew(self._feedback, shard_events(shard))
+                    self._counters["links_renewed"] += 1
                 if self._control in ready:
                     self._answer_control(limit, now)
                 if self._data in ready:
@@ -215,6 +224,7 @@ class IngestStage:
                             f"shard {beacon.shard} is one of {beacon.shards}, spread by {beacon.hash!r}; "
                             f"this ingest is set to {len(self._shards)} shards, spread by {HASH_NAME!r}"
                         )
+                    self._links.heard(beacon.shard, now)
                 else:
                     feedback = decode_feedback(message)
                     for took_s in self._roundtrips.acked(feedback.acks, now):

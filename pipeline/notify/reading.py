@@ -22,6 +22,7 @@ from pipeline.cursor import Missed, Note
 from pipeline.errors import EventRejected, LayoutError, MessageMalformed
 from pipeline.following import Following
 from pipeline.frame import Position
+from pipeline.links import Links
 from pipeline.log import LimitedLog, Log
 from pipeline.questions import Questions
 from pipeline.runtime import wall_ms
@@ -87,6 +88,8 @@ class JournalReader:
     def __init__(
         self, binder: Binder, shards: int, following: Following, counters: Counter[str], log: Log
     ) -> None:
+        self._binder = binder
+        self._links = Links()
         self._shards = shards
         self._following = following
         self.counters = counters
@@ -124,7 +127,8 @@ class JournalReader:
     def next_deadline(self) -> float:
         """Return when to call `read` although nothing comes."""
         asked = self._questions.next_deadline()
-        return self._sweep_at if asked is None else min(asked, self._sweep_at)
+        due = min(self._sweep_at, self._links.next_deadline())
+        return due if asked is None else min(asked, due)
 
     def summaries(self) -> list[ChannelSummary]:
         """Return what workers told of scans since the last call."""
@@ -145,6 +149,9 @@ class JournalReader:
                     yield passage
             except MessageMalformed as error:
                 self._malformed("events", error)
+        for shard in self._links.look(now, drained=not has_more(self._frames)):
+            self._binder.connect_anew(self._frames, shard_events(shard))
+            self.counters["links_renewed"] += 1
         try:
             for reply in self._questions.answers(_DRAIN_MESSAGES, now):
                 if (passage := self._take_answer(reply, now)) is not None:
@@ -172,6 +179,7 @@ class JournalReader:
                 f"shard {beacon.shard} is one of {beacon.shards}, spread by {beacon.hash!r}; this process is "
                 f"set to {self._shards} shards, spread by {HASH_NAME!r}"
             )
+        self._links.heard(beacon.shard, now)
         for head in beacon.heads:
             if head.channel.startswith(_SCANS) and self._may_begin(head.channel):
                 self._following.learn(head.channel, head.epoch, head.seq)

@@ -204,7 +204,9 @@ class NotifyStage:
         return has_more(self._control) or (not self._telling.full and self._reader.has_more)
 
     def _next_deadline(self) -> float:
-        deadlines = [self._reader.next_deadline(), self._telling.next_deadline()]
+        deadlines = [self._telling.next_deadline()]
+        if not self._telling.full:
+            deadlines.append(self._reader.next_deadline())
         deadlines += [waiting.next_deadline() for waiting in self._waiting.values()]
         return min([self._forget_at, *(moment for moment in deadlines if moment is not None)])
 

@@ -19,11 +19,12 @@ from pipeline.cursor import Missed, Note
 from pipeline.errors import EventRejected, LayoutError, MessageMalformed, PeerError, TimedOut
 from pipeline.following import Following
 from pipeline.frame import Position
+from pipeline.links import Links
 from pipeline.log import escape
 from pipeline.questions import Questions
 from pipeline.runtime import wall_ms
 from pipeline.shards import HASH_NAME, shard_of
-from pipeline.sockets import Binder, drain, found, poll_ms
+from pipeline.sockets import Binder, drain, found, has_more, poll_ms, shard_events
 from pipeline.tail.ending import Endings
 from pipeline.tail.options import WAIT_TOLD_S, TailOptions, not_reached, waited_for
 from pipeline.tail.printing import Printer, Range
@@ -95,6 +96,7 @@ class Tail:
         self._binder = Binder(self._context, run_dir)
         self._questions = Questions(self._binder, notice)
         self._frames = self._binder.connect(zmq.SUB, [], high_water_mark=HIGH_WATER_MARK)
+        self._links = Links()
         self._connected: set[str] = set()
         self._told_waiting = False
         if options.follow:
@@ -134,6 +136,8 @@ class Tail:
         while not self._finished():
             if now >= next_scan:
                 self._connect_new()
+                for shard in self._links.look(now, drained=not has_more(self._frames)):
+                    self._binder.connect_anew(self._frames, shard_events(shard))
                 self._tell_late(now)
                 if now >= told_at:
                     self._tell_waiting()
@@ -246,6 +250,7 @@ class Tail:
                 f"the pipeline in {self._run_dir} spreads its channels by {beacon.hash!r}; this version by "
                 f"{HASH_NAME!r}"
             )
+        self._links.heard(beacon.shard, time.monotonic())
         if self._shards is None:
             self._shards = beacon.shards
             self._ask_where_to_begin(beacon.shards)

@@ -12,6 +12,7 @@ import zmq
 
 from pipeline.errors import EndpointError
 from pipeline.sockets import MAX_WIRE_BYTES, Binder, drain, drain_router, found, poll_ms
+from tests.harness import Process
 from tests.sockets.peers import Peers, receive
 
 
@@ -73,6 +74,33 @@ def test_who_comes_first_is_found_when_the_other_comes(peers: Peers) -> None:
     push = peers.connect(zmq.PUSH, "shard-0.in")
     push.send(b"early")
     assert peers.bind(zmq.PULL, "shard-0.in").recv() == b"early"
+
+
+@pytest.mark.parametrize("what", ["gone", "stays"])
+@pytest.mark.parametrize("kind", ["DEALER", "SUB"])
+def test_a_reader_whose_queue_is_full_outlives_its_peer_and_its_own_pause(
+    run_dir: Path, kind: str, what: str
+) -> None:
+    """libzmq aborts a process whose connection has pings and a full queue, when it goes or is made anew."""
+    reader = Process(str(run_dir), kind, what, program=("tests.sockets.full_queue",))
+    try:
+        assert reader.wait(60) == 0, reader.errors
+        assert reader.output == "works\n"
+    finally:
+        reader.close()
+
+
+def test_a_connection_that_is_made_anew_has_its_subscriptions(peers: Peers) -> None:
+    events = peers.bind(zmq.XPUB, "shard-0.events")
+    reader = peers.connect(zmq.SUB, "shard-0.events")
+    reader.setsockopt(zmq.SUBSCRIBE, b"H|")
+    assert events.recv() == b"\x01H|"
+    peers.binder.connect_anew(reader, "shard-0.events")
+    joined = events.recv()
+    while joined != b"\x01H|":
+        joined = events.recv()
+    events.send(b"H|x")
+    assert reader.recv() == b"H|x"
 
 
 def test_draining_stops_at_its_limit_and_at_the_end(peers: Peers) -> None:
