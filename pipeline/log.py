@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 MAX_VALUE_CHARACTERS = 500
@@ -112,6 +112,11 @@ def _shown(value: object) -> str:
     return text
 
 
+def _traceback(formatter: logging.Formatter, error: Any) -> list[str]:
+    """Return the lines of a traceback, whose last ones may repeat what somebody sent."""
+    return list(map(escape, formatter.formatException(error).split("\n")))
+
+
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
@@ -124,7 +129,8 @@ class _TextFormatter(logging.Formatter):
                 f"{name}={json.dumps(text, ensure_ascii=False) if ' ' in text or not text else text}"
             )
         if record.exc_info:
-            parts.append("\n" + self.formatException(record.exc_info))
+            # Indented, so that no line of it can be taken for one of the log.
+            parts.append("".join(f"\n    {line}" for line in _traceback(self, record.exc_info)))
         return " ".join(parts)
 
 
@@ -140,7 +146,7 @@ class _JsonFormatter(logging.Formatter):
         for name, value in getattr(record, "fields", {}).items():
             line[name] = value if isinstance(value, bool | int | float) else _shown(value)
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = "\n".join(_traceback(self, record.exc_info))
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -234,7 +234,8 @@ LIVE_KEYS = (
     | {f"compression.{key}" for key in CompressionSection.__struct_fields__}
     | {f"users.{key}" for key in UsersSection.__struct_fields__}
     | {"http.hosts", "http.trusted_proxies"}
-    | {"requests.header_timeout_s", "requests.max_unfinished"}
+    | {"requests.header_timeout_s", "requests.max_unfinished", "requests.max_idle"}
+    | {"requests.answer_stalled_s", "requests.max_untaken_bytes"}
     | {"requests.connects_per_s", "requests.connect_burst"}
     | {"requests.requests_per_s", "requests.request_burst", "requests.max_exports"}
 )

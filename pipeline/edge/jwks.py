@@ -23,6 +23,8 @@ MAX_SET_BYTES = 1_048_576
 MAX_KEYS = 100
 LEAST_PAUSE_S = 2.0
 """So long is waited at least between two questions, whatever tokens come."""
+MAX_TRIED = 10
+"""Keys tried for one token, so that a forged one does not cost a hundred signatures."""
 MOST_REFRESHES_MISSED = 12
 """Keys that could not be fetched again so many times are not trusted any more."""
 
@@ -70,10 +72,9 @@ class KeySet:
         """
         if time.monotonic() - self._fetched_at > MOST_REFRESHES_MISSED * self._refresh_s:
             self._keys = []
-        found = [key for name, key in self._keys if key_id is None or name == key_id]
-        if not found:
+        if not self._keys or (key_id is not None and all(name != key_id for name, _ in self._keys)):
             self._wanted.set()
-        return found
+        return candidates(self._keys, key_id)
 
     async def _run(self) -> None:
         while True:
@@ -101,6 +102,22 @@ class KeySet:
         if len(content) > MAX_SET_BYTES:
             raise ValueError(f"a key set of more than {MAX_SET_BYTES} bytes")
         return usable_keys(json.loads(content), self._algorithm)
+
+
+def candidates(keys: Sequence[tuple[str | None, Any]], key_id: str | None) -> list[Any]:
+    """Return which keys of a set to try for a token, `MAX_TRIED` at most.
+
+    A set need not name its keys, and a token's `kid` is a hint (RFC 7517, 4.5; RFC 7515, 4.1.4): keys of that
+    name alone where there are any, else those without a name. A key of another name is never tried.
+
+    Args:
+        keys: (id, key) of each.
+        key_id: as the token names it; None when it names none: then any may have signed it.
+    """
+    if key_id is None:
+        return [key for _, key in keys][:MAX_TRIED]
+    named = [key for name, key in keys if name == key_id]
+    return (named or [key for name, key in keys if name is None])[:MAX_TRIED]
 
 
 def usable_keys(document: object, algorithm: str) -> list[tuple[str | None, Any]]:

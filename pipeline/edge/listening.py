@@ -1,8 +1,9 @@
-"""The edge's door: listening sockets, TLS, and who does not finish asking. Shell.
+"""The edge's door: listening sockets, TLS, who does not finish asking, who does not take an answer. Shell.
 
-Tornado's own way in has no bound for a client that never sends its request, and spins when descriptors run
-out: its accept fails, the socket stays readable, and every turn of the loop logs it. Here a failing accept
-makes a pause, and of the connections whose first request is not there yet the oldest go.
+Tornado's own way in has no bound for a client that never sends its request, or never takes its answer, and
+spins when descriptors run out: its accept fails, the socket stays readable, and every turn of the loop logs
+it. Here a failing accept makes a pause, of the connections whose request is not there yet the oldest go, and
+so do those whose answers wait.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate
@@ -25,6 +27,8 @@ from tornado.iostream import IOStream, SSLIOStream
 from tornado.netutil import bind_sockets, ssl_wrap_socket
 
 from pipeline.edge.sections import HttpSection, RequestsSection
+from pipeline.edge.transmit_stream import untaken
+from pipeline.edge.untaken import Untaken
 from pipeline.errors import ConfigError, EndpointError
 from pipeline.log import LimitedLog, Log
 from pipeline.runtime import LISTEN_VARIABLE
@@ -118,17 +122,22 @@ class EdgeServer(HTTPServer):
 
     def initialize(self, *args: Any, **options: Any) -> None:
         self._requests: RequestsSection = options.pop("requests")
+        self._kernel_buffer_bytes: int = options.pop("kernel_buffer_bytes")
+        self._streams: WeakSet[IOStream] = options.pop("streams")
         self._tls: ssl.SSLContext | None = options.pop("tls")
         self._counters: Counter[str] = options.pop("counters")
         self._limited_log = LimitedLog(options.pop("log"))
         self._loop: AbstractEventLoop = options.pop("loop")
         self._listening: list[socket.socket] = []
         self._unfinished: OrderedDict[IOStream, float] = OrderedDict()
+        self._idle: OrderedDict[IOStream, float] = OrderedDict()
+        self._untaken: Untaken[IOStream] = Untaken()
         super().initialize(*args, **options)
 
-    def follow(self, requests: RequestsSection) -> None:
-        """Let go of those that do not ask by other bounds from now on."""
+    def follow(self, requests: RequestsSection, kernel_buffer_bytes: int) -> None:
+        """Let go of those that do not ask, or do not take their answers, by other bounds from now on."""
         self._requests = requests
+        self._kernel_buffer_bytes = kernel_buffer_bytes
 
     # --- accepting --------------------------------------------------------------------------------
 
@@ -137,6 +146,7 @@ class EdgeServer(HTTPServer):
         self._listening = list(listening)
         self._listen_again()
         self._sweep()
+        self._look()
 
     def stop_accepting(self) -> None:
         """Take what has already come, and then no more."""
@@ -172,6 +182,7 @@ class EdgeServer(HTTPServer):
 
     def _take(self, connection: socket.socket, address: Any) -> None:
         try:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._kernel_buffer_bytes)
             if self._tls is None:
                 stream = IOStream(connection, max_buffer_size=2 * MAX_BODY_BYTES)
             else:
@@ -192,12 +203,19 @@ class EdgeServer(HTTPServer):
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         delegate = super().start_request(server_conn, request_conn)
         stream = getattr(server_conn, "stream", None)
-        if isinstance(stream, IOStream) and stream in self._unfinished:
-            return _FirstRequest(delegate, self._unfinished, stream)
-        return delegate
+        if not isinstance(stream, IOStream):
+            return delegate
+        if stream in self._unfinished:
+            return _Awaited(delegate, self._unfinished, stream)
+        self._idle[stream] = time.monotonic()
+        if len(self._idle) > self._requests.max_idle:
+            self._let_go("idle", next(iter(self._idle)))
+        return _Awaited(delegate, self._idle, stream)
 
     def on_close(self, server_conn: object) -> None:
-        self._unfinished.pop(getattr(server_conn, "stream"), None)  # noqa: B009  # Tornado types it as object
+        stream = getattr(server_conn, "stream")  # noqa: B009  # Tornado types it as object
+        self._unfinished.pop(stream, None)
+        self._idle.pop(stream, None)
         super().on_close(server_conn)
 
     def _sweep(self) -> None:
@@ -210,8 +228,20 @@ class EdgeServer(HTTPServer):
             self._let_go("headers", stream)
         self._sweeping = self._loop.call_later(self._requests.header_timeout_s / 10, self._sweep)
 
+    def _look(self) -> None:
+        """Let go of those that do not take their answers."""
+        streams = [stream for each in self._connections if (stream := _stream_of(each)) is not None]
+        waiting = [one for stream in streams if stream not in self._streams and (one := untaken(stream))]
+        stalled_s = self._requests.answer_stalled_s
+        for stream, reason in self._untaken.look(
+            time.monotonic(), waiting, stalled_s, self._requests.max_untaken_bytes
+        ):
+            self._let_go(reason, stream)
+        self._looking = self._loop.call_later(min(1.0, stalled_s / 10), self._look)
+
     def _let_go(self, reason: str, stream: IOStream) -> None:
-        del self._unfinished[stream]
+        self._unfinished.pop(stream, None)
+        self._idle.pop(stream, None)
         self._counters[f"cut_off{{reason={reason}}}"] += 1
         stream.close()
 
@@ -219,21 +249,27 @@ class EdgeServer(HTTPServer):
         """Close what is left."""
         self.stop_accepting()
         self._sweeping.cancel()
+        self._looking.cancel()
         await self.close_all_connections()
 
 
-class _FirstRequest(HTTPMessageDelegate):
-    """Takes a connection off the list of the unfinished once the headers of its first request are there."""
+def _stream_of(connection: object) -> IOStream | None:
+    stream = getattr(connection, "stream", None)
+    return stream if isinstance(stream, IOStream) else None
+
+
+class _Awaited(HTTPMessageDelegate):
+    """Takes a connection off the list of those waited for once the headers of its request are there."""
 
     def __init__(
-        self, delegate: HTTPMessageDelegate, unfinished: OrderedDict[IOStream, float], stream: IOStream
+        self, delegate: HTTPMessageDelegate, waited_for: OrderedDict[IOStream, float], stream: IOStream
     ) -> None:
         self._delegate = delegate
-        self._unfinished = unfinished
+        self._waited_for = waited_for
         self._stream = stream
 
     def headers_received(self, start_line: Any, headers: HTTPHeaders) -> Any:
-        self._unfinished.pop(self._stream, None)
+        self._waited_for.pop(self._stream, None)
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Any:

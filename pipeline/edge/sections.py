@@ -140,6 +140,36 @@ class RequestsSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "connections"},
         ),
     ] = 2_000
+    max_idle: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=1_000_000,
+            description="Connections that wait for their next request; past it the one that waits longest is "
+            "closed.",
+            extra={"unit": "connections"},
+        ),
+    ] = 2_000
+    answer_stalled_s: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0.1,
+            le=3600,
+            description="An answer of which the client takes not one byte for so long is cut off; streams "
+            "have limits.stalled_s.",
+            extra={"unit": "s"},
+        ),
+    ] = 20.0
+    max_untaken_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=65_536,
+            le=1_099_511_627_776,
+            description="Bytes of answers that wait until clients take them; past it the one that waits "
+            "longest is cut off.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 134_217_728
     connects_per_s: Annotated[
         float,
         msgspec.Meta(

@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
+
+from tornado.iostream import IOStream
 
 from pipeline import __version__
 from pipeline.edge.access import NO_HOST, Access
@@ -111,6 +113,7 @@ class Service:
         archive: the scans that are no longer in memory.
         comparing: held while two scans are compared.
         empty: set once none are taken and the last has gone.
+        streams: Tornado's connections whose answers are streams of events.
         max_connections: how many there may be: what is configured, or what the process has descriptors for.
     """
 
@@ -151,6 +154,7 @@ class Service:
         self.draining = False
         self.admits = True
         self.empty = asyncio.Event()
+        self.streams: WeakSet[IOStream] = WeakSet()
         self._wheel: Wheel[Connection] = Wheel(config.heartbeat.interval_s)
         self._slots: dict[Connection, tuple[int, str]] = {}
         self._seats: dict[Connection, str] = {}

@@ -148,6 +148,8 @@ async def _serve(
         idle_connection_timeout=requests.idle_timeout_s,
         body_timeout=requests.body_timeout_s,
         requests=requests,
+        kernel_buffer_bytes=config.limits.kernel_buffer_bytes,
+        streams=service.streams,
         tls=context,
         counters=service.counters,
         log=log,
@@ -201,7 +203,7 @@ def _read_anew(service: Service, server: EdgeServer, read: Callable[[], EdgeConf
             for problem in error.problems:
                 service.log.error("configuration refused; the old one holds", problem=problem)
         service.follow(config, raise_descriptor_limit(config.limits.max_connections, service.log))
-        server.follow(config.requests)
+        server.follow(config.requests, config.limits.kernel_buffer_bytes)
 
 
 def _figures(service: Service, loop: asyncio.AbstractEventLoop) -> Scrape:

@@ -7,7 +7,8 @@ installed version:
 - `HTTP1Connection.stream`: the `IOStream` of a request
 - `IOStream.read_bytes` takes what has come already, and is done at once if there is something
 - `IOStream.socket`: non-blocking, and Tornado has nothing under way on it while its write buffer is empty
-- `IOStream._write_buffer`: false when nothing waits; None once the stream is closed
+- `IOStream._write_buffer`: false when nothing waits, else its length is what waits; None once the stream is
+  closed
 - `IOStream._write_futures`: one deque for life, empty while nothing waits and once the stream is closed
 - `IOStream._total_write_done_index`: bytes the kernel took of those given to the stream
 - `IOStream.write` keeps a memoryview of what the kernel did not take, and copies nothing over 2,048 bytes;
@@ -27,6 +28,7 @@ from tornado.web import RequestHandler
 
 from pipeline.edge.transmit import Heard, Transmitter, prepare
 from pipeline.edge.transmit_socket import SocketTransmitter
+from pipeline.edge.untaken import Waiting
 
 _CHUNK_BYTES = 16_384
 
@@ -54,6 +56,14 @@ def taken_over(handler: RequestHandler, kernel_buffer_bytes: int) -> Transmitter
         return None
     finally:
         stream.close()
+
+
+def untaken(stream: IOStream) -> Waiting[IOStream] | None:
+    """Return what of an answer its client has not taken yet; None when nothing waits."""
+    waiting = stream._write_buffer
+    if not waiting or stream.closed():
+        return None
+    return Waiting(stream, len(waiting), stream._total_write_done_index)
 
 
 def http_stream(handler: RequestHandler) -> IOStream:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from pipeline.edge.config import EdgeConfig
 from pipeline.edge.delivery import Delivery
+from pipeline.edge.once_for_all import OnceForAll
 from pipeline.errors import LayoutError, MessageMalformed
 from pipeline.links import Links
 from pipeline.log import LimitedLog, Log
@@ -93,9 +94,9 @@ class Upstream:
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._asked: dict[int, asyncio.Future[HistoryReply]] = {}
-        self._pages: dict[tuple[str, int, int], asyncio.Task[tuple[Page, Delivery | None]]] = {}
-        self._accesses: dict[AccessRequest, asyncio.Task[AccessReply]] = {}
-        self._documents: dict[StateRequest | HostsRequest, asyncio.Task[Document]] = {}
+        self._pages: OnceForAll[tuple[str, int, int], tuple[Page, Delivery | None]] = OnceForAll()
+        self._accesses: OnceForAll[AccessRequest, AccessReply] = OnceForAll()
+        self._documents: OnceForAll[StateRequest | HostsRequest, Document] = OnceForAll()
         self._beacon_at: dict[int, float] = {}
         self._unwritable: set[int] = set()
         self.counters: Counter[str] = Counter()
@@ -219,13 +220,7 @@ class Upstream:
         Returns:
             (the page, its events; None when it has none).
         """
-        key = (channel, epoch, first)
-        task = self._pages.get(key)
-        if task is None:
-            task = self._loop.create_task(self._fetch_page(channel, epoch, first))
-            self._pages[key] = task
-            task.add_done_callback(lambda _: self._pages.pop(key, None))
-        return await asyncio.shield(task)
+        return await self._pages.get((channel, epoch, first), lambda: self._fetch_page(channel, epoch, first))
 
     async def _fetch_page(self, channel: str, epoch: int, first: int) -> tuple[Page, Delivery | None]:
         reply = await self._ask(
@@ -272,12 +267,7 @@ class Upstream:
         return self._shards
 
     async def _document(self, wanted: StateRequest | HostsRequest) -> Document:
-        task = self._documents.get(wanted)
-        if task is None:
-            task = self._loop.create_task(self._fetch_document(wanted))
-            self._documents[wanted] = task
-            task.add_done_callback(lambda _: self._documents.pop(wanted, None))
-        return await asyncio.shield(task)
+        return await self._documents.get(wanted, lambda: self._fetch_document(wanted))
 
     async def _fetch_document(self, wanted: StateRequest | HostsRequest) -> Document:
         reply = await self._ask(
@@ -295,12 +285,7 @@ class Upstream:
             epoch: which life; None for the present one.
         """
         wanted = AccessRequest(0, channel, epoch)
-        task = self._accesses.get(wanted)
-        if task is None:
-            task = self._loop.create_task(self._fetch_access(wanted))
-            self._accesses[wanted] = task
-            task.add_done_callback(lambda _: self._accesses.pop(wanted, None))
-        return await asyncio.shield(task)
+        return await self._accesses.get(wanted, lambda: self._fetch_access(wanted))
 
     async def _fetch_access(self, wanted: AccessRequest) -> AccessReply:
         reply = await self._ask(

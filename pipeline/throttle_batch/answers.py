@@ -162,17 +162,22 @@ class Answers:
         header = StateHeader(request.id, name, epoch, channel.committed_seq, live is None)
         return encode_state(header, state_document(channel, now))
 
-    def access(self, request: AccessRequest, now: float) -> AccessReply:
-        """Answer whose a life is."""
+    def access(self, request: AccessRequest, now: float) -> tuple[AccessReply, bool]:
+        """Answer whose a life is.
+
+        Returns:
+            (the answer, whether the journal was asked for the life's state, which costs as much as a page).
+        """
         name, epoch = request.channel, request.epoch
         if epoch is None:
             present = self._present(name, now)
             epoch = present[0] if present is not None else 0
-        life = self._batcher.life(name, epoch) or self._revived(name, epoch, now)
+        live = self._batcher.life(name, epoch)
+        life = live or self._revived(name, epoch, now)
         if life is None:
-            return AccessReply(request.id, name)
+            return AccessReply(request.id, name), True
         about = life.state.about
-        return AccessReply(request.id, name, epoch, about.owner, about.shared_with)
+        return AccessReply(request.id, name, epoch, about.owner, about.shared_with), live is None
 
     def past(self, request: PastRequest, now: float) -> bytes:
         """Answer with past lives; empty when the journal cannot be read: the reader asks again."""

@@ -293,7 +293,9 @@ class Shard:
                 elif isinstance(request, DeleteRequest):
                     reply = encode(self._delete(request, now))
                 elif isinstance(request, AccessRequest):
-                    reply = encode(self._answers.access(request, now))
+                    told, was_read = self._answers.access(request, now)
+                    pages += was_read
+                    reply = encode(told)
                 elif isinstance(request, HeadRequest):
                     reply = encode(self._answers.head(request, now))
                 elif isinstance(request, ChannelsRequest):

@@ -24,7 +24,7 @@ import zmq
 from websockets.sync.client import ClientConnection, connect
 
 from pipeline.shards import HASH_NAME, shard_of
-from pipeline.sockets import Binder, shard_events, shard_history
+from pipeline.sockets import Binder, edge_control, shard_events, shard_history
 from pipeline.wire import (
     Beacon,
     ChannelsReply,
@@ -35,6 +35,7 @@ from pipeline.wire import (
     HistoryRequest,
     StatsReply,
     StatsRequest,
+    decode_edge_reply,
     decode_feedback,
     decode_history_reply,
     decode_history_request,
@@ -210,6 +211,7 @@ class Edge:
     def __init__(self, place: Path, toml: str = "", shards: int = 1, args: tuple[str, ...] = ()) -> None:
         config = place / "edge.toml"
         config.write_text(toml)
+        self.place = place
         self.process = Process(
             "edge", "--run-dir", str(place), "--shards", str(shards), "--log-format", "json",
             "--log-level", "debug", "-c", str(config), *(args or ("--port", "0")),
@@ -243,6 +245,20 @@ class Edge:
 
     def raw(self, path: str, headers: dict[str, str] | None = None, receive_buffer: int = 0) -> RawBrowser:
         return RawBrowser(self.port, path, headers or {}, receive_buffer)
+
+    def wait_for(self, counter: str, least: float) -> None:
+        """Wait until one of its counters has come so far."""
+        end = deadline(WAIT_S)
+        with Peers(self.place) as peers:
+            control = peers.connect(zmq.DEALER, edge_control(0))
+            while True:
+                control.send(encode(StatsRequest(7)))
+                reply = decode_edge_reply(control.recv())
+                assert isinstance(reply, StatsReply)
+                if reply.counters.get(counter, 0.0) >= least:
+                    return
+                assert time.monotonic() < end, f"{counter} is not {least}: {reply.counters}"
+                control.poll(20)
 
     def stop(self) -> dict[str, Any]:
         """Stop it; return its counters."""

@@ -278,6 +278,83 @@ def test_of_too_many_that_do_not_finish_the_oldest_go(start: Start) -> None:
     assert edge.stop()["cut_off{reason=unfinished}"] == 4
 
 
+SMALL = "[limits]\nkernel_buffer_bytes = 4096\n"
+"""Little of an answer is with the kernel: the rest waits in the edge until it is taken."""
+LARGE = 130_000
+"""Bytes that the answer below has at least."""
+
+
+def one_that_does_not_read(edge: Edge, workers: PlayedWorkers) -> socket.socket:
+    """Return a connection that has asked for many events, and takes nothing of them."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    connection.settimeout(WAIT_S * PATIENCE)
+    connection.connect(("127.0.0.1", edge.port))
+    connection.sendall(b"GET /api/scans/demo/events?limit=4000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    model = Worker(page_events=4_000)
+    model.publish(4_000)
+    answer_one(workers, model)
+    answer_one(workers, model)
+    return connection
+
+
+def test_an_answer_that_is_not_taken_is_cut_off(start: Start) -> None:
+    edge, workers = start(SMALL + "[requests]\nanswer_stalled_s = 0.3\n")
+    with closing(one_that_does_not_read(edge, workers)) as slow:
+        edge.wait_for("cut_off{reason=stalled}", 1)
+        assert 0 < len(ended(slow)) < LARGE
+    assert edge.get("/healthz")[0] == 200
+
+
+def test_of_many_answers_that_are_not_taken_the_oldest_go(start: Start) -> None:
+    edge, workers = start(SMALL + "[requests]\nanswer_stalled_s = 3600\nmax_untaken_bytes = 300000\n")
+    with ExitStack() as stack:
+        slow = [stack.enter_context(closing(one_that_does_not_read(edge, workers))) for _ in range(5)]
+        edge.wait_for("cut_off{reason=untaken}", 1)
+        assert 0 < len(ended(slow[0])) < LARGE
+        slow[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert len(ended(slow[-1])) > LARGE, "the last one gets all of it"
+
+
+def test_a_stream_of_events_goes_by_its_own_rules(start: Start) -> None:
+    edge, workers = start(
+        SMALL + "stalled_s = 3600\nmax_lag_s = 3600\n[requests]\nanswer_stalled_s = 0.1\n"
+        "[heartbeat]\ninterval_s = 0.05\nclient_timeout_s = 3600\n"
+    )
+    with ExitStack() as stack:
+        reader = stack.enter_context(closing(socket.socket()))
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        reader.settimeout(WAIT_S * PATIENCE)
+        reader.connect(("127.0.0.1", edge.port))
+        reader.sendall(b"GET /sse/scans/demo?since=start HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        model = Worker(page_events=20_000)
+        model.publish(4_000)
+        answer_one(workers, model)
+        answer_one(workers, model)
+        plain = stack.enter_context(closing(one_that_does_not_read(edge, workers)))
+        edge.wait_for("cut_off{reason=stalled}", 1)
+        ended(plain)
+        got = b""
+        while b'"seq":[1,4000]' not in got:
+            more = reader.recv(65_536)
+            assert more, "the stream was cut off"
+            got += more
+    assert edge.stop()["cut_off{reason=stalled}"] == 1
+
+
+def test_of_too_many_that_wait_for_their_next_request_the_oldest_go(start: Start) -> None:
+    edge, _ = start("[requests]\nmax_idle = 3\nidle_timeout_s = 3600\n")
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with ExitStack() as stack:
+        idle = [stack.enter_context(closing(silent(edge, request))) for _ in range(5)]
+        for oldest in idle[:2]:
+            assert ended(oldest).count(b"200 OK") == 1
+        for one in idle[2:]:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert ended(one).count(b"200 OK") == 2
+    assert edge.stop()["cut_off{reason=idle}"] == 2
+
+
 def test_an_address_that_opens_too_fast_is_told_when_to_come_back(start: Start) -> None:
     edge, workers = start("[requests]\nconnects_per_s = 0.1\nconnect_burst = 2\n")
     with edge.raw("/ws/scans/demo") as first:

@@ -15,7 +15,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from pipeline.edge.jwks import MAX_KEYS, usable_keys
+from pipeline.edge.jwks import MAX_KEYS, MAX_TRIED, candidates, usable_keys
 from pipeline.tokens import mint
 from tests.harness import PATIENCE, Pipeline, deadline, free_port, private_dir
 
@@ -125,6 +125,34 @@ def test_keys_come_change_and_outlive_their_provider(provider: Provider) -> None
                 assert status(pipeline, token(second, "two")) == 200, "what was fetched holds"
             provider.stop()
             assert status(pipeline, token(second, "two")) == 200
+        finally:
+            pipeline.close()
+
+
+def test_a_key_of_the_name_a_token_gives_is_tried_else_those_without_a_name() -> None:
+    keys = [("one", 1), (None, 2), ("two", 3), ("one", 4), (None, 5)]
+    assert candidates(keys, "one") == [1, 4]
+    assert candidates(keys, "two") == [3]
+    assert candidates(keys, "three") == [2, 5]
+    assert candidates(keys[2:3], "three") == [], "a key of another name is never tried"
+    assert candidates(keys, None) == [1, 2, 3, 4, 5]
+    assert len(candidates([(None, number) for number in range(MAX_KEYS)], "x")) == MAX_TRIED
+    assert len(candidates([("a", number) for number in range(MAX_KEYS)], None)) == MAX_TRIED
+
+
+def test_a_set_that_names_no_keys_lets_in_who_is_signed_by_one_of_them(provider: Provider) -> None:
+    first, stranger = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    nameless = entry("", first)
+    del nameless["kid"]
+    provider.answer = (200, {"keys": [nameless]})
+    provider.start()
+    settings = f'jwks_url = "http://127.0.0.1:{provider.port}/keys"\nalgorithm = "ES256"\n'
+    with private_dir() as place:
+        pipeline = Pipeline(place)
+        try:
+            pipeline.start(config={"edge": "[accounts]\n" + settings})
+            wait_for(pipeline, token(first, "any"), 200)
+            assert status(pipeline, token(stranger, "any")) == 401
         finally:
             pipeline.close()
 

@@ -136,6 +136,20 @@ def test_an_exception_stands_in_the_line() -> None:
     assert "ValueError: x" in str(line["traceback"])
 
 
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_what_an_exception_repeats_drives_no_terminal_and_forges_no_line(style: str) -> None:
+    _, stream = opened(style)
+    try:
+        raise ValueError("\x1b]0;x\x07 \u202e\n12:00:00.000 info    edge-0 ready")
+    except ValueError:
+        logging.getLogger("asyncio").exception("failed")
+    written = stream.getvalue()
+    assert "\x1b" not in written
+    assert "\u202e" not in written
+    assert "ready" in written
+    assert not any(line.startswith("12:00") for line in written.splitlines()[1:])
+
+
 def test_auto_is_text_on_a_terminal_and_json_otherwise() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -110,7 +110,9 @@ class EventStream(Guarded):
         await self.flush()
         self.service.counters["connections{wire=sse}"] += 1
         limits = self.service.config.limits
-        self._transmitter = StreamTransmitter(http_stream(self), limits.kernel_buffer_bytes)
+        stream = http_stream(self)
+        self.service.streams.add(stream)
+        self._transmitter = StreamTransmitter(stream, limits.kernel_buffer_bytes)
         self._transmitter.on_error = self._fail
         self._reader = read(self._transmitter)
         try:
