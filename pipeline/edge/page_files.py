@@ -9,7 +9,8 @@ Sits between the files, read once at the start, and the requests for them. Knows
 | `/static/OTHER/NAME`  | the present file, revalidated: the page is of an edge of another version    |
 | `/static/NAME`        | the present file, revalidated: an address that stays, for pages of others   |
 
-A module's imports are relative, so they are asked for under the digest under which it was asked for itself.
+The page itself needs two of them, which hold the others: see `page_joining`. A module that is asked for by
+itself imports the next under the digest under which it was asked for, for its imports are relative.
 """
 
 from __future__ import annotations

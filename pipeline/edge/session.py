@@ -134,6 +134,11 @@ class Session:
         return self._joined and self._epoch is None
 
     @property
+    def begins_with_state(self) -> bool:
+        """Whether the state is what it is given first, if the channel exists."""
+        return self.since is None and not self._speaks_heroforge
+
+    @property
     def _speaks_heroforge(self) -> bool:
         return self.variant.wire == "heroforge"
 

@@ -47,6 +47,7 @@ from pipeline.edge.listening import (
     tls,
 )
 from pipeline.edge.page_files import PageFiles
+from pipeline.edge.page_joining import joined
 from pipeline.edge.roll import Roll
 from pipeline.edge.service import Service
 from pipeline.edge.ticket_office import TicketOffice
@@ -70,7 +71,7 @@ def application(service: Service) -> Application:
     """Return the edge's routes."""
     shared: dict[str, Any] = {"service": service}
     contents = {path.name: path.read_bytes() for path in STATIC_DIR.iterdir() if path.is_file()}
-    static = {**shared, "files": PageFiles(contents)}
+    static = {**shared, "files": PageFiles(joined(contents))}
     routes: list[tuple[Any, ...]] = [
         (rf"/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "native", "kind": "scan"}),
         (rf"/api/ws/scans/{_ID}", ScanSocket, {**shared, "wire": "heroforge", "kind": "scan"}),

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.edge.accounts import Holder, may_see, who
 from pipeline.edge.action import Action, AskAccess, Deliver, End, Fetch, FetchState
@@ -29,7 +29,9 @@ from pipeline.edge.transmit import Transmitter
 from pipeline.edge.variant import Variant
 from pipeline.frame import Position
 from pipeline.log import Log
-from pipeline.wire import BrowserClosing, encode
+from pipeline.wire import BrowserClosing, Document, encode
+
+Result = TypeVar("Result")
 
 RETRY_SPREAD_MS = 2_000
 """A client that may reconnect is told to wait a random part of this, so that they do not come all at once."""
@@ -62,8 +64,8 @@ class Watcher:
     """
 
     __slots__ = (
-        "_address", "_driven", "_end", "_failed", "_feed", "_holder", "_log", "_opened_at", "_over", "_pace",
-        "_service", "_session", "_tasks", "_transmitter", "_turn", "_waits",
+        "_address", "_driven", "_end", "_failed", "_feed", "_holder", "_in_advance", "_log", "_opened_at",
+        "_over", "_pace", "_service", "_session", "_tasks", "_transmitter", "_turn", "_waits",
     )  # fmt: skip
 
     def __init__(
@@ -90,7 +92,8 @@ class Watcher:
         self._end = end
         self._failed = failed
         self._opened_at = opened_at
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._in_advance: asyncio.Task[Document] | None = None
         self._waits = False
         self._over = False
         self._driven: asyncio.Event | None = None
@@ -105,6 +108,9 @@ class Watcher:
     async def _join(self) -> None:
         if self._service.is_degraded(self._session.channel):
             self.degraded(True)
+        if self._session.begins_with_state and self._turn is _AT_ONCE:
+            # Together with the head: that spares the reader a round trip. Not where several take turns.
+            self._in_advance = self._start(self._service.upstream.state(self._session.channel, None))
         if self._holder is not None:
             await self._judge_access(self._holder)
         since = self._session.since
@@ -121,6 +127,7 @@ class Watcher:
                 self._end(LIMIT)
                 return
         self.drive()
+        self._in_advance = None  # later, what it says would be old
 
     async def _judge_access(self, holder: Holder) -> None:
         channel = self._session.channel
@@ -214,7 +221,7 @@ class Watcher:
         if isinstance(action, Fetch):
             self._start(self._fetch(action))
         elif isinstance(action, FetchState):
-            self._start(self._fetch_state(action))
+            self._start(self._fetch_state(action, self._in_advance))
         elif isinstance(action, AskAccess):
             self._start(self._ask_access())
         elif isinstance(action, End):
@@ -233,9 +240,11 @@ class Watcher:
                 self._do(action)
         self.drive()
 
-    async def _fetch_state(self, wanted: FetchState) -> None:
+    async def _fetch_state(self, wanted: FetchState, in_advance: asyncio.Task[Document] | None) -> None:
         async with self._turn:
-            document = await self._service.upstream.state(self._session.channel, wanted.epoch)
+            document = await in_advance if in_advance is not None else None
+            if document is None or document.header.epoch != wanted.epoch:
+                document = await self._service.upstream.state(self._session.channel, wanted.epoch)
             for action in self._session.on_state(document):
                 self._do(action)
             self.drive()
@@ -244,12 +253,13 @@ class Watcher:
                 await self._driven.wait()
             self._driven = None
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
+        return task
 
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(error)

@@ -67,11 +67,3 @@ def test_both_clients_end_at_the_same_close_codes_and_the_page_explains_each() -
     assert {int(code) for code in final.split(",")} == FINAL_CLOSE_CODES
     explained = re.findall(r"^  \[(\d{4}), ", RULES, re.MULTILINE)
     assert {code.code for code in CLOSE_CODES} | FINAL_CLOSE_CODES <= {int(code) for code in explained}
-
-
-def test_the_page_asks_for_all_its_modules_at_once() -> None:
-    """Else each is asked for when the one that imports it is there: a reload would take several rounds."""
-    page = (STATIC / "index.html").read_text()
-    preloaded = re.findall(r'<link rel="modulepreload" href="static/([^"]+)">', page)
-    modules = {path.name for path in STATIC.glob("*.js")} - {"app.js"}
-    assert sorted(preloaded) == sorted(modules)

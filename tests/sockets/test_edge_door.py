@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 from tests.harness import PATIENCE, Process, private_dir
 from tests.sockets.peers import WAIT_S, Edge, Peers, PlayedWorkers, RawBrowser
-from tests.sockets.test_edge_websocket import answer_one, publish, told
+from tests.sockets.test_edge_websocket import answer_head, answer_one, publish, told
 from tests.unit.edge.worker_model import Worker
 
 Start = Callable[..., tuple[Edge, PlayedWorkers]]
@@ -202,7 +202,7 @@ def test_who_comes_through_a_trusted_proxy_is_counted_by_the_own_address(start: 
 
         for address in ("203.0.113.7", "203.0.113.8", "6.6.6.6, 203.0.113.9"):
             first = come(address)
-            answer_one(workers, Worker())
+            answer_head(workers, Worker())
             frame = first.frame()
             assert frame is not None
             assert json.loads(frame[1])["type"] == "hello"

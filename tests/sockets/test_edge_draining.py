@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.sockets.peers import Edge, Peers, PlayedWorkers, RawBrowser
-from tests.sockets.test_edge_websocket import answer_one
+from tests.sockets.test_edge_websocket import answer_head
 from tests.unit.edge.worker_model import Worker
 
 Start = Callable[..., tuple[Edge, PlayedWorkers]]
@@ -33,7 +33,7 @@ def start(run_dir: Path) -> Iterator[Start]:
 def connected(edge: Edge, workers: PlayedWorkers, path: str = "/ws/scans/demo") -> RawBrowser:
     """Return a browser that has been greeted."""
     browser = edge.raw(path)
-    answer_one(workers, Worker())
+    answer_head(workers, Worker())
     assert browser.frame() is not None
     return browser
 
@@ -118,7 +118,7 @@ def test_heroforges_wire_and_server_sent_events_drain_too(start: Start) -> None:
     edge, workers = start()
     with edge.raw("/api/ws/scans/demo") as heroforge, edge.request("/sse/scans/demo") as stream:
         for _ in range(2):
-            answer_one(workers, Worker())
+            answer_head(workers, Worker())
         response = stream.getresponse()
         response.readline()
         edge.process.popen.terminate()

@@ -143,9 +143,12 @@ session.addEventListener("change", () => {
   route();
 });
 route();
-findOut(request);
 new AccountControl(document.getElementById("account"));
-new Poll(checkHealth, HEALTH_POLL_MS);
+// What the view asks for comes first.
+Promise.resolve(view.settled).then(() => {
+  findOut(request);
+  new Poll(checkHealth, HEALTH_POLL_MS);
+});
 new Notifications(
   document.getElementById("bell"),
   () => ({ scanId: view instanceof ScanView ? view.scanId : null, shows: view instanceof ScanView || view instanceof ListView }),

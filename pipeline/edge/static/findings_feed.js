@@ -10,7 +10,7 @@ import { MAX_FINDINGS } from "./finding_log.js";
 import { count, plural, SEVERITIES } from "./format.js";
 
 /** Rows drawn at first, and how many more when the last of them comes into sight. */
-const ROWS = 40;
+const ROWS = 20;
 
 /** What may be chosen of the kinds, by what stands in the address. */
 const CHOICES = new Map([

@@ -115,7 +115,8 @@ export class ScanHeader {
     const chips = phases.map((one) => this.#phaseChip(one, state(one)));
     if (phasesLeftOut > 0) chips.push(h("li", { class: "phase phase-more" }, `${count(phasesLeftOut)} more`));
     this.phases.replaceChildren(...chips);
-    this.phases.scrollLeft = this.phases.scrollWidth;
+    // Once it is laid out: asked for now, that would be done once more.
+    requestAnimationFrame(() => (this.phases.scrollLeft = this.phases.scrollWidth));
   }
 
   #phaseChip(phase, state) {

@@ -182,6 +182,8 @@ export class ScanStream {
       this.#closing = message;
     } else if (message.type !== "pong") {
       this.#put(message);
+      // The first one is what everybody waits for, and not for a picture: there is none yet.
+      if (message.type === "snapshot" && this.#handedOut === null) this.#queue.flush();
       if (message.type === "hello") this.#hello(message);
       else if (message.type === "batch" && this.#name === "waiting") this.#state("live");
     }

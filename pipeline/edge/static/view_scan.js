@@ -9,7 +9,8 @@
  * | connection lost              | goes on at its position; with more than `MAX_BACKLOG` events to come: a snapshot   |
  * | a lag, a position not held   | the snapshot that follows makes it right; it says what was missed                  |
  *
- * Messages are applied in animation frames, several in one picture.
+ * Messages are applied in animation frames, several in one picture. What else the page asks for waits until the scan
+ * stands there, for `SETTLED_WITHIN_MS` at most.
  */
 
 import { statsSocketUrl } from "./api.js";
@@ -33,6 +34,7 @@ import { StatsFeed } from "./stats_feed.js";
 const TICK_MS = 1_000;
 const REST_AFTER_MS = 5_000;
 const MAX_BACKLOG = 20_000;
+const SETTLED_WITHIN_MS = 500;
 
 export class ScanView {
   /**
@@ -55,6 +57,9 @@ export class ScanView {
     this.resting = null;
     this.pace = new OwnPace(() => this.#paceChanged());
     this.stream = null;
+    /** @type {Promise<void>} the scan stands there, or does not come at once */
+    this.settled = new Promise((resolve) => (this.settle = resolve));
+    this.patience = setTimeout(this.settle, SETTLED_WITHIN_MS);
     if (!document.hidden) this.#connect(); // first: the answer is on its way while the page is built
 
     const chosen = (name) => query.get(name) ?? "";
@@ -87,8 +92,11 @@ export class ScanView {
     this.timer = setInterval(() => this.#tick(), TICK_MS);
     this.#draw();
     if (document.hidden) this.#rest();
-    // After the scan's own: a browser opens the sockets to one host one after the other.
-    this.stats = new StatsFeed({ url: statsSocketUrl(), onChange: () => this.#stats(), onLost: () => {} });
+    this.closed = false;
+    this.stats = null;
+    this.settled.then(() => {
+      if (!this.closed) this.stats = new StatsFeed({ url: statsSocketUrl(), onChange: () => this.#stats(), onLost: () => {} });
+    });
   }
 
   get title() {
@@ -98,12 +106,15 @@ export class ScanView {
   }
 
   close() {
+    this.closed = true;
+    this.settle();
     clearInterval(this.timer);
+    clearTimeout(this.patience);
     clearTimeout(this.resting);
     cancelAnimationFrame(this.drawing);
     document.removeEventListener("visibilitychange", this.onVisibility);
     this.stream?.close();
-    this.stats.close();
+    this.stats?.close();
     this.pace.close();
     this.pages.stop();
     this.table.close();
@@ -149,6 +160,7 @@ export class ScanView {
     this.lostAt = null;
     this.#sayStatus();
     if (!document.hidden) this.#draw();
+    if (model.epoch !== null) this.settle();
   }
 
   #snapshot({ epoch, state }, now) {

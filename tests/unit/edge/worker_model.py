@@ -201,7 +201,8 @@ class Worker:
         )
 
     def state(self, request: StateRequest) -> Document:
-        life = self.lives.get(request.epoch or 0)
+        epoch = request.epoch if request.epoch is not None else self.current
+        life = self.lives.get(epoch or 0)
         header = StateHeader(
             request.id,
             request.channel,
