@@ -34,7 +34,7 @@ from pipeline.wire import EnvelopeHeader
 MIN_WINDOW_EVENTS = 256
 MAX_WINDOW_EVENTS = 4_096
 MAX_WINDOW_BYTES = 524_288
-"""Half of what a worker holds of a channel by default: more in flight would only be sent in vain."""
+"""A sixth of what a worker holds of a channel by default: more in flight would only be sent in vain."""
 MAX_PACKED_EVENTS = 512
 MAX_PACKED_BYTES = 131_072
 TIMEOUT_S = 0.3

@@ -153,7 +153,7 @@ class RingSection(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(
             ge=65_536, le=1_073_741_824, description="Bytes held of one scan.", extra={"unit": "bytes"}
         ),
-    ] = 1_048_576
+    ] = 4_194_304
     max_total_bytes: Annotated[
         int,
         msgspec.Meta(

@@ -63,10 +63,12 @@ class BatchSection(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(
             ge=65_536,
             le=4_194_304,
-            description="The most event bytes in one frame; the rest waits for the next.",
+            description="The most event bytes in one frame; the rest waits for the next. Times "
+            "max_frames_per_s it is the most a scan lets out. With the default a browser's message is less "
+            "than 1 MiB, the most that some clients take.",
             extra={"unit": "bytes"},
         ),
-    ] = 262_144
+    ] = 786_432
     max_pending_bytes: Annotated[
         int,
         msgspec.Meta(
@@ -77,7 +79,7 @@ class BatchSection(msgspec.Struct, frozen=True, kw_only=True):
             "counted, and told by a `lost` event.",
             extra={"unit": "bytes"},
         ),
-    ] = 1_048_576
+    ] = 3_145_728
     max_critical_frames_per_s: Annotated[
         float,
         msgspec.Meta(

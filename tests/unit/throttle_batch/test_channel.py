@@ -93,12 +93,12 @@ TIMELINES = {
         [(0.0, 1, 1, "c")],
     ),
     "a frame of too many bytes is cut, the rest waits for tokens": (
-        [(0.0, [fact(number, 60_000) for number in range(9)])],
-        [(0.1, 1, 4, ""), (0.2, 5, 8, ""), (0.3, 9, 9, "")],
+        [(0.0, [fact(number, 60_000) for number in range(27)])],
+        [(0.1, 1, 13, ""), (0.2, 14, 26, ""), (0.3, 27, 27, "")],
     ),
     "a flush of too many bytes leaves whole": (
-        [(0.0, [*(fact(number, 60_000) for number in range(9)), critical()])],
-        [(0.0, 1, 4, ""), (0.0, 5, 8, ""), (0.0, 9, 9, ""), (0.0, 10, 10, "c")],
+        [(0.0, [*(fact(number, 60_000) for number in range(27)), critical()])],
+        [(0.0, 1, 13, ""), (0.0, 14, 26, ""), (0.0, 27, 27, ""), (0.0, 28, 28, "c")],
     ),
     "past twenty critical frames a second they are gathered": (
         [(0.0, [critical()])] * 20
@@ -198,11 +198,11 @@ def test_a_slow_commit_does_not_add_to_the_interval(core: Core) -> None:
 
 def test_the_room_of_a_channel(core: Core) -> None:
     rig = core.channel()
-    assert rig.channel.room_bytes == 1_048_576
+    assert rig.channel.room_bytes == 3_145_728
     rig.at(0.0, fact(size=1_000))
-    assert rig.channel.room_bytes == 1_047_576
+    assert rig.channel.room_bytes == 3_144_728
     rig.until(0.1)
-    assert rig.channel.room_bytes == 1_048_576
+    assert rig.channel.room_bytes == 3_145_728
 
 
 def check_cleanup_times(core: Core) -> None:

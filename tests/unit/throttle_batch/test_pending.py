@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.frame import Frame
+from pipeline.throttle_batch.config import BatchSection
+from pipeline.wire import browser_batch
 from tests.unit.throttle_batch.conftest import Core, check_ledger, critical, fact, state, what
 
 LIMIT = 1_000
@@ -52,6 +54,19 @@ def test_without_merging_there_is_no_at(core: Core) -> None:
     assert frame.at == ()
     assert frame.merged == 0
     assert frame.state == ((1, "scanProgress:x"),)
+
+
+def test_a_message_of_the_largest_frame_is_less_than_a_mebibyte(core: Core) -> None:
+    """More than that some clients refuse, Python's `websockets` for one; commas and offsets count."""
+    limit = BatchSection().max_frame_bytes
+    small = b'{"type":"note","text":"found"}'
+    frame = filled(core, [state("x", 1), state("x", 2), *[small] * (limit // len(small))], limit).cut()
+    assert frame.merged == 1, "so that each event's offset is told"
+    assert sum(map(len, frame.events)) > limit - 2 * len(small)
+    body = b"[" + b",".join(frame.events) + b"]"
+    seq = 2**53 - limit
+    message = browser_batch("s" * 64, 2**53, seq, seq + frame.last, 1, frame.at, body)
+    assert len(message) < 1_048_576
 
 
 def test_keys_of_different_types_do_not_meet(core: Core) -> None:
