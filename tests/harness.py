@@ -24,12 +24,30 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.forking import Forked, fork
+
 PATIENCE = float(os.environ.get("SCANSTREAM_TEST_PATIENCE", "1"))
+FRESH = os.environ.get("SCANSTREAM_TEST_FRESH", "") not in ("", "0")
+"""Whether every process is started by an interpreter of its own; see `forking`."""
 
 
 def deadline(seconds: float) -> float:
     """Return a deadline, monotonic seconds, `seconds` from now times the factor."""
     return time.monotonic() + seconds * PATIENCE
+
+
+def _begun(arguments: list[str], env: dict[str, str], stdin: Any) -> subprocess.Popen[bytes] | Forked:
+    """Return a process: forked if it is the pipeline's and nothing is asked of its interpreter, or fresh."""
+    environ = {**os.environ, **env}
+    if not FRESH and arguments[0] == "pipeline" and all(name.startswith("PIPELINE_") for name in env):
+        return fork(arguments[1:], environ, stdin)
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ,
+    )
 
 
 class Process:
@@ -55,12 +73,10 @@ class Process:
         self.args = args
         self.lines: list[dict[str, Any]] = []
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", *program, *args],
-            stdin=stdin if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PIPELINE_METRICS__PORT": "0", **(env or {})},
+        self.popen = _begun(
+            [*program, *args],
+            {"PIPELINE_METRICS__PORT": "0", **(env or {})},
+            subprocess.DEVNULL if stdin is None else stdin,
         )
         self.stdout: list[bytes] = []
         self._readers = [
@@ -160,6 +176,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def next_sent(stream: Any) -> Any:
+    """Return the next message of server-sent events; a slow machine has more signs of life before it.
+
+    Args:
+        stream: the answer, as `urllib` or `http.client` gives it.
+
+    Raises:
+        AssertionError: the stream ends without one.
+    """
+    while line := stream.readline():
+        if line.startswith(b"data: "):
+            return json.loads(line.removeprefix(b"data: "))
+    raise AssertionError("the stream ended without a message")
 
 
 class Pipeline:

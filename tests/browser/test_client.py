@@ -15,7 +15,7 @@ from tests.browser.plain_proxy import PlainProxy
 from tests.client.fake_edge import FakeEdge, Far
 from tests.e2e.browsing import WAIT_MS, Dashboard
 from tests.faults.crashing import events_of, kill
-from tests.harness import Pipeline
+from tests.harness import PATIENCE, Pipeline
 
 README = Path(__file__).parents[2] / "README.md"
 SCAN = "office"
@@ -151,7 +151,7 @@ def test_it_begins_with_a_snapshot_when_asked_to_and_goes_on_behind_it(
     with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
         for number in range(5):
             emitter.emit({"type": "tick", "n": number})
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         dashboard = open_page()
         page = dashboard.page
         dashboard.open_list()

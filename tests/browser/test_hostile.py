@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from pipeline import Emitter
 from tests.e2e.browsing import Dashboard
-from tests.harness import Pipeline
+from tests.harness import PATIENCE, Pipeline
 
 SCAN = "hostile"
 OpenPage = Callable[..., Dashboard]
@@ -62,7 +62,7 @@ def test_hostile_text_in_every_field_is_text(pipeline: Pipeline, open_page: Open
         for number, text in enumerate(hostile):
             for event in _events(text, number):
                 last = emitter.emit(event)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         assert emitter.rejected() == []
         dashboard.expect_seq(last)
         page = dashboard.page

@@ -79,7 +79,7 @@ def test_the_page_of_a_scan_shows_them_as_text_live_and_from_its_state(
         for number, text in enumerate(PAYLOADS):
             for event in events_with(text, number):
                 last = emitter.emit(event)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         assert emitter.rejected() == []
         live.expect_seq(last)
         late = open_page()
@@ -122,7 +122,7 @@ def test_lists_past_scans_comparisons_and_exports_show_them_as_text(
             }
             emitter.emit({"type": "scanStarted", **named}, scan_id=f"h-{number}")
             emitter.emit({"type": "phaseStarted", "phase": text, "progress": 5}, scan_id=f"h-{number}")
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         dashboard.open_list()
         expect(dashboard.get("total-scans")).to_have_text("100")
         seen: list[str] = []
@@ -146,7 +146,7 @@ def test_lists_past_scans_comparisons_and_exports_show_them_as_text(
                 for event in events_with(text, number):
                     emitter.emit(event, scan_id=scan_id)
             emitter.emit({"type": "scanCompleted"}, scan_id=scan_id)
-            emitter.flush(30)
+            emitter.flush(30 * PATIENCE)
         end = deadline(30)
         while len(pipeline.get("/api/scans?past=true&limit=200")[1]["scans"]) < 102:
             assert time.monotonic() < end

@@ -12,7 +12,7 @@ from pipeline import Emitter
 from tests.browser.test_hostile import AWKWARD, MARKUP
 from tests.e2e.browsing import Dashboard
 from tests.faults.crashing import events_of, kill
-from tests.harness import Pipeline
+from tests.harness import PATIENCE, Pipeline
 
 OpenPage = Callable[..., Dashboard]
 
@@ -92,7 +92,7 @@ def test_searched_and_sorted_and_the_address_says_so(pipeline: Pipeline, open_pa
         emitter.emit({"type": "scanProgress", "phase": "p", "progress": 60}, scan_id="a-lab")
         emitter.emit({"type": "scanStarted"}, scan_id="c-guests")
         emitter.emit({"type": "scanCompleted"}, scan_id="c-guests")
-        emitter.flush(20)
+        emitter.flush(20 * PATIENCE)
 
         dashboard = open_page()
         dashboard.open_list()
@@ -187,7 +187,7 @@ def test_ten_thousand_scans_are_a_list_of_which_only_what_is_seen_exists(
     with Emitter(run_dir=str(pipeline.run_dir)) as emitter:
         for number in range(10_000):
             emitter.emit({"type": "scanStarted", "name": f"Scan {number}"}, scan_id=f"scan-{number:05}")
-        emitter.flush(60)
+        emitter.flush(60 * PATIENCE)
         expect(dashboard.get("total-scans")).to_have_text("10,000")
         dashboard.get("sort").select_option("name")
         assert dashboard.get("scan-row").count() < 40

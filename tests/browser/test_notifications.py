@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from pipeline import Emitter
 from tests.e2e.browsing import WAIT_MS, Dashboard
-from tests.harness import Pipeline
+from tests.harness import PATIENCE, Pipeline
 
 OpenPage = Callable[..., Dashboard]
 
@@ -91,7 +91,7 @@ def test_in_another_view_any_scan_is_told_each_fact_once(pipeline: Pipeline, das
     with Emitter(run_dir=str(pipeline.run_dir)) as emitter:
         emitter.emit({"type": "scanStarted"}, scan_id="before")
         emitter.emit({"type": "scanCompleted"}, scan_id="before")
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         dashboard.page.goto(f"{pipeline.url}/#/pipeline")
         turn_on(dashboard)
         emitter.emit({"type": "scanStarted"}, scan_id="office")
@@ -119,7 +119,7 @@ def test_the_page_of_a_scan_tells_of_that_scan_while_it_is_hidden(
     with Emitter(run_dir=str(pipeline.run_dir)) as emitter:
         for scan_id in ("office", "lab"):
             emitter.emit({"type": "scanStarted"}, scan_id=scan_id)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         dashboard.open_scan("office")
         dashboard.expect_status("running")
         turn_on(dashboard)

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from pipeline import Emitter
 from tests.e2e.browsing import Dashboard
 from tests.faults.crashing import kill
-from tests.harness import Pipeline
+from tests.harness import PATIENCE, Pipeline
 
 OpenPage = Callable[..., Dashboard]
 
@@ -61,6 +61,7 @@ def test_a_scan_that_is_over_says_so_and_no_longer_waits_for_more(
         expect(dashboard.get("phase")).to_have_text("port scan")
         emitter.emit({**report, "progress": 6, "message": "Port scan: 25 of 480 steps"})
         expect(dashboard.get("message")).to_have_text("25 of 480 steps")
+        expect(dashboard.get("delete")).to_be_visible()
         dashboard.get("delete").press("Enter")
         expect(dashboard.get("actions-problem")).to_have_text("A scan can be deleted once it has ended.")
         emitter.emit({"type": "scanCompleted"})
@@ -92,7 +93,7 @@ def test_a_comparison_of_other_targets_says_which(pipeline: Pipeline, open_page:
         with Emitter(scan_id, run_dir=str(pipeline.run_dir)) as emitter:
             emitter.emit({"type": "scanStarted", "targets": targets})
             emitter.emit({"type": "scanCompleted"})
-            emitter.flush(30)
+            emitter.flush(30 * PATIENCE)
     dashboard = open_page()
     dashboard.page.goto(f"{pipeline.url}/#/compare/two/one")
     expect(dashboard.get("compare-problem")).to_have_text(

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from pipeline import Emitter
 from tests.e2e.browsing import Dashboard
 from tests.faults.crashing import events_of
-from tests.harness import Pipeline
+from tests.harness import PATIENCE, Pipeline
 
 SCAN = "office"
 OpenPage = Callable[..., Dashboard]
@@ -37,7 +37,7 @@ def test_findings_are_filtered_by_severity_kind_and_text(pipeline: Pipeline, ope
         emitter.emit(_finding(3, "Info", "harmless"))
         emitter.emit({"type": "subdomainFound", "subdomain": "bad.example.test"})
         last = emitter.emit({"type": "dnsRecordFound", "domain": "a.test", "record_type": "MX", "value": "m"})
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         dashboard = open_page()
         dashboard.open_scan(SCAN)
         dashboard.expect_seq(last)
@@ -91,7 +91,7 @@ def test_the_address_says_what_is_shown_and_opens_the_same(pipeline: Pipeline, o
     with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
         for event in events_of(4, SCAN):
             emitter.emit(event)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         dashboard = open_page()
         dashboard.open_scan(SCAN)
         dashboard.expect_seq(15_000)

@@ -15,7 +15,7 @@ from tests.browser.stalling_proxy import StallingProxy
 from tests.browser.test_client import HIDING
 from tests.e2e.browsing import WAIT_MS, Dashboard
 from tests.faults.crashing import events_of, kill, restart, stopped
-from tests.harness import Pipeline, deadline
+from tests.harness import PATIENCE, Pipeline, deadline
 
 SCAN = "office"
 OpenPage = Callable[..., Dashboard]
@@ -95,7 +95,7 @@ def test_a_silent_worker_is_told_and_no_longer_when_it_answers(
     pipeline.start()
     with Emitter(SCAN, run_dir=str(pipeline.run_dir)) as emitter:
         emitter.emit({"type": "scanStarted"})
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         dashboard = open_page()
         dashboard.open_scan(SCAN)
         dashboard.expect_seq(1)
@@ -132,7 +132,7 @@ def test_a_page_that_is_too_slow_is_told_what_it_missed_and_is_right_again(
             pause.wait(0.1)
         for event in sent[given:12_000]:
             emitter.emit(event)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         pause.wait(1.0)  # as long as what waits has to be old
         proxy.go_on()
         expect(dashboard.get("missed")).to_contain_text(
@@ -165,7 +165,7 @@ def test_a_hidden_tab_closes_its_stream_and_comes_back_with_a_snapshot(
         page.wait_for_function(f"() => document.title === '{SCAN} · scanstream'", polling=50, timeout=WAIT_MS)
         for event in sent[7_000:14_000]:
             emitter.emit(event)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         assert pipeline.get("/api/connections")[1]["total"] == 0, "nothing is sent to a hidden page"
         page.evaluate("() => setHidden(false)")
         dashboard.expect_seq(14_000)
@@ -189,7 +189,7 @@ def test_hosts_beyond_the_snapshot_come_in_pages(pipeline: Pipeline, open_page: 
         for number in range(3_200):
             ip = f"10.0.{number // 250}.{number % 250}"
             emitter.emit({"type": "portFound", "ip": ip, "port": 443, "protocol": "TCP", "state": "Open"})
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         dashboard = open_page()
         dashboard.open_scan(SCAN)
         expect(dashboard.get("hosts-shown")).to_have_text("3,000, 200 counted but not listed")

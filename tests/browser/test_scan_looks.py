@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from pipeline import Emitter
 from tests.e2e.browsing import Dashboard
 from tests.faults.crashing import events_of
-from tests.harness import Pipeline
+from tests.harness import PATIENCE, Pipeline
 
 SCAN = "office"
 OpenPage = Callable[..., Dashboard]
@@ -69,7 +69,7 @@ def test_a_narrow_screen_needs_no_scrolling_sideways_and_texts_stand_out(
     with Emitter(scan_id, run_dir=str(pipeline.run_dir)) as emitter:
         for event in events_of(5, scan_id):
             emitter.emit(event)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
     for width in (390, 360):
         dashboard = open_page(viewport={"width": width, "height": 740}, color_scheme=scheme)
         dashboard.open_list()

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from pipeline import Emitter
 from tests.e2e.browsing import Dashboard
 from tests.faults.crashing import events_of, kill, restart
-from tests.harness import Pipeline
+from tests.harness import PATIENCE, Pipeline
 
 SCAN = "office"
 OpenPage = Callable[..., Dashboard]
@@ -119,7 +119,7 @@ def test_worker_killed_it_misses_nothing(pipeline: Pipeline, open_page: OpenPage
         dashboard.open_scan(SCAN)
         for event in sent[:5_000]:
             emitter.emit(event)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         dashboard.expect_seq(5_000)
         restart(pipeline, "throttle-batch-0")
         for event in sent[5_000:]:

@@ -62,7 +62,7 @@ def pipeline() -> Iterator[Pipeline]:
             emitter.emit({"type": "hostDiscovered", "ip": "10.0.0.5", "hostname": name})
             if ends:
                 emitter.emit({"type": "scanCompleted"})
-            emitter.flush(20)
+            emitter.flush(20 * PATIENCE)
         yield made
 
 
@@ -246,9 +246,9 @@ def test_what_changes_in_the_statistics_of_others_is_not_told(pipeline: Pipeline
         assert json.loads(socket.recv(timeout=10 * PATIENCE))["whole"] is True
         others.emit({"type": "scanStarted", "owner": "b"})
         others.emit({"type": "scanCompleted"})
-        others.flush(20)
+        others.flush(20 * PATIENCE)
         own.emit({"type": "scanStarted", "owner": "a"})
-        own.flush(20)
+        own.flush(20 * PATIENCE)
         heard = ""
         while '"news-of-a"' not in heard:
             heard += str(socket.recv(timeout=10 * PATIENCE))
@@ -347,7 +347,7 @@ def test_events_are_posted_by_whose_scan_it_is(pipeline: Pipeline) -> None:
 def test_whoever_sends_events_cannot_take_a_scan_over(pipeline: Pipeline) -> None:
     with Emitter("of-b", run_dir=str(pipeline.run_dir)) as emitter:
         emitter.emit({"type": "scanStarted", "owner": "a", "name": MARK, "shared_with": ["a"]})
-        emitter.flush(20)
+        emitter.flush(20 * PATIENCE)
         assert ask(pipeline, "/api/scans/of-b", A)[0] == 404
         assert ask(pipeline, "/api/scans/of-b", B)[0] == 200
 
@@ -357,7 +357,7 @@ def test_only_its_owner_and_an_admin_delete_a_scan(pipeline: Pipeline) -> None:
         with Emitter(scan, run_dir=str(pipeline.run_dir)) as emitter:
             emitter.emit({"type": "scanStarted", "owner": owner, "shared_with": ["c"]})
             emitter.emit({"type": "scanCompleted"})
-            emitter.flush(20)
+            emitter.flush(20 * PATIENCE)
     assert ask(pipeline, "/api/scans/gone-1", token("c"), "DELETE")[0] == 404
     assert ask(pipeline, "/api/scans/gone-1", A, "DELETE")[0] == 200
     assert ask(pipeline, "/api/scans/gone-2", ADMIN, "DELETE")[0] == 200
@@ -369,12 +369,12 @@ def test_a_later_life_of_anothers_ends_what_is_read_and_the_earlier_one_is_not_g
     with Emitter("lives", run_dir=str(pipeline.run_dir)) as emitter:
         emitter.emit({"type": "scanStarted", "owner": "a", "name": MARK})
         emitter.emit({"type": "scanCompleted"})
-        emitter.flush(20)
+        emitter.flush(20 * PATIENCE)
         with open_socket(pipeline, "/ws/scans/lives", A) as socket:
             hello = json.loads(socket.recv(timeout=10 * PATIENCE))
             assert hello["seq"] == 2
             emitter.emit({"type": "scanStarted", "owner": "b"})
-            emitter.flush(20)
+            emitter.flush(20 * PATIENCE)
             assert hear_out(socket, 10 * PATIENCE) == 4404
         code, heard = watch(pipeline, f"/ws/scans/lives?since={hello['epoch']}:0", B, until=4)
         assert (code, heard[0]["resumed"]) == (None, False)
@@ -397,7 +397,7 @@ def test_who_waits_for_a_scan_gets_it_if_it_is_theirs(pipeline: Pipeline) -> Non
             assert json.loads(socket.recv(timeout=10 * PATIENCE))["epoch"] is None
         with Emitter("to-come", run_dir=str(pipeline.run_dir)) as emitter:
             emitter.emit({"type": "scanStarted", "owner": "a", "name": MARK})
-            emitter.flush(20)
+            emitter.flush(20 * PATIENCE)
             batch = json.loads(mine.recv(timeout=10 * PATIENCE))
             assert (batch["type"], batch["events"][0]["name"]) == ("batch", MARK)
             with pytest.raises(TimeoutError):

@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 
 from pipeline import Emitter
 from tests.e2e.test_up import free_port
-from tests.harness import PATIENCE, Pipeline, deadline
+from tests.harness import PATIENCE, Pipeline, deadline, next_sent
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "ops" / "nginx.conf"
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -85,8 +85,8 @@ def test_a_page_below_a_path_of_nginxs_follows_a_scan(pipeline: Pipeline, takes_
             assert json.loads(browser.recv(20 * PATIENCE))["events"] == [{"type": "custom"}]
             [told] = json.loads(get(f"http://{public}/scans/api/connections"))["connections"]
             assert (told["scans"], told["address"]) == (["demo"], "127.0.0.1")
-        with urllib.request.urlopen(f"http://{public}/scans/sse/scans/demo", timeout=20) as stream:
-            assert json.loads(stream.readline().removeprefix(b"data: "))["type"] == "hello"
+        with urllib.request.urlopen(f"http://{public}/scans/sse/scans/demo", timeout=20 * PATIENCE) as stream:
+            assert next_sent(stream)["type"] == "hello"
 
 
 def get(url: str) -> str:

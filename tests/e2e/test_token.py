@@ -12,6 +12,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.harness import PATIENCE
+
 
 def run(*args: object, given: str = "") -> tuple[int, str, str]:
     done = subprocess.run(
@@ -19,7 +21,7 @@ def run(*args: object, given: str = "") -> tuple[int, str, str]:
         input=given,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr

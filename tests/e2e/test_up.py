@@ -192,7 +192,7 @@ def test_a_worker_that_cannot_write_is_not_taken_for_a_hung_one(up: Start, tmp_p
         running.wait_for("hung", program="ingest-0")
         assert emitter.unacked == 1
         resource.prlimit(worker, resource.RLIMIT_FSIZE, (hard, hard))
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
     assert running.children()["throttle-batch-0"] == worker
     assert running.terminate() == 0
 

@@ -40,7 +40,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(place),
         str(source),
     ]
-    subprocess.run(command, check=True, timeout=110)
+    subprocess.run(command, check=True, timeout=110 * PATIENCE)
     (wheel,) = place.glob("scanstream-*.whl")
     target = place / "installed"
     with zipfile.ZipFile(wheel) as opened:

@@ -9,6 +9,7 @@ from tests.e2e.watching import Watchers
 from tests.faults.readers import StayingNative
 from tests.faults.stand import Stand
 from tests.faults.traffic import event
+from tests.harness import PATIENCE
 
 WORKER = "throttle-batch-0"
 SCAN = "office"
@@ -37,7 +38,7 @@ class Lives:
         self.sent += more
         for raw in more:
             self.emitter.emit(raw)
-        self.emitter.flush(30)
+        self.emitter.flush(30 * PATIENCE)
         self.reader.wait_for(
             lambda reader: more[-1] in reader.events.get(reader.epoch, {}).values(),
         )

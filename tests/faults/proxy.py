@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.harness import PATIENCE
+
 _BLOCK_BYTES = 65_536
 
 
@@ -91,7 +93,7 @@ class Proxy:
         self._run(called())
 
     def _run(self, work: object) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(20)  # type: ignore[arg-type]
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(20 * PATIENCE)  # type: ignore[arg-type]
 
     async def _listen(self) -> None:
         for name in self._names:

@@ -21,7 +21,7 @@ from tests.faults.readers import (
 )
 from tests.faults.stand import Stand
 from tests.faults.traffic import END, Producer, event
-from tests.harness import deadline
+from tests.harness import PATIENCE, deadline
 
 KNOCK_S = 0.05
 
@@ -178,7 +178,7 @@ class Scene:
                 sent.append(event(name, len(sent) + 1))
                 emitter.emit(sent[-1])
                 pause.wait(KNOCK_S)
-            emitter.flush(self.patience_s)
+            emitter.flush(self.patience_s * PATIENCE)
         return sent
 
     def _is_live(self) -> bool:

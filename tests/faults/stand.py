@@ -83,11 +83,12 @@ class Stand(Pipeline):
         self.faults[name] = faults
         arguments = self.arguments(name, workers=self._workers, config=self._config)
         arguments[arguments.index("--run-dir") + 1] = str(self.run_dir_of(name.rpartition("-")[0]))
+        env = self.env.get(name.rpartition("-")[0], {})
         self.processes[name] = Process(
             *arguments,
             *self.extra.get(name, ()),
             program=(PROGRAM, *faults, "--") if faults else ("pipeline",),
-            env={"PYTHONPATH": str(ROOT), **self.env.get(name.rpartition("-")[0], {})},
+            env={"PYTHONPATH": str(ROOT), **env} if faults else env,
         )
         return self.processes[name]
 

@@ -13,6 +13,7 @@ from tests.faults.readers import StayingNative, StayingRest, wait_end
 from tests.faults.scene import Scene
 from tests.faults.stand import Stand
 from tests.faults.traffic import END, RawProducer, event
+from tests.harness import PATIENCE
 
 WORKER = "throttle-batch-0"
 SCAN = "office"
@@ -45,13 +46,13 @@ def test_a_scan_starts_again_under_another_clock(stands: Callable[..., Stand], d
         reader = watchers.add(StayingNative(watchers.loop, stand.ws(f"/ws/scans/{SCAN}")))
         for raw in first:
             emitter.emit(raw)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         wait_end(reader, 30)
         stand.once[WORKER].append(("--clock-ms", str(day_ms)))
         stand.kill(WORKER)
         for raw in second:
             emitter.emit(raw)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         reader.wait_for(lambda reader: len(reader.events) == 2)
         wait_end(reader, 30)
     (one, old), (two, new) = reader.events.items()

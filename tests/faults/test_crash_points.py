@@ -17,7 +17,7 @@ from tests.faults.readers import StayingNative, wait_end
 from tests.faults.scene import Scene, past
 from tests.faults.stand import Stand
 from tests.faults.traffic import END, event
-from tests.harness import deadline
+from tests.harness import PATIENCE, deadline
 
 WORKER = "throttle-batch-0"
 
@@ -88,7 +88,7 @@ def test_a_worker_dies_while_it_deletes_a_scan(stands: Callable[..., Stand], poi
     while answered == 503:  # its worker was not back within 5 s
         assert not past(end)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=30 * PATIENCE) as answer:
                 answered = answer.status
         except urllib.error.HTTPError as error:
             with error:

@@ -18,6 +18,7 @@ from tests.faults.crowd import Crowd
 from tests.faults.long_form import LONG
 from tests.faults.stand import Stand
 from tests.faults.traffic import event
+from tests.harness import PATIENCE
 
 SCANS, READERS = (3_000, 1_000) if LONG else (300, 100)
 RELIVED = "with 3,000 the aim is 3 s"
@@ -44,7 +45,7 @@ def test_many_scans_are_live_again_after_their_worker_was_killed(
     with Emitter(run_dir=str(stand.run_dir)) as emitter:
         for scan_id in scan_ids:
             emitter.emit(event("a", 1), scan_id=scan_id)
-        emitter.flush(60)
+        emitter.flush(60 * PATIENCE)
         with Crowd(stand.port, [f"/ws/scans/{scan_id}" for scan_id in scan_ids]) as crowd:
             crowd.expect(1)
             crowd.wait(60)
@@ -72,7 +73,7 @@ def test_very_many_readers_come_back_at_once(
         for number in range(first, first + BEFORE):
             for scan_id in scan_ids:
                 emitter.emit(event("a", number), scan_id=scan_id)
-        emitter.flush(60)
+        emitter.flush(60 * PATIENCE)
 
     with Emitter(run_dir=str(stand.run_dir)) as emitter:
         emit(1)

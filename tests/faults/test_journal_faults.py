@@ -21,9 +21,11 @@ from tests.faults.readers import StayingNative
 from tests.faults.scene import Scene, past
 from tests.faults.stand import Stand
 from tests.faults.traffic import events
-from tests.harness import deadline
+from tests.harness import PATIENCE, deadline
 
 NO_RESERVE = "[journal]\nmin_free_bytes = 0\n"
+CAUGHT_S = 4.0
+"""How long a mutant is given to turn red, which it never does."""
 FAILING = "journal cannot be written; nothing is acked until it can"
 
 
@@ -56,9 +58,9 @@ def full_disk(stand: Stand) -> Iterator[None]:
         filler.unlink()
 
 
-def wait_for_ready(stand: Stand, *, is_so: bool) -> None:
+def wait_for_ready(stand: Stand, seconds: float, *, is_so: bool) -> None:
     """Wait until the edge says that all can be used, or that a shard cannot write."""
-    end = deadline(20)
+    end = deadline(seconds)
     while True:
         status, body = stand.get("/readyz")
         if (status, body.get("unwritable_shards")) == ((200, None) if is_so else (503, [0])):
@@ -67,10 +69,10 @@ def wait_for_ready(stand: Stand, *, is_so: bool) -> None:
         threading.Event().wait(0.05)
 
 
-def write_fails_for_a_while(stand: Stand, failing: Callable[[Stand], object], patience_s: float = 60) -> None:
+def write_fails_for_a_while(stand: Stand, failing: Callable[[Stand], object], red_s: float = 20) -> None:
     """Let the journal fail in the midst of a scan; what is held is served, and nothing is acked."""
     stand.begin()
-    scene = Scene(stand, patience_s=patience_s, span_s=0.3)
+    scene = Scene(stand, span_s=0.3)
 
     def befall() -> None:
         audience = scene.audience
@@ -85,9 +87,9 @@ def write_fails_for_a_while(stand: Stand, failing: Callable[[Stand], object], pa
                 _, answer = stand.get(f"/api/scans/{SCAN}/events?limit=10000")
                 assert len(answer["events"]) >= min(held, 20)
                 assert emitter.unacked == 50, "acked, and not written"
-                wait_for_ready(stand, is_so=False)
+                wait_for_ready(stand, red_s, is_so=False)
             stand.processes[WORKER].wait_for("journal can be written again")
-            wait_for_ready(stand, is_so=True)
+            wait_for_ready(stand, 20, is_so=True)
 
     scene.play(befall)
     assert stand.deaths == []
@@ -104,7 +106,7 @@ def test_a_mutant_that_acks_what_it_cannot_write_is_caught(stands: Callable[...,
     )
     # Or the edge never hears that the journal cannot be written, which is asked before.
     with pytest.raises(AssertionError, match=r"acked, and not written|'status': 'ready'"):
-        write_fails_for_a_while(stand, no_room_in_files, patience_s=4)
+        write_fails_for_a_while(stand, no_room_in_files, red_s=CAUGHT_S / PATIENCE)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.faults.crashing import events_of, kill, parts
 from tests.faults.readers import StayingNative
 from tests.faults.scene import past
 from tests.faults.stand import Stand
-from tests.harness import Pipeline, deadline
+from tests.harness import PATIENCE, Pipeline, deadline
 
 SCAN = "office"
 
@@ -32,7 +32,7 @@ def test_each_stage_is_killed_in_turn_while_the_reference_scan_runs(stands: Call
                 readers[0].wait_for(lambda reader, given=given: reader.seq >= given)
                 stand.kill(stand.names[index // 2 % 3])
                 given += 2 * len(part)
-        emitter.flush(60)
+        emitter.flush(60 * PATIENCE)
         for reader in readers:
             reader.wait_for(lambda reader: reader.seq == len(sent))
             reader.check(sent)
@@ -59,7 +59,7 @@ def test_one_of_two_ingests_killed_for_good_the_other_takes_over(pipeline: Pipel
             if index == 1:
                 kill(pipeline, "ingest-0")
         for emitter in (one, other):
-            emitter.flush(60)
+            emitter.flush(60 * PATIENCE)
         for reader in readers:
             reader.wait_for(lambda reader: reader.seq == len(sent))
             reader.check(sent)
@@ -77,7 +77,7 @@ def test_worker_without_a_journal_killed_readers_are_told_of_the_new_life_and_no
         away = watchers.native(pipeline.ws(f"/ws/scans/{SCAN}"))
         for event in before:
             emitter.emit(event)
-        emitter.flush(30)
+        emitter.flush(30 * PATIENCE)
         for reader in (staying, away):
             reader.wait_for(lambda reader: reader.seq == len(before))
         away.disconnect()
@@ -85,7 +85,7 @@ def test_worker_without_a_journal_killed_readers_are_told_of_the_new_life_and_no
         pipeline.start_one("throttle-batch-0", config=config).wait_for("ready")
         for event in after:
             emitter.emit(event)
-        emitter.flush(60)
+        emitter.flush(60 * PATIENCE)
 
         # The old life went with the worker's memory; what was not acked yet begins the new one.
         staying.wait_for(lambda reader: reader.seq == len(after))

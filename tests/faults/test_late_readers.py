@@ -14,6 +14,7 @@ from tests.faults.oracle import check_native
 from tests.faults.readers import StayingLate, StayingNative, wait_end
 from tests.faults.scene import Scene
 from tests.faults.stand import Schedule, Stand
+from tests.harness import PATIENCE
 from tests.unit.throttle_batch.conftest import treatment
 
 SEED = 11
@@ -51,7 +52,7 @@ def test_who_opens_a_scan_in_the_middle_has_its_state_and_what_follows(stands: C
                 late.append(scene.watchers.add(StayingLate(scene.watchers.loop, url)))
                 schedule.run(1)
             stand.disarm()
-            emitter.flush(scene.patience_s)
+            emitter.flush(scene.patience_s * PATIENCE)
         scene.beside["found"] = sent
 
     def check(log: list[bytes]) -> None:

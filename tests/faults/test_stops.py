@@ -11,7 +11,7 @@ from pipeline import Emitter
 from pipeline.shards import shard_of
 from tests.e2e.watching import Watchers
 from tests.faults.crashing import events_of, parts, scan_of_worker, stopped
-from tests.harness import Pipeline
+from tests.harness import PATIENCE, Pipeline
 
 SHORT_QUEUES = """
 [ingest]
@@ -39,13 +39,13 @@ def test_one_of_two_workers_hangs_the_scans_of_the_other_go_on(pipeline: Pipelin
                 one.emit(event)
             for event in sent[fine]:
                 two.emit(event)
-            two.flush(30)
+            two.flush(30 * PATIENCE)
             readers[fine].wait_for(lambda reader: reader.seq == len(sent[fine]))
             # A list that lacks a worker's scans says so.
             _, listed = pipeline.get("/api/scans")
             assert ([scan["scan_id"] for scan in listed["scans"]], listed["complete"]) == ([fine], False)
             assert one.unacked == len(sent[hung]) - 5_000
-        one.flush(60)
+        one.flush(60 * PATIENCE)
         readers[hung].wait_for(lambda reader: reader.seq == len(sent[hung]))
         for scan_id, reader in readers.items():
             reader.check(sent[scan_id])
@@ -104,7 +104,7 @@ def test_one_of_two_edges_hangs_the_readers_of_the_other_go_on(pipeline: Pipelin
             for part in parts(sent, 10):
                 for event in part:
                     emitter.emit(event)
-                emitter.flush(30)
+                emitter.flush(30 * PATIENCE)
             there.wait_for(lambda reader: reader.seq == len(sent))
             assert hung.seq < len(sent)
         hung.wait_for(lambda reader: reader.seq == len(sent))
@@ -128,7 +128,7 @@ def test_a_reader_that_hangs_costs_the_others_nothing_and_gets_everything_when_i
         hung.pause()
         for event in sent[1:]:
             emitter.emit(event)
-        emitter.flush(60)
+        emitter.flush(60 * PATIENCE)
         for reader in readers:
             reader.wait_for(lambda reader: reader.seq == len(sent))
             reader.check(sent)
@@ -162,7 +162,7 @@ def test_rubbish_beside_a_scan_is_counted_and_disturbs_nobody(pipeline: Pipeline
             push.send(b'{"type":"scanStarted","scan_id":"foreign"}')
             foreign = watchers.native(pipeline.ws("/ws/scans/foreign"))
             foreign.wait_for(lambda reader: reader.seq == 1)
-            emitter.flush(30)
+            emitter.flush(30 * PATIENCE)
             reader.wait_for(lambda reader: reader.seq == len(sent))
             reader.check(sent)
             assert emitter.rejected() == []

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import Emitter
 from tests.faults.crashing import events_of, parts, restart
-from tests.harness import Pipeline, Process, deadline
+from tests.harness import PATIENCE, Pipeline, Process, deadline
 
 SCAN = "office"
 
@@ -66,7 +66,7 @@ def test_a_stage_is_killed_while_tail_follows(place: Pipeline, tmp_path: Path, n
                     emitter.emit(event)
                 if index % 3 == 1:
                     restart(place, name)
-            emitter.flush(60)
+            emitter.flush(60 * PATIENCE)
         wait_until(tail, record, is_whole)
         tail.popen.send_signal(signal.SIGINT)
         assert tail.wait() == 130
@@ -100,7 +100,7 @@ def test_tail_itself_is_killed_and_goes_on_from_its_record(place: Pipeline, tmp_
                     whole = record.read_bytes().rpartition(b"\n")[0].splitlines()
                     seen, last = len(whole), json.loads(whole[-1])
                     tail = Process("tail", "--since", f"{last['epoch']}:{last['seq']}", *where)
-            emitter.flush(60)
+            emitter.flush(60 * PATIENCE)
         wait_until(tail, record, is_whole)
         check(record.read_bytes().splitlines(), sent)
     finally:

@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from pipeline.wire import StatsRequest, encode
-from tests.harness import Pipeline, deadline, private_dir
+from tests.harness import PATIENCE, Pipeline, deadline, private_dir
 from tests.sockets.peers import Peers, receive
 
 pytestmark = pytest.mark.system
@@ -124,7 +124,7 @@ def play(pipeline: Pipeline, command: tuple[list[str], dict[str, str]], scan: st
         capture_output=True,
         env=environment,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

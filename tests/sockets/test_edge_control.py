@@ -21,7 +21,7 @@ from pipeline.wire import (
     decode_edge_reply,
     encode,
 )
-from tests.harness import Process
+from tests.harness import Process, next_sent
 from tests.sockets.peers import Edge, Peers, PlayedWorkers
 from tests.sockets.test_edge_websocket import answer_one, batch, publish, told
 from tests.unit.edge.worker_model import CHANNEL, Worker
@@ -76,7 +76,7 @@ def test_each_connection_is_told_whichever_edge_is_asked(
         with second.request("/sse/scans/demo?since=start") as stream:
             answer_one(workers, model)
             response = stream.getresponse()
-            assert response.readline().startswith(b"data: ")
+            assert next_sent(response)["type"] == "hello"
             for edge in (first, second):
                 status, answer = edge.get("/api/connections")
                 assert status == 200

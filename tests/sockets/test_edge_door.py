@@ -16,7 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
-from tests.harness import PATIENCE, Process, private_dir
+from tests.harness import PATIENCE, Process, next_sent, private_dir
 from tests.sockets.peers import WAIT_S, Edge, Peers, PlayedWorkers, RawBrowser
 from tests.sockets.test_edge_websocket import answer_head, answer_one, publish, told
 from tests.unit.edge.worker_model import Worker
@@ -93,7 +93,7 @@ def test_with_a_certificate_it_speaks_https_and_wss(start: Start, certificate: t
         stream.request("GET", "/sse/scans/demo?since=start")
         answer_one(workers, model)
         response = stream.getresponse()
-        assert response.readline().startswith(b"data: ")
+        assert next_sent(response)["type"] == "hello"
     with closing(silent(edge, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")) as plain:
         ended(plain)  # one that speaks http to it is cut off
     with closing(silent(edge, b"")) as handshake, closing(silent(edge, b"\x16\x03\x01")) as half:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import next_sent
 from tests.sockets.peers import Edge, Peers, PlayedWorkers, RawBrowser
 from tests.sockets.test_edge_websocket import answer_head
 from tests.unit.edge.worker_model import Worker
@@ -120,7 +121,7 @@ def test_heroforges_wire_and_server_sent_events_drain_too(start: Start) -> None:
         for _ in range(2):
             answer_head(workers, Worker())
         response = stream.getresponse()
-        response.readline()
+        assert next_sent(response)["type"] == "hello"
         edge.process.popen.terminate()
         before, code, reason = heroforge.until_close()
         assert (code, reason) == (4000, "draining")

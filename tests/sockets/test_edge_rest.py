@@ -28,7 +28,7 @@ from pipeline.wire import (
     encode,
     encode_hosts,
 )
-from tests.harness import Process, private_dir
+from tests.harness import PATIENCE, Process, private_dir
 from tests.sockets.peers import Edge, Peers, PlayedWorkers, answer
 
 Start = Callable[..., tuple[Edge, PlayedWorkers]]
@@ -357,7 +357,7 @@ def test_this_machine_has_many_names(standing: tuple[Edge, PlayedWorkers], name:
 def test_a_request_without_a_host_is_refused(standing: tuple[Edge, PlayedWorkers]) -> None:
     edge, _ = standing
     for request in (b"GET /healthz HTTP/1.0\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n"):
-        with tcp.create_connection(("127.0.0.1", edge.port), timeout=10) as raw:
+        with tcp.create_connection(("127.0.0.1", edge.port), timeout=10 * PATIENCE) as raw:
             raw.sendall(request)
             assert int(raw.recv(65_536).split(b" ")[1]) in {400, 403}
 
@@ -454,7 +454,7 @@ def test_rubbish_on_the_port_disturbs_nobody(start: Start) -> None:
         b"A" * 70_000,
         b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20_000,
     ):
-        with tcp.create_connection(("127.0.0.1", edge.port), timeout=10) as raw:
+        with tcp.create_connection(("127.0.0.1", edge.port), timeout=10 * PATIENCE) as raw:
             try:
                 raw.sendall(rubbish)
                 raw.recv(65_536)

@@ -23,7 +23,7 @@ from pipeline.wire import (
     encode,
     encode_page,
 )
-from tests.harness import PATIENCE
+from tests.harness import PATIENCE, next_sent
 from tests.sockets.peers import WAIT_S, Edge, Peers, PlayedWorkers
 from tests.unit.edge.test_overview import summary
 from tests.unit.edge.worker_model import CHANNEL, Worker, event, kind
@@ -489,7 +489,5 @@ def test_statistics_come_as_server_sent_events(start: Start) -> None:
         workers.answer_channels([summary("scan/a")])
         with link.getresponse() as response:
             assert response.status == 200
-            line = response.readline()
-            assert line.startswith(b"data: ")
-            whole = json.loads(line.removeprefix(b"data: "))
+            whole = next_sent(response)
             assert (whole["type"], whole["whole"], whole["stats"]["total_scans"]) == ("stats", True, 1)

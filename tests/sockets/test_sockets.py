@@ -12,7 +12,7 @@ import zmq
 
 from pipeline.errors import EndpointError
 from pipeline.sockets import MAX_WIRE_BYTES, Binder, drain, drain_router, found, poll_ms
-from tests.harness import Process
+from tests.harness import PATIENCE, Process
 from tests.sockets.peers import Peers, receive
 
 
@@ -110,7 +110,7 @@ def test_draining_stops_at_its_limit_and_at_the_end(peers: Peers) -> None:
         push.send(b"%d" % number)
     got: list[bytes] = []
     while len(got) < 5:
-        assert inbox.poll(10_000)
+        assert inbox.poll(10_000 * PATIENCE)
         more = list(drain(inbox, 2))
         assert 1 <= len(more) <= 2
         got += more
@@ -125,7 +125,7 @@ def test_of_several_parts_the_first_counts_and_the_others_are_no_messages(peers:
     push.send(b"next")
     got: list[bytes] = []
     while len(got) < 2:
-        assert inbox.poll(10_000)
+        assert inbox.poll(10_000 * PATIENCE)
         got += drain(inbox, 10)
     assert got == [b"first", b"next"]
 
@@ -137,7 +137,7 @@ def test_a_router_gives_who_it_is_from_and_nothing_of_several_parts(peers: Peers
     dealer.send(b"hello")
     got: list[tuple[bytes, bytes]] = []
     while not got:
-        assert router.poll(10_000)
+        assert router.poll(10_000 * PATIENCE)
         got += drain_router(router, 10)
     ((peer, message),) = got
     assert message == b"hello"

@@ -14,6 +14,7 @@ from pipeline.edge.ticket_office import KEY_NAME, USED_NAME, TicketOffice
 from pipeline.errors import TokenProblem, TokenRejected
 from pipeline.tickets import KEY_BYTES, stream_of
 from pipeline.tokens import Identity
+from tests.harness import PATIENCE
 
 ADA = Identity("ada", expires_at=4e9)
 STREAM = stream_of("office")
@@ -32,7 +33,7 @@ def test_of_all_edges_at_once_one_takes_it(tmp_path: Path) -> None:
     start = threading.Barrier(EDGES)
 
     def race(office: TicketOffice, text: str) -> bool:
-        start.wait(20)
+        start.wait(20 * PATIENCE)
         return taken(office, text)
 
     with ThreadPoolExecutor(EDGES) as pool:
@@ -46,7 +47,7 @@ def test_one_key_is_made_and_nobody_else_reads_it(tmp_path: Path) -> None:
 
     def issue(_: int) -> str:
         office = TicketOffice(tmp_path)
-        start.wait(20)
+        start.wait(20 * PATIENCE)
         return office.issue(STREAM, 30, ADA)
 
     with ThreadPoolExecutor(EDGES) as pool:

@@ -121,7 +121,8 @@ class Terminal:
         end = deadline(WAIT_S)
         while not fact(self.shown[since:]):
             left = end - time.monotonic()
-            assert left > 0, self.shown
+            assert left > 0, self.shown[since:]
+            assert self.popen.poll() is None, self.ended()
             if select.select([self._main], [], [], left)[0]:
                 self.shown += os.read(self._main, 65_536)
 

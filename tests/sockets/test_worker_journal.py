@@ -22,7 +22,7 @@ from pipeline.wire import (
     decode_beacon,
     encode_envelope,
 )
-from tests.harness import Pipeline, Process
+from tests.harness import PATIENCE, Pipeline, Process
 from tests.sockets.peers import Peers, ask, counters, feedback, receive
 
 SCAN = "scan/a"
@@ -355,7 +355,7 @@ def test_a_shard_moves_to_another_process_while_events_come(pipeline: Pipeline) 
                 stop(pipeline, "throttle-batch-1")
             if number == 4_000:
                 pipeline.start_one("throttle-batch-0", workers=1).wait_for("ready", shards="0,1")
-        emitter.flush(60)
+        emitter.flush(60 * PATIENCE)
         assert emitter.rejected() == []
     with Peers(pipeline.run_dir) as peers:
         for shard, scan in enumerate(scans):

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from websockets.sync.client import connect
 
 from pipeline import Emitter
-from tests.harness import PATIENCE, Pipeline, deadline, private_dir
+from tests.harness import PATIENCE, Pipeline, deadline, next_sent, private_dir
 from tests.specs.printing import EVENTS
 from tests.specs.test_documents import document
 
@@ -248,11 +248,9 @@ def test_server_sent_events_are_as_told(running: Pipeline) -> None:
         check, seen = checker("asyncapi.yaml", messages_of(channel)), set()
         with urllib.request.urlopen(f"{running.url}{path}", timeout=20 * PATIENCE) as stream:
             while not types <= seen:
-                line = stream.readline()
-                if line.startswith(b"data: "):
-                    message = json.loads(line.removeprefix(b"data: "))
-                    assert problems(check, message) == [], message
-                    seen.add(message["type"])
+                message = next_sent(stream)
+                assert problems(check, message) == [], message
+                seen.add(message["type"])
 
 
 def test_what_is_not_told_is_seen() -> None:

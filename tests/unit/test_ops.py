@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from pipeline.metrics import GAUGES, HISTOGRAMS, TEXTS, metric_name
+from tests.harness import PATIENCE
 from tests.unit.test_docs import (
     OPERATIONS,
     STAGE_FOLDERS,
@@ -147,7 +148,7 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 def test_promtool_takes_the_rules() -> None:
     assert PROMTOOL is not None
-    subprocess.run([PROMTOOL, "check", "rules", str(ALERTS)], check=True, timeout=20)
+    subprocess.run([PROMTOOL, "check", "rules", str(ALERTS)], check=True, timeout=20 * PATIENCE)
 
 
 # --- systemd --------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
     ours = [line for line in done.stderr.splitlines() if "scanstream" in line]
