@@ -8,9 +8,9 @@ a stage                                     how it is known
 =========================================== ==============================================================
 shard                                       its number is below the number of shards; without that number, as
                                             the others
-ingest, edge                                its control socket is in the run directory, and somebody listens
-                                            there, or has answered there before; an edge that ends well takes
-                                            its socket away
+ingest, edge, notify                        its control socket is in the run directory, and somebody listens
+                                            there, or has answered there before; one that ends well takes its
+                                            socket away
 =========================================== ==============================================================
 """
 
@@ -25,7 +25,16 @@ import msgspec
 import zmq
 
 from pipeline.errors import MessageMalformed
-from pipeline.sockets import Binder, drain, edge_control, found, ingest_control, is_bound, shard_history
+from pipeline.sockets import (
+    NOTIFY_CONTROL,
+    Binder,
+    drain,
+    edge_control,
+    found,
+    ingest_control,
+    is_bound,
+    shard_history,
+)
 from pipeline.stages import Told
 from pipeline.wire import (
     ConnectionsReply,
@@ -105,8 +114,9 @@ class RollCall:
             shards = found(self._run_dir, shard_history(0).replace("0", "*"))
         for socket_name in shards:
             yield socket_name.partition(".")[0], socket_name
-        for socket_name in found(self._run_dir, edge_control(0).replace("0", "*")):
-            yield socket_name.partition(".")[0], socket_name
+        for pattern in (edge_control(0).replace("0", "*"), NOTIFY_CONTROL):
+            for socket_name in found(self._run_dir, pattern):
+                yield socket_name.partition(".")[0], socket_name
 
     def _put(self, name: str, socket_name: str) -> zmq.Socket[bytes]:
         dealer = self._dealers.get(name)

@@ -9,7 +9,7 @@ name               binder             who connects
 ingest-I.data      ingest PULL        producers, PUSH
 ingest-I.control   ingest ROUTER      numbered producers, DEALER
 edge-I.control     edge ROUTER        other edges, `up`, DEALER
-notify.control     notify ROUTER      `up`, DEALER
+notify.control     notify ROUTER      `up`, edges, DEALER
 shard-K.in         worker PULL        ingests, PUSH
 shard-K.events     worker XPUB        edges, tails (frames, beacons), ingests (feedback)
 shard-K.history    worker ROUTER      edges, tails, DEALER
@@ -82,7 +82,7 @@ def found(run_dir: Path, pattern: str) -> list[str]:
     """Return the names of sockets in a run directory, in the order of their numbers.
 
     Args:
-        pattern: a glob with one number in it, such as `shard-*.events`.
+        pattern: a name, or a glob with one number in it, such as `shard-*.events`.
     """
     numbered = re.compile(re.escape(pattern).replace(r"\*", "[0-9]+"))
     names = [
@@ -170,6 +170,14 @@ class Binder:
         for name in names:
             socket.connect(f"ipc://{socket_path(self._run_dir, name)}")
         return socket
+
+    def take_away(self, *names: str) -> None:
+        """Take away the socket files of names that this process has bound, so that it is found no more.
+
+        Its locks hold until `close`: whoever binds a name next does so after this.
+        """
+        for name in names:
+            socket_path(self._run_dir, name).unlink(missing_ok=True)
 
     def connect_anew(self, socket: zmq.Socket[bytes], name: str) -> None:
         """Replace the connection of a socket to `name`; what has come by it and was not read is dropped."""

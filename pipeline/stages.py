@@ -10,6 +10,7 @@ problem             when
 `unwritable`        a shard cannot write its journal: it takes nothing from producers
 `slow`              it kept others waiting for `SLOW_S` or more
 `readers_behind`    an edge has readers that are given less than comes, for they do not keep up
+`hooks_failing`     a hook's receiver takes nothing, or wants nothing more
 `draining`          an edge is being stopped
 `other_version`     it runs another version than the rest
 =================== ================================================================================
@@ -32,12 +33,13 @@ FULL_PACE = 10
 MAX_AGE_S = 30.0
 """An answer that is older says nothing of how much passes now."""
 
-STAGES = ("ingest", "shard", "edge")
+STAGES = ("ingest", "shard", "edge", "notify")
 
 _RATES = {
     "ingest": {"events_per_s": "events", "bytes_per_s": "bytes"},
     "shard": {"events_per_s": "events", "frames_per_s": "frames", "bytes_per_s": "frame_bytes"},
     "edge": {"frames_per_s": "frames", "messages_per_s": "messages_sent", "bytes_per_s": "bytes_sent"},
+    "notify": {"frames_per_s": "frames", "messages_per_s": "delivered"},
 }
 _LABEL = re.compile(r"(\w+)\{\w+=(.*)\}")
 
@@ -46,7 +48,7 @@ class Told(NamedTuple):
     """What one stage told.
 
     Attributes:
-        name: of the stage, such as `shard-2`.
+        name: of the stage, such as `shard-2`; there is one `notify` at most.
         stats: its answer; None when there was none.
         readers: an edge's connections, added up; None when it is no edge, or did not tell.
         connections: how many an edge has.
@@ -73,8 +75,9 @@ class Stages:
             now_ms: the wall clock, epoch milliseconds.
 
         Returns:
-            `at`, and `stages`: ingests, shards, edges, each by index, as docs/PROTOCOL.md tells them. One
-            that is silent has the figures it told last. A rate is null until a stage was asked twice.
+            `at`, and `stages`: ingests, shards, edges, each by index, and notify, as docs/PROTOCOL.md tells
+            them. One that is silent has the figures it told last. A rate is null until a stage was asked
+            twice.
         """
         found = sorted(told, key=lambda one: place(one.name))
         versions = Counter(one.stats.version for one in found if one.stats is not None)
@@ -85,7 +88,7 @@ class Stages:
         return {"at": _iso(now_ms), "stages": stages}
 
     def _entry(self, told: Told, usual: str, now: float, now_ms: int) -> dict[str, object]:
-        stage, index = told.name.rsplit("-", 1)
+        stage, index = _stage_and_index(told.name)
         before = self._last.get(told.name)
         if told.stats is None:
             stats, counters, heard_at = before or (StatsReply(0, told.name, {}), {}, None)
@@ -100,7 +103,7 @@ class Stages:
         entry: dict[str, object] = {
             "name": told.name,
             "stage": stage,
-            "index": int(index),
+            "index": index,
             "alive": alive,
             "heard_s": None if heard_at is None else round(now - heard_at, 3),
             "pid": stats.pid or None,
@@ -116,6 +119,8 @@ class Stages:
             entry |= _shard(counters, now_ms)
         elif stage == "edge":
             entry["readers"] = _readers(told, counters)
+        elif stage == "notify":
+            entry["messages"] = _messages(counters)
         entry["problems"] = _problems(told, counters, usual)
         entry["counters"] = dict(sorted(counters.items()))
         return entry
@@ -125,10 +130,15 @@ def place(name: str) -> tuple[int, int]:
     """Return the place of a stage among all: in the order in which an event passes them.
 
     Args:
-        name: one of `STAGES` and its index, such as `shard-2`.
+        name: one of `STAGES` and its index, such as `shard-2`, or `notify`.
     """
-    stage, index = name.rsplit("-", 1)
-    return STAGES.index(stage), int(index)
+    stage, index = _stage_and_index(name)
+    return STAGES.index(stage), index
+
+
+def _stage_and_index(name: str) -> tuple[str, int]:
+    stage, _, index = name.partition("-")
+    return stage, int(index or 0)
 
 
 def labelled(counters: Mapping[str, float], name: str) -> dict[str, int]:
@@ -202,6 +212,12 @@ def _readers(told: Told, counters: Mapping[str, float]) -> dict[str, object]:
     }
 
 
+def _messages(counters: Mapping[str, float]) -> dict[str, int]:
+    return {
+        name: int(counters.get(name, 0)) for name in ("waiting", "delivered", "hooks_failing", "hooks_gone")
+    }
+
+
 def _behind(readers: ReadersSummary) -> int:
     return sum(number for pace, number in readers.paces.items() if pace < FULL_PACE)
 
@@ -213,6 +229,7 @@ def _problems(told: Told, counters: Mapping[str, float], usual: str) -> list[str
         "unwritable": counters.get("writable") == 0,
         "slow": told.stats.delay_s >= SLOW_S,
         "readers_behind": told.readers is not None and _behind(told.readers) > 0,
+        "hooks_failing": bool(counters.get("hooks_failing", 0) or counters.get("hooks_gone", 0)),
         "draining": bool(counters.get("draining", 0)),
         "other_version": told.stats.version != usual,
     }

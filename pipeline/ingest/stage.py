@@ -157,6 +157,7 @@ class IngestStage:
         finally:
             manager.stopping()
             signals.close()
+            self._binder.take_away(ingest_data(self._index), ingest_control(self._index))
             self._log.info("stopped", **dict(sorted(self._counters.items())))
 
     def _figures(self) -> Scrape:

@@ -158,6 +158,7 @@ class NotifyStage:
                 task.cancel()
             self._telling.write(time.monotonic(), wall_ms())
             self._sender.close()
+            self._binder.take_away(NOTIFY_CONTROL)
             for descriptor in self._polled:
                 loop.remove_reader(descriptor)
             self._log.info("stopped", **dict(sorted(self._figures().items())))

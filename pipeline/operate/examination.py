@@ -24,6 +24,7 @@ from pipeline.operate.judging import (
     judge_all_descriptors,
     judge_clock,
     judge_disk,
+    judge_hooks,
     judge_journals,
     judge_layout,
     judge_room,
@@ -33,7 +34,7 @@ from pipeline.operate.judging import (
 from pipeline.operate.probes import look_at_edge
 from pipeline.places import read_layout
 from pipeline.roll_call import RollCall
-from pipeline.sockets import edge_control, found, ingest_control, shard_history
+from pipeline.sockets import NOTIFY_CONTROL, edge_control, found, ingest_control, shard_history
 from pipeline.stages import Told
 from pipeline.wire import Beacon
 
@@ -102,6 +103,7 @@ def _all_seen(run_dir: Path, shards: int, told: dict[str, Told]) -> list[Seen]:
             [*map(shard_history, range(shards)), *found(run_dir, shard_history(0).replace("0", "*"))]
         ),
         *found(run_dir, edge_control(0).replace("0", "*")),
+        *found(run_dir, NOTIFY_CONTROL),
     ]
     seen = []
     for socket_name in names:
@@ -122,6 +124,10 @@ def _judge_stages(seen: list[Seen], run_dir: Path) -> list[Finding]:
         elif stage != "shard" and any(one.bound for one in own):
             own = [one for one in own if one.bound]  # the others are what killed ones left behind
         findings += [judge_stage(one, ANSWER_S) for one in own]
+    for notify in (one for one in seen if one.name == "notify"):  # who has no hooks has none
+        findings.append(judge_stage(notify, ANSWER_S))
+        if notify.stats is not None:
+            findings.append(judge_hooks(notify.stats))
     return findings
 
 

@@ -113,8 +113,8 @@ class Gathering:
 
     def _question(self, one: Told) -> tuple[str, msgspec.Struct] | None:
         """Return the socket's name and what a stage is asked for; None if it has nothing more to tell."""
-        stage, _, index = one.name.rpartition("-")
-        if one.stats is None or stage == "ingest":
+        stage, _, index = one.name.partition("-")
+        if one.stats is None or stage in ("ingest", "notify"):
             return None
         if stage == "edge":
             return edge_control(int(index)), ConnectionsRequest(self._number, MAX_CONNECTIONS)

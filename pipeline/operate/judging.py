@@ -19,7 +19,7 @@ SKEW_S = 1.0
 DESCRIPTORS_SHARE = 0.9
 """A process that has used so much of its limit of open files will soon refuse connections."""
 
-_PROGRAMS = {"ingest": "ingest", "shard": "throttle-batch", "edge": "edge"}
+_PROGRAMS = {"ingest": "ingest", "shard": "throttle-batch", "edge": "edge", "notify": "notify"}
 _HIGH_WATER = {
     "dropped{reason=shard_full}": "a worker does not keep up, or was stopped: see its log and `pipeline top`",
     "dropped{reason=producer_full}": "a producer does not read its acks: look at the scanner",
@@ -38,7 +38,7 @@ class Seen:
     """A stage as it was met.
 
     Attributes:
-        name: such as `ingest-0` or `shard-2`.
+        name: such as `ingest-0`, `shard-2` or `notify`.
         bound: somebody listens behind its socket.
         pid: that process; 0 where it is not known.
         state: of the process, a letter as in /proc/PID/stat; empty where it is not known.
@@ -104,6 +104,24 @@ def judge_stage(seen: Seen, waited_s: float) -> Finding:
             figures=figures,
         )
     return Finding(seen.name, "ok", f"process {seen.stats.pid or seen.pid} answers", figures=figures)
+
+
+def judge_hooks(stats: StatsReply) -> Finding:
+    """Judge whether the receivers of the hooks take what they are sent.
+
+    Args:
+        stats: the answer of notify.
+    """
+    names = ("hooks_failing", "hooks_gone", "waiting")
+    failing, gone, waiting = (int(stats.counters.get(name, 0)) for name in names)
+    figures: dict[str, object] = dict(zip(names, (failing, gone, waiting), strict=True))
+    if failing or gone:
+        text = f"{failing} receivers do not take messages, {gone} want none any more; {waiting} messages wait"
+        remedy = (
+            "`not delivered` and `hook is gone` in its log say which and why; bin/notify --test HOOK tries"
+        )
+        return Finding("hooks", "warning", text, remedy, figures=figures)
+    return Finding("hooks", "ok", f"their receivers take messages; {waiting} wait", figures=figures)
 
 
 def judge_absent(stage: str, run_dir: str) -> Finding:

@@ -172,7 +172,7 @@ _STAGES = (
     Column("MEM", 6, _memory),
     Column("IN/S", 8, _number(("rates", "events_per_s"), ("rates", "frames_per_s"), digits=1)),
     Column("OUT/S", 8, _number(("rates", "messages_per_s"), ("rates", "frames_per_s"), digits=1)),
-    Column("QUEUE", 7, _number(("queue", "events"), ("readers", "lag"))),
+    Column("QUEUE", 7, _number(("queue", "events"), ("readers", "lag"), ("messages", "waiting"))),
     Column("DELAY", 7, _delay),
     Column("PROBLEMS", 12, _problems, right=False),
 )

@@ -16,6 +16,7 @@ from tests.e2e.browsing import Dashboard
 from tests.faults.crashing import kill
 from tests.harness import Pipeline
 from tests.sockets.peers import Peers
+from tests.sockets.test_notify import Notify
 
 OpenPage = Callable[..., Dashboard]
 
@@ -167,3 +168,22 @@ def test_nothing_is_cut_off(pipeline: Pipeline, open_page: OpenPage, width: int,
         assert 0 <= box["x"] <= box["x"] + box["width"] <= width
     ground = dashboard.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground))) < 3 * 128) == (scheme == "dark")
+
+
+def test_notify_has_a_card_when_there_is_one(pipeline: Pipeline, open_page: OpenPage) -> None:
+    pipeline.start()
+    dashboard = open_page()
+    open_pipeline(dashboard)
+    expect(dashboard.get("verdict")).to_have_text("All 6 stages are well.")
+    expect(stage(dashboard, "notify")).to_have_count(0)
+    expect(dashboard.page.get_by_role("region", name="Notify")).to_be_hidden()
+    toml = '[hooks]\nops = {url = "http://127.0.0.1:1/", secret_env = "HOOK_SECRET", on = ["completed"]}\n'
+    notify = Notify(pipeline, toml)
+    try:
+        expect(stage(dashboard, "notify")).to_contain_text("Delivered")
+        expect_state(dashboard, "notify", "alive")
+        expect(dashboard.get("verdict")).to_have_text("All 7 stages are well.")
+        notify.stop()
+        expect(dashboard.page.get_by_role("region", name="Notify")).to_be_hidden()
+    finally:
+        notify.close()

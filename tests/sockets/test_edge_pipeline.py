@@ -92,19 +92,22 @@ def test_one_that_is_killed_or_stopped_is_silent_until_it_is_back(two: Pipeline)
     assert stages["shard-1"]["pid"] == two.processes["throttle-batch-1"].popen.pid
 
 
-def test_an_edge_that_ended_well_is_gone_and_what_was_killed_is_silent(two: Pipeline) -> None:
+def test_who_ended_well_is_gone_and_who_was_killed_is_silent(two: Pipeline) -> None:
     two.start_edge(1)
     two.start_edge(2)
+    two.start_one("ingest-1").wait_for("ready")
     with closing(RollCall(two.run_dir, two.shards)) as call:
         assert [one.name for one in call.ask(20) if one.stats is None] == []
         two.processes["edge-1"].terminate()
+        two.processes["ingest-1"].terminate()
         two.processes["edge-2"].kill()
         two.processes["ingest-0"].kill()
         told = call.ask(20)
-        assert "edge-1" not in [one.name for one in told]
+        assert {"edge-1", "ingest-1"}.isdisjoint(one.name for one in told)
+        assert not list(two.run_dir.glob("ingest-1.*[!k]"))  # but its locks
         assert [one.name for one in told if one.stats is None] == ["ingest-0", "edge-2"]
     with closing(RollCall(two.run_dir, two.shards)) as call:
-        assert {one.name for one in call.ask(20)}.isdisjoint({"ingest-0", "edge-1", "edge-2"})
+        assert {one.name for one in call.ask(20)}.isdisjoint({"ingest-0", "ingest-1", "edge-1", "edge-2"})
 
 
 def test_readers_are_added_up(two: Pipeline) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import resource
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pipeline.notify.signing import signed_headers
 from tests.faults.crashing import kill, restart
 from tests.harness import PATIENCE, Pipeline, Process
 from tests.sockets.receiver import Receiver, receiver
+from tests.sockets.test_edge_pipeline import asked
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -374,3 +376,45 @@ def test_a_ledger_that_cannot_be_written_delays_and_loses_nothing(
     counted = process.stop()
     assert counted["ledger_failures"] >= 1
     assert (counted["delivered"], counted["waiting"]) == (2, 0)
+
+
+# --- who looks at the pipeline --------------------------------------------------------------------------
+
+
+def test_it_is_seen_by_doctor_top_and_the_edge(place: Pipeline, start: Start, hook: Receiver) -> None:
+    place.start_edge()
+    place.wait_ready()
+    with receiver() as gone:
+        gone.answers.put((410, {}))
+        notify = start("[hooks]\n" + hook_line("ops", hook.url()) + hook_line("left", gone.url()))
+        scan(place, "one")
+
+        def judged(stages: dict[str, Any]) -> bool:
+            counted = stages.get("notify", {}).get("counters", {})
+            return (counted.get("delivered"), counted.get("hooks_gone")) == (1, 1)
+
+        told = asked(place, judged)["notify"]
+    seen = _one("top", "--once", "--json", "--run-dir", str(place.run_dir))["stages"][-1]
+    assert (seen["name"], seen["alive"], seen["pid"]) == ("notify", True, notify.popen.pid)
+    assert seen["process"]["pid"] == notify.popen.pid
+    assert told["messages"] == {"waiting": 0, "delivered": 1, "hooks_failing": 0, "hooks_gone": 1}
+    assert "hooks_failing" in told["problems"]
+    checks = {
+        check["name"]: check for check in _one("doctor", "--json", "--run-dir", str(place.run_dir))["checks"]
+    }
+    assert checks["notify"]["status"] in ("ok", "warning")
+    assert checks["hooks"]["status"] == "warning"
+    assert checks["hooks"]["figures"] == {"hooks_failing": 0, "hooks_gone": 1, "waiting": 0}
+    notify.stop()
+    checks = {check["name"] for check in _one("doctor", "--json", "--run-dir", str(place.run_dir))["checks"]}
+    assert checks.isdisjoint({"notify", "hooks"})
+
+
+def _one(*args: str) -> dict[str, Any]:
+    process = Process(*args)
+    try:
+        process.wait(60)
+        document: dict[str, Any] = json.loads(process.output)
+        return document
+    finally:
+        process.close()

@@ -28,9 +28,9 @@ def entries(stages: Stages, answers: list[Told], now: float = 0.0) -> dict[str, 
 
 
 def test_stages_stand_in_the_order_in_which_an_event_passes_them() -> None:
-    names = ["edge-0", "shard-10", "shard-2", "ingest-1", "ingest-0"]
+    names = ["notify", "edge-0", "shard-10", "shard-2", "ingest-1", "ingest-0"]
     assert list(entries(Stages(), [told(name) for name in names])) == [
-        *("ingest-0", "ingest-1", "shard-2", "shard-10", "edge-0")
+        *("ingest-0", "ingest-1", "shard-2", "shard-10", "edge-0", "notify")
     ]
     assert place("shard-10") > place("shard-2")
 
@@ -134,3 +134,16 @@ def test_the_answer_shown_has_the_fields_of_the_code() -> None:
 def fields(value: Any) -> Any:
     """Return the fields of an object and of what is in it, not their values."""
     return {name: fields(inner) for name, inner in value.items()} if isinstance(value, dict) else None
+
+
+def test_of_notify_there_is_one_and_its_hooks_are_told() -> None:
+    counters = {"frames": 2, "delivered": 3, "waiting": 4, "hooks_failing": 1}
+    stages = Stages()
+    notify = entries(stages, [told("notify", counters)], 1.0)["notify"]
+    assert (notify["stage"], notify["index"], notify["problems"]) == ("notify", 0, ["hooks_failing"])
+    assert notify["messages"] == {"waiting": 4, "delivered": 3, "hooks_failing": 1, "hooks_gone": 0}
+    again = entries(stages, [told("notify", {**counters, "delivered": 7, "hooks_failing": 0})], 3.0)["notify"]
+    assert again["rates"] == {"frames_per_s": 0.0, "messages_per_s": 2.0}
+    assert again["problems"] == []
+    gone = entries(stages, [told("notify", {"hooks_gone": 1})], 4.0)["notify"]
+    assert gone["problems"] == ["hooks_failing"]

@@ -6,6 +6,7 @@ export const PROBLEMS = {
   unwritable: { level: "bad", text: "cannot write its journal: it takes nothing from scanners until it can" },
   slow: { level: "warn", text: "keeps others waiting for a second or more" },
   readers_behind: { level: "warn", text: "has readers that do not keep up" },
+  hooks_failing: { level: "warn", text: "has a hook whose receiver takes nothing, or wants nothing more" },
   draining: { level: "warn", text: "is being stopped" },
   other_version: { level: "warn", text: "runs another version than the rest" },
 };

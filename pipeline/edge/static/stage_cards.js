@@ -1,4 +1,4 @@
-/** The stages of the pipeline as cards: ingests, shards, edges. */
+/** The stages of the pipeline as cards: ingests, shards, edges, notify. */
 
 import { h, setAttribute, setText } from "./dom.js";
 import { byteRate, bytes, count, duration, plain, plural, rate } from "./format.js";
@@ -56,6 +56,7 @@ const MAIN = {
   ingest: ({ rates }) => [rates.events_per_s, " events/s in"],
   shard: ({ rates }) => [rates.events_per_s, " events/s"],
   edge: ({ rates }) => [rates.messages_per_s, " messages/s out"],
+  notify: ({ rates }) => [rates.messages_per_s, " messages/s out"],
 };
 
 const FACTS = {
@@ -76,6 +77,11 @@ const FACTS = {
     ["Slowed", ({ readers }) => count(readers.behind)],
     ["Worst lag", ({ readers }) => plural(readers.lag, "event")],
   ],
+  notify: [
+    ["Delivered", ({ messages }) => count(messages.delivered)],
+    ["Waiting", ({ messages }) => count(messages.waiting)],
+    ["Hooks failing", ({ messages }) => count(messages.hooks_failing + messages.hooks_gone)],
+  ],
 };
 
 function journalText({ writable, bytes: size, committed_s: committedS }) {
@@ -90,7 +96,7 @@ function readersText({ open, wires }) {
 }
 
 function plainProblem(problem) {
-  return { readers_behind: "readers lag", other_version: "other version" }[problem] ?? plain(problem, 30);
+  return { readers_behind: "readers lag", hooks_failing: "hooks fail", other_version: "other version" }[problem] ?? plain(problem, 30);
 }
 
 /** What is wrong with it; else who it is. */

@@ -20,6 +20,8 @@ export class PipelineView {
     this.ingests = new StageColumn("ingest", "Ingest", "checks what scanners send");
     this.shards = new StageColumn("shard", "Shards", "number it, keep it, and cut it into frames");
     this.edges = new StageColumn("edge", "Edges", "give it to every reader");
+    this.notify = new StageColumn("notify", "Notify", "tells others how scans end");
+    this.aside = h("div", { class: "flow-aside", hidden: true }, this.notify.element);
     this.refused = new RefusalTable();
     this.connections = new ConnectionTable();
     this.element = h(
@@ -28,6 +30,7 @@ export class PipelineView {
       h("div", { class: "page-head" }, h("h1", {}, "Pipeline"), this.summary),
       this.verdict,
       h("div", { class: "flow" }, this.ingests.element, this.shards.element, this.edges.element),
+      this.aside,
       this.connections.element,
       this.refused.element,
     );
@@ -52,17 +55,19 @@ export class PipelineView {
         this.#judge([["bad", "", error.message]]);
         return;
       }
-      for (const column of [this.ingests, this.shards, this.edges]) column.forget();
+      for (const column of [this.ingests, this.shards, this.edges, this.notify]) column.forget();
       this.#judge([["bad", "", `${error.message} This is what was last known.`]]);
     }
   }
 
   #show(stages) {
     const of = (kind) => stages.filter(({ stage }) => stage === kind);
-    const [ingests, shards, edges] = [of("ingest"), of("shard"), of("edge")];
+    const [ingests, shards, edges, notify] = [of("ingest"), of("shard"), of("edge"), of("notify")];
     this.ingests.update(ingests, (all) => plural(all.length, "process", "processes"));
     this.shards.update(shards, (all) => `${count(all.length)}, ${plural(workers(all.filter(({ alive }) => alive)).size, "worker")}`);
     this.edges.update(edges, (all) => `${plural(all.length, "process", "processes")}, ${plural(all.reduce((sum, { readers }) => sum + readers.open, 0), "reader")}`);
+    this.notify.update(notify, () => "");
+    this.aside.hidden = notify.length === 0;
     this.refused.update(refusals(stages));
     setText(this.summary, `${rate(total(ingests, "events_per_s"))} events/s in · ${rate(total(shards, "frames_per_s"))} frames/s · ${rate(total(edges, "messages_per_s"))} messages/s and ${byteRate(total(edges, "bytes_per_s"))} out`);
     this.#judge(troubles(stages), stages);

@@ -13,6 +13,7 @@ from pipeline.operate.judging import (
     judge_all_descriptors,
     judge_clock,
     judge_disk,
+    judge_hooks,
     judge_journals,
     judge_layout,
     judge_room,
@@ -160,3 +161,13 @@ def test_room() -> None:
     )
     assert full.name == "room of shard-0"
     assert judge_room([])[0].status == "skipped"
+
+
+def test_hooks() -> None:
+    assert judge_hooks(stats("notify", waiting=2)).text == "their receivers take messages; 2 wait"
+    assert judge_hooks(stats("notify")).status == "ok"
+    text = "1 receivers do not take messages, 2 want none any more; 3 messages wait"
+    is_wrong(judge_hooks(stats("notify", hooks_failing=1, hooks_gone=2, waiting=3)), "warning", text)
+    is_wrong(
+        judge_stage(Seen("notify", False), 2), "failed", "nobody listens behind its socket: it is not running"
+    )
