@@ -137,6 +137,20 @@ def test_without_accounts_nobody_is_asked(pipeline: Pipeline, open_page: OpenPag
     expect(dashboard.get("account")).to_be_hidden()
 
 
+def test_without_websockets_a_ticket_opens_the_list(guarded: Pipeline, open_page: OpenPage) -> None:
+    dashboard = open_page()
+    page = dashboard.page
+    page.add_init_script("delete globalThis.WebSocket;")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{guarded.url}/")
+    sign_in(dashboard, token(HOSTILE))
+    expect(dashboard.get("scan-row")).to_have_count(1)
+    assert any("/sse/stats?ticket=" in url for url in asked)
+    assert not any("token=" in url for url in asked)
+    only_refusals(dashboard)
+
+
 def test_without_websockets_a_ticket_opens_the_stream(guarded: Pipeline, open_page: OpenPage) -> None:
     dashboard = open_page()
     page = dashboard.page

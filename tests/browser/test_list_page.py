@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from pipeline import Emitter
+from tests.browser.plain_proxy import PlainProxy
 from tests.browser.test_hostile import AWKWARD, MARKUP
 from tests.e2e.browsing import Dashboard
 from tests.faults.crashing import events_of, kill
@@ -56,6 +57,28 @@ def test_several_scans_with_their_status_and_progress(pipeline: Pipeline, open_p
             assert dashboard.number(testid) == number
         dashboard.page.go_back()
         expect(dashboard.get("scan-row")).to_have_count(3)
+
+
+def test_where_websockets_are_refused_the_list_follows_all_the_same(
+    pipeline: Pipeline, open_page: OpenPage
+) -> None:
+    pipeline.start()
+    with PlainProxy(pipeline.port) as proxy, Emitter("demo", run_dir=str(pipeline.run_dir)) as emitter:
+        dashboard = open_page()
+        dashboard.url = proxy.url
+        dashboard.open_list()
+        expect(dashboard.get("empty")).to_be_visible()
+        assert proxy.refused >= 2
+        emitter.emit({"type": "scanProgress", "phase": "port_scan", "progress": 42})
+        _expect_row(dashboard, "demo", status="running", progress=42)
+        kill(pipeline, "edge-0")
+        expect(dashboard.page.locator("main").get_by_text("The edge does not answer.")).to_be_visible()
+        emitter.emit({"type": "scanCompleted"})
+        pipeline.start_edge()
+        _expect_row(dashboard, "demo", status="completed", progress=100)
+        dashboard.page.goto("about:blank")
+    # A browser tells of every connection that fails, whatever a page does about it.
+    dashboard.problems.clear()
 
 
 def test_edge_gone_it_says_so_and_goes_on_when_it_is_back(pipeline: Pipeline, open_page: OpenPage) -> None:

@@ -86,10 +86,10 @@ async function reason(response) {
   return error === "the role admin is needed" ? "This page needs a token with the role admin." : refusal(response.status);
 }
 
-/** Return the address of the WebSocket that tells of all scans, beside this page. */
-export function statsSocketUrl() {
-  const url = new URL("ws/stats", document.baseURI);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+/** Return the address of the stream that tells of all scans, beside this page. @param {"websocket" | "sse"} kind */
+export function statsUrl(kind) {
+  const url = new URL(kind === "sse" ? "sse/stats" : "ws/stats", document.baseURI);
+  if (kind !== "sse") url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.hash = "";
   return url.href;
 }

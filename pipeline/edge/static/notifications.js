@@ -12,7 +12,6 @@
  * What a scan says is hostile: a notification is text, its address is made of the scan's id alone.
  */
 
-import { statsSocketUrl } from "./api.js";
 import { setAttribute, svg } from "./dom.js";
 import { plain, plural } from "./format.js";
 import { StatsFeed } from "./stats_feed.js";
@@ -74,7 +73,7 @@ export class Notifications {
   #start() {
     this.isFirst = true;
     this.seen.clear();
-    this.feed = new StatsFeed({ url: statsSocketUrl(), onChange: (_, changed, gone) => this.#changed(changed, gone), onLost: () => {}, whileHidden: true });
+    this.feed = new StatsFeed({ onChange: (_, changed, gone) => this.#changed(changed, gone), onLost: () => {}, whileHidden: true });
   }
 
   #stop() {

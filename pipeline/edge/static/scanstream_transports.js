@@ -68,12 +68,13 @@ class EventStream {
   }
 }
 
-/** Return a ticket for a scan's stream; rejects with a close code. */
+/** Return a ticket for the stream at this address, of a scan or of the statistics; rejects with a close code. */
 async function askTicket(url, token) {
-  const scanId = decodeURIComponent(new URL(url).pathname.split("/").at(-1));
+  const [kind, name] = new URL(url).pathname.split("/").slice(-2);
+  const [stream, root] = kind === "scans" ? [{ scan_id: decodeURIComponent(name) }, "../.."] : [{ stats: true }, ".."];
   const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
-  const asked = { method: "POST", headers, body: JSON.stringify({ scan_id: scanId }), cache: "no-store" };
-  const response = await fetch(new URL("../../api/tickets", url), asked).catch(() => null);
+  const asked = { method: "POST", headers, body: JSON.stringify(stream), cache: "no-store" };
+  const response = await fetch(new URL(`${root}/api/tickets`, url), asked).catch(() => null);
   if (response?.status === 401) throw UNAUTHORISED;
   const { ticket } = response?.ok ? await response.json().catch(() => ({})) : {};
   if (typeof ticket !== "string") throw LOST;

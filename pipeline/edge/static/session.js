@@ -14,7 +14,6 @@
 import { tokenClaims, tokenExpiry } from "./scanstream_token_rules.js";
 
 const KEY = "scanstream.token";
-const SUBPROTOCOL = "scanstream.v1.json";
 const MAX_TIMER_MS = 86_400_000;
 export const UNAUTHORISED = 4401;
 
@@ -51,11 +50,6 @@ class Session extends EventTarget {
   refused(token) {
     if (token !== this.token || this.isNeeded) return;
     this.#become(null, true, token === null ? "" : "The token is not accepted any more, or has expired.");
-  }
-
-  /** What to offer when a WebSocket is opened. */
-  get protocols() {
-    return this.token === null ? SUBPROTOCOL : [SUBPROTOCOL, `scanstream.token.${this.token}`];
   }
 
   #become(token, isNeeded, reason) {

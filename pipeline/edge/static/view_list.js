@@ -1,7 +1,6 @@
 /** The list of scans: what somebody should look at first, then what runs, then the newest. */
 
 import { rewriteQuery } from "./address.js";
-import { statsSocketUrl } from "./api.js";
 import { h, setText } from "./dom.js";
 import { count } from "./format.js";
 import { ListRow, Totals } from "./list_row.js";
@@ -51,7 +50,6 @@ export class ListView {
       emptyState(),
     );
     this.feed = new StatsFeed({
-      url: statsSocketUrl(),
       onChange: (complete, changed, gone) => {
         this.#setBanner(complete ? "" : "A worker did not answer: scans may be missing here.");
         this.#notice(changed, gone);

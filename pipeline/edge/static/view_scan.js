@@ -13,7 +13,6 @@
  * stands there, for `SETTLED_WITHIN_MS` at most.
  */
 
-import { statsSocketUrl } from "./api.js";
 import { rewriteQuery } from "./address.js";
 import { h } from "./dom.js";
 import { FindingsFeed } from "./findings_feed.js";
@@ -95,7 +94,7 @@ export class ScanView {
     this.closed = false;
     this.stats = null;
     this.settled.then(() => {
-      if (!this.closed) this.stats = new StatsFeed({ url: statsSocketUrl(), onChange: () => this.#stats(), onLost: () => {} });
+      if (!this.closed) this.stats = new StatsFeed({ onChange: () => this.#stats(), onLost: () => {} });
     });
   }
 
