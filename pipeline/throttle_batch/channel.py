@@ -231,6 +231,7 @@ class Channel:
             totals=state.totals(),
             about=state.about,
             error=state.error,
+            message=state.message,
             lost=state.lost,
             event_bytes=self.event_bytes,
             present=self._present,

@@ -67,6 +67,7 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         totals: how much was found.
         about: what `scanStarted` says.
         error: the message of the terminal `error`.
+        message: of the last progress report, of a scan that has not ended.
         lost: events known to be missing.
         event_bytes: of all events.
         present: the producers that sent something and have not said `bye`, see `watchdog`.
@@ -85,6 +86,7 @@ class LifeState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     totals: Totals = Totals()
     about: ScanAbout = ScanAbout()
     error: str = ""
+    message: str = ""
     lost: int = 0
     event_bytes: int = 0
     present: tuple[str, ...] = ()

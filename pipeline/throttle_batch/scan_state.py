@@ -118,6 +118,7 @@ class ScanState:
         hosts: what was found.
         about: what `scanStarted` says of the scan.
         error: the message of the terminal `error`; empty without one.
+        message: of the last `scanProgress`; empty without one, when another phase begins, and at the end.
         lost: events that are known to be missing, as `lost` events tell.
     """
 
@@ -129,6 +130,7 @@ class ScanState:
         "error",
         "hosts",
         "lost",
+        "message",
         "progress",
         "status",
     )
@@ -141,6 +143,7 @@ class ScanState:
         self.hosts = HostTable(max_hosts, max_entries, budget or Budget(UNBOUNDED))
         self.about = ScanAbout()
         self.error = ""
+        self.message = ""
         self.lost = 0
         self._counts: dict[type, int] = {}
         self._vulnerabilities: deque[Finding] = deque(maxlen=MAX_VULNERABILITIES_SHOWN)
@@ -222,6 +225,7 @@ class ScanState:
             self.progress.observe_anew()
 
     def _end(self, event: AnyEvent, at_s: float) -> None:
+        self.message = ""
         if isinstance(event, Error | ReportFailed):
             self.status = "failed"
             self.error = (event.message if isinstance(event, Error) else event.error)[:_MAX_TEXT_LENGTH]
@@ -247,6 +251,12 @@ class ScanState:
 
     def _phase_started(self, event: PhaseStarted, _seq: int, at_s: float) -> None:
         self.progress.report(event.phase, event.progress, at_s)
+        self.message = ""
+
+    def _scan_progress(self, event: ScanProgress, _seq: int, at_s: float) -> None:
+        self.progress.report(event.phase, event.progress, at_s)
+        message = event.message
+        self.message = message[:_MAX_TEXT_LENGTH] if message else ""
 
     def _report_phase(self, event: ReportPhase, _seq: int, at_s: float) -> None:
         self.progress.report(event.phase, event.progress * 100, at_s)
@@ -345,6 +355,7 @@ class ScanState:
         self.status = state.status
         self.about = state.about
         self.error = state.error
+        self.message = state.message
         self.lost = state.lost
         self._counts = {_KIND_OF[name]: count for name, count in state.counts.items() if name in _KIND_OF}
         if detail:
@@ -387,7 +398,7 @@ _Fold = Callable[[ScanState, Any, int, float], None]
 _FOLDS: dict[type, _Fold] = {
     ScanStarted: ScanState._scan_started,
     PhaseStarted: ScanState._phase_started,
-    ScanProgress: ScanState._phase_started,
+    ScanProgress: ScanState._scan_progress,
     ReportPhase: ScanState._report_phase,
     HostDiscovered: ScanState._host,
     PortFound: ScanState._port,

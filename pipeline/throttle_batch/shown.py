@@ -66,6 +66,7 @@ def state_document(channel: Channel, now: float) -> StateDocument:
     return StateDocument(
         status=state.status,
         error=state.error or None,
+        message=state.message,
         name=about.name,
         targets=about.targets,
         targets_left_out=about.targets_left_out,

@@ -135,6 +135,7 @@ class StateDocument(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: `running`, `stalled`, `orphaned`, `completed` or `failed`.
         error: the message of the terminal `error`; None without one.
+        message: of the last progress report; empty without one, and at the end.
         name, targets, targets_left_out, labels, owner: what `scanStarted` says.
         started_at, last_event_at: wall clock, ISO 8601.
         elapsed_time: seconds from the first event to the terminal one, or to now.
@@ -160,6 +161,7 @@ class StateDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     status: str
     error: str | None
+    message: str
     name: str
     targets: tuple[str, ...]
     targets_left_out: int

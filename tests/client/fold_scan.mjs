@@ -14,9 +14,10 @@ const { SEVERITIES } = await import(new URL("format.js", base));
 const { portsOf, vulnerabilitiesOf } = await import(new URL("host.js", base));
 
 function held(model) {
-  const { book, findings, progress, totals, status } = model;
+  const { book, findings, message, progress, totals, status } = model;
   return {
     status,
+    message,
     totals,
     exact: book.exact,
     phase: progress.phase?.key ?? null,

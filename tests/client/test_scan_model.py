@@ -60,6 +60,7 @@ class Worker:
         document = {
             "status": state.status,
             "error": state.error or None,
+            "message": state.message,
             "name": state.about.name,
             "targets": [],
             "targets_left_out": 0,
@@ -110,6 +111,7 @@ class Worker:
                 "exact": True,
             },
             "exact": True,
+            "message": state.message,
             "phase": state.phase,
             "percent": state.progress.percent,
             "finalising": state.progress.finalising,

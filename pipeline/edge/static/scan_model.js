@@ -146,6 +146,7 @@ export class ScanModel {
     this.ledger = { ...this.ledger, frames: 0, events: 0, merged: 0, filtered: 0, inSnapshot: seq };
     this.status = state.status;
     this.errorMessage = plain(state.error);
+    this.message = plain(state.message);
     this.about = aboutOf(state);
     this.bestEffort = state.best_effort;
     this.saidTotals = totalsOf(state.totals);
@@ -188,9 +189,9 @@ export class ScanModel {
   }
 
   end(status, now) {
+    this.message = "";
     if (this.finished) return;
     this.status = status;
-    this.message = "";
     this.progress.end(status === "completed", now);
   }
 

@@ -206,6 +206,26 @@ def test_why_it_failed_and_what_is_lost(core: Core) -> None:
     assert fold(core, WARNING).error == ""
 
 
+SAID = raw("scanProgress", phase="p", progress=1, message="3 of 9")
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ((SAID, fact()), "3 of 9"),
+        ((raw("scanProgress", phase="p", progress=1, message="m" * 1_000),), "m" * 300),
+        ((SAID, raw("scanProgress", phase="p", progress=2)), ""),
+        ((SAID, raw("phaseStarted", phase="p", progress=2)), ""),
+        ((SAID, TERMINAL), ""),
+        ((SAID, FAILED), ""),
+    ],
+)
+def test_the_last_message_holds_until_something_else_is_said(
+    core: Core, events: tuple[bytes, ...], message: str
+) -> None:
+    assert fold(core, *events).message == message
+
+
 def life_state(state, folded: int) -> LifeState:
     """The small part of a checkpoint, as `Channel` writes it."""
     return LifeState(
@@ -218,6 +238,7 @@ def life_state(state, folded: int) -> LifeState:
         totals=state.totals(),
         about=state.about,
         error=state.error,
+        message=state.message,
         lost=state.lost,
     )
 
@@ -235,6 +256,7 @@ ANY_EVENT = st.one_of(
     st.builds(vulnerability, st.integers(0, 3), st.sampled_from(SEVERITIES)),
     st.just(raw("scanStarted", name="n", targets=["a"], labels={"b": "c"}, owner="o")),
     st.just(raw("lost", count=2, reason="x")),
+    st.just(SAID),
 )
 
 
