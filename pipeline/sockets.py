@@ -35,6 +35,10 @@ from pipeline.places import socket_path
 MAX_WIRE_BYTES = 16_777_216
 """A peer that sends a larger message is cut off by libzmq before it is read into memory."""
 
+MAX_RECEIVED_BYTES: dict[int, int] = {zmq.PULL: 2_097_152, zmq.ROUTER: 131_072, zmq.XPUB: 1_024}
+"""The same of what is bound, where all that may come is smaller: envelopes of 1 MiB, with what ingest adds;
+control messages and questions of 64 KiB; topics, of which libzmq makes a node a byte, each some 50 bytes."""
+
 MAX_DRAINED_BYTES = 1_048_576
 """What one wake-up takes from a socket at most: it bounds what waits for one commit, and so how long acks and
 critical events wait. With 8 MiB an event cost no less, but acks took longer than producers wait for them."""
@@ -191,7 +195,7 @@ class Binder:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, high_water_mark)
         socket.setsockopt(zmq.RCVHWM, high_water_mark)
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_WIRE_BYTES)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_RECEIVED_BYTES.get(kind, MAX_WIRE_BYTES))
         # A peer that restarts is found again at once, not after a growing pause.
         socket.setsockopt(zmq.RECONNECT_IVL, 20)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)

@@ -25,7 +25,7 @@ from pipeline.log import LimitedLog, Log
 from pipeline.metrics import Histogram, Scrape
 from pipeline.places import run_dir
 from pipeline.reread import read_anew
-from pipeline.runtime import Signals, die_with_parent, settle
+from pipeline.runtime import Signals, die_with_parent, settle, take_descriptors
 from pipeline.service_manager import ServiceManager
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import (
@@ -87,7 +87,7 @@ class IngestStage:
             self._data = binder.bind(
                 zmq.PULL, ingest_data(self._index), high_water_mark=config.ingest.receive_high_water_mark
             )
-            self._control = binder.bind(zmq.ROUTER, ingest_control(self._index), high_water_mark=10_000)
+            self._control = binder.bind(zmq.ROUTER, ingest_control(self._index), high_water_mark=1_000)
             self._shards = [
                 binder.connect(
                     zmq.PUSH, [shard_in(shard)], high_water_mark=config.ingest.shard_high_water_mark
@@ -287,6 +287,7 @@ class IngestStage:
 def run(config: IngestConfig, log: Log, read: Callable[[], IngestConfig]) -> None:
     """Run one ingest process until it is told to stop; `read` reads its configuration anew."""
     die_with_parent()
+    take_descriptors()
     stage = IngestStage(config, log, read)
     try:
         stage.run()

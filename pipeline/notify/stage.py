@@ -33,7 +33,7 @@ from pipeline.notify.telling import Telling
 from pipeline.notify.waiting import Drop, Waiting
 from pipeline.places import data_dir, run_dir
 from pipeline.reread import read_anew
-from pipeline.runtime import die_with_parent, heed, wall_ms
+from pipeline.runtime import die_with_parent, heed, take_descriptors, wall_ms
 from pipeline.service_manager import ServiceManager
 from pipeline.sockets import NOTIFY_CONTROL, Binder, drain_router, has_more
 from pipeline.vitals import Vitals
@@ -336,6 +336,7 @@ def run(
         read: reads the configuration anew.
     """
     die_with_parent()
+    take_descriptors()
     stage = NotifyStage(config, secrets, log, read)
     try:
         asyncio.run(stage.run())

@@ -120,7 +120,7 @@ class Shard:
         self.events = binder.bind(
             zmq.XPUB, shard_events(number), high_water_mark=config.publish.high_water_mark
         )
-        self.questions = binder.bind(zmq.ROUTER, shard_history(number), high_water_mark=1_000)
+        self.questions = binder.bind(zmq.ROUTER, shard_history(number), high_water_mark=256)
 
     def follow(self, config: ThrottleBatchConfig) -> None:
         """Go on with another configuration."""

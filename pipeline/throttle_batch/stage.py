@@ -21,7 +21,7 @@ from pipeline.log import Log
 from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
 from pipeline.places import claim_layout, data_dir, run_dir
 from pipeline.reread import read_anew
-from pipeline.runtime import Signals, die_with_parent, settle, wall_ms
+from pipeline.runtime import Signals, die_with_parent, settle, take_descriptors, wall_ms
 from pipeline.service_manager import ServiceManager
 from pipeline.sockets import Binder, poll_ms
 from pipeline.throttle_batch.config import LIVE_KEYS, ThrottleBatchConfig
@@ -229,6 +229,7 @@ def run(
 ) -> None:
     """Run one throttle-batch process until it is told to stop; `read` reads its configuration anew."""
     die_with_parent()
+    take_descriptors()
     stage = ThrottleBatchStage(config, log, read, recover=recover)
     try:
         stage.run()

@@ -10,6 +10,8 @@ from pipeline.sections import LogSection, RunDir
 
 MIN_HUNG_S = 0.5
 """A busy machine may keep a process waiting for nearly as long."""
+MIN_MEMORY_BYTES = 134_217_728
+"""A stage that does nothing yet takes up to a half of it."""
 
 
 class UpPlaceSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +113,16 @@ class RestartSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "s"},
         ),
     ] = 3.0
+    max_memory_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=1_125_899_906_842_624,
+            description="A process that takes more memory is killed and started again: whoever may connect "
+            "to its sockets can fill it. 0: half of what the machine has.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 0
 
 
 class UpConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,4 +141,7 @@ class UpConfig(msgspec.Struct, frozen=True, kw_only=True):
             problems.append(f"[stages] workers = {self.stages.workers}: must be <= shards ({shards})")
         if 0 < self.restart.hung_s < MIN_HUNG_S:
             problems.append(f"[restart] hung_s = {self.restart.hung_s:g}: must be 0, or >= {MIN_HUNG_S:g}")
+        most = self.restart.max_memory_bytes
+        if 0 < most < MIN_MEMORY_BYTES:
+            problems.append(f"[restart] max_memory_bytes = {most}: must be 0, or >= {MIN_MEMORY_BYTES}")
         return problems

@@ -25,6 +25,7 @@ from pipeline.sockets import poll_ms
 from pipeline.up.backoff import Backoff
 from pipeline.up.config import RestartSection
 from pipeline.up.liveness import Liveness
+from pipeline.up.memory import WEIGH_INTERVAL_S, half_of_memory, own_bytes
 from pipeline.up.plan import Program, succession
 from pipeline.up.rolling import Act, Rolling, Step
 from pipeline.up.signs import Heard
@@ -58,6 +59,8 @@ class Supervisor:
         self._children: list[_Child] = []
         self._poll = select.poll()
         self._liveness = Liveness(restart.hung_s)
+        self._max_memory_bytes = restart.max_memory_bytes or half_of_memory()
+        self._next_weighing = 0.0
         self._ready = False
         self._rolling: Rolling | None = None
         self._successors: dict[str, Program] = {}
@@ -114,6 +117,7 @@ class Supervisor:
         give_up_at = now + self._restart.start_s
         while True:
             deadlines = [child.start_at for child in self._children if child.start_at is not None]
+            deadlines.append(self._next_weighing)
             if not self._ready or self._rolling is not None:
                 deadlines.append(next_check)
             elif (next_look := self._liveness.next_deadline()) is not None:
@@ -135,6 +139,7 @@ class Supervisor:
                     self._after_death(child, code, now)
                 if child.start_at is not None and now >= child.start_at:
                     self._start(child, now)
+            self._kill_large(now)
             heard = Heard(set(), set(), {})
             if (not self._ready or self._rolling is not None) and now >= next_check:
                 heard = self._own(signs())
@@ -186,6 +191,21 @@ class Supervisor:
             silent_s = silent.get(child.program.name)
             if silent_s is not None and child.process is not None:
                 self._log.warning("hung", program=child.program.name, silent_s=round(silent_s, 1))
+                _signal(child, signal.SIGKILL)
+
+    def _kill_large(self, now: float) -> None:
+        """Kill what has taken more memory than it may; its death is then noticed as any other."""
+        if now < self._next_weighing:
+            return
+        self._next_weighing = now + WEIGH_INTERVAL_S
+        for child in self._children:
+            if child.process is None or not child.program.lasting:
+                continue
+            taken, limit = own_bytes(child.process.pid), self._max_memory_bytes
+            if taken > limit:
+                self._log.error(
+                    "too large", program=child.program.name, memory_bytes=taken, max_memory_bytes=limit
+                )
                 _signal(child, signal.SIGKILL)
 
     def _own(self, heard: Heard) -> Heard:

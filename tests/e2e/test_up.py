@@ -20,6 +20,9 @@ import psutil
 import pytest
 
 from pipeline import Emitter
+from pipeline.sockets import ingest_data
+from pipeline.up.config import MIN_MEMORY_BYTES
+from tests.faults.raw_zmtp import MORE, RawPeer, frame
 from tests.harness import PATIENCE, Process, deadline, free_port, private_dir
 from tests.sockets.receiver import receiver
 
@@ -170,6 +173,29 @@ def test_what_hangs_is_killed_and_comes_back(up: Start, tmp_path: Path, name: st
     running.carries_an_event("demo")
     assert running.get("/") == 200
     assert [line["program"] for line in running.lines if line.get("fact") == "hung"] == [name]
+    assert running.terminate() == 0
+
+
+def test_what_is_filled_with_endless_parts_is_killed_and_comes_back(up: Start, tmp_path: Path) -> None:
+    """libzmq keeps the parts of a message that does not end, however many there are; nobody can see them."""
+    config = tmp_path / "up.toml"
+    config.write_text(f"[restart]\nmax_memory_bytes = {MIN_MEMORY_BYTES}\n")
+    running = up("-c", str(config))
+    running.ready()
+    before = running.children()
+    with Emitter("demo", run_dir=str(running.run_dir)) as emitter:
+        emitter.emit(b'{"type":"scanStarted"}')
+        emitter.flush(20 * PATIENCE)
+        with RawPeer(running.run_dir / ingest_data(0), b"PUSH") as peer:
+            peer.flood(frame(b"", MORE) * 50_000, 20_000_000)
+            line = running.wait_for("too large", program="ingest-0")
+            emitter.emit(b'{"type":"scanCompleted"}')
+        assert line["memory_bytes"] > line["max_memory_bytes"] == MIN_MEMORY_BYTES
+        assert running.wait_for("died", program="ingest-0")["signal"] == "SIGKILL"
+        assert running.wait_for("started", program="ingest-0")["pid"] != before["ingest-0"]
+        emitter.flush(30 * PATIENCE)
+        assert emitter.rejected() == []
+    assert [line["program"] for line in running.lines if line.get("fact") == "too large"] == ["ingest-0"]
     assert running.terminate() == 0
 
 

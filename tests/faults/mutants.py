@@ -173,8 +173,8 @@ MUTANTS = {
         "pipeline.outbox",
         (
             (
-                "            self._paused_until = now + FULL_PAUSE_S\n        self.go_back(now)\n",
-                "            self._paused_until = now + FULL_PAUSE_S\n",
+                "min(wait_s, MAX_PAUSE_S))\n        self.go_back(now)\n",
+                "min(wait_s, MAX_PAUSE_S))\n",
             ),
             ("if not self._inflight or now < self._progress_at + self._timeout_s:", "if True:"),
         ),

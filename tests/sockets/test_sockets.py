@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from pipeline.errors import EndpointError
-from pipeline.sockets import MAX_WIRE_BYTES, Binder, drain, drain_router, found, poll_ms
+from pipeline.sockets import MAX_RECEIVED_BYTES, MAX_WIRE_BYTES, Binder, drain, drain_router, found, poll_ms
 from tests.harness import PATIENCE, Process
 from tests.sockets.peers import Peers, receive
 
@@ -155,9 +155,28 @@ def test_every_subscriber_that_joins_is_seen_even_to_the_same_topic(peers: Peers
 def test_a_message_beyond_all_bounds_is_not_read_into_memory(peers: Peers) -> None:
     inbox = peers.bind(zmq.PULL, "shard-0.in")
     bad, good = peers.connect(zmq.PUSH, "shard-0.in"), peers.connect(zmq.PUSH, "shard-0.in")
-    bad.send(b"x" * (MAX_WIRE_BYTES + 1))
-    good.send(b"x" * MAX_WIRE_BYTES)
-    assert len(inbox.recv()) == MAX_WIRE_BYTES
+    bound = MAX_RECEIVED_BYTES[zmq.PULL]
+    bad.send(b"x" * (bound + 1))
+    good.send(b"x" * bound)
+    assert len(inbox.recv()) == bound
+
+
+def test_a_topic_beyond_all_bounds_is_not_read_into_memory(peers: Peers) -> None:
+    events = peers.bind(zmq.XPUB, "shard-0.events")
+    bound = MAX_RECEIVED_BYTES[zmq.XPUB] - len(b"\x09SUBSCRIBE")
+    peers.connect(zmq.SUB, "shard-0.events", subscribe=(b"x" * (bound + 1),))
+    peers.connect(zmq.SUB, "shard-0.events", subscribe=(b"x" * bound,))
+    assert events.recv() == b"\x01" + b"x" * bound
+
+
+def test_what_a_question_is_answered_may_be_larger_than_the_question(peers: Peers) -> None:
+    router = peers.bind(zmq.ROUTER, "shard-0.history")
+    dealer = peers.connect(zmq.DEALER, "shard-0.history")
+    dealer.send(b"x" * MAX_RECEIVED_BYTES[zmq.ROUTER])
+    peer, question = router.recv_multipart()
+    assert len(question) == MAX_RECEIVED_BYTES[zmq.ROUTER]
+    router.send_multipart((peer, b"x" * MAX_WIRE_BYTES))
+    assert len(dealer.recv()) == MAX_WIRE_BYTES
 
 
 def test_a_binder_closes_what_it_made(run_dir: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.up.config import MIN_HUNG_S, RestartSection, StagesSection, UpConfig
+from pipeline.up.config import MIN_HUNG_S, MIN_MEMORY_BYTES, RestartSection, StagesSection, UpConfig
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,11 @@ from pipeline.up.config import MIN_HUNG_S, RestartSection, StagesSection, UpConf
         (UpConfig(), []),
         (UpConfig(restart=RestartSection(hung_s=0)), []),
         (UpConfig(restart=RestartSection(hung_s=MIN_HUNG_S)), []),
+        (UpConfig(restart=RestartSection(max_memory_bytes=MIN_MEMORY_BYTES)), []),
+        (
+            UpConfig(restart=RestartSection(max_memory_bytes=1)),
+            ["[restart] max_memory_bytes = 1: must be 0, or >= 134217728"],
+        ),
         (UpConfig(restart=RestartSection(hung_s=0.1)), ["[restart] hung_s = 0.1: must be 0, or >= 0.5"]),
         (
             UpConfig(stages=StagesSection(workers=5), restart=RestartSection(hung_s=0.1)),
