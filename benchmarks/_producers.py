@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from _readers import CONTEXT
 
@@ -27,37 +28,81 @@ STARTED = b'{"type":"scanStarted"}'
 WAIT_S = 120.0
 
 
-def emit(
-    pipe: Pipe,
-    run_dir: str,
-    scans: Sequence[str],
-    active: Sequence[str],
-    count: int,
-    packed: int,
-    per_s: float,
-) -> None:
+class Way(Protocol):
+    """What is sent, and how; `_through.Way` says what each means."""
+
+    @property
+    def active(self) -> int: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def processes(self) -> int: ...
+    @property
+    def emitters(self) -> int: ...
+    @property
+    def packed(self) -> int: ...
+    @property
+    def per_s(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one process does.
+
+    Attributes:
+        scans: ids of the scans it opens.
+        active: those it sends to, in turn.
+        events: how many it sends.
+        emitters: how many it has; each has some of the scans.
+        packed: the most events in a message; 0: as the Emitter likes.
+        per_s: events a second; 0: as fast as it goes.
+    """
+
+    scans: Sequence[str]
+    active: Sequence[str]
+    events: int
+    emitters: int
+    packed: int
+    per_s: float
+
+
+def emit(pipe: Pipe, run_dir: str, part: Part) -> None:
     """Send, and tell the CPU seconds it took; the process's whole life."""
-    if packed:
-        pipeline.outbox.MAX_PACKED_EVENTS = packed
-    with Emitter(run_dir=run_dir) as emitter:
-        emitter.wait_ready(WAIT_S)
-        for scan_id in scans:
+    if part.packed:
+        pipeline.outbox.MAX_PACKED_EVENTS = part.packed
+    emitters = [Emitter(run_dir=run_dir) for _ in range(part.emitters)]
+    try:
+        owner = {scan_id: emitters[at % len(emitters)] for at, scan_id in enumerate(part.scans)}
+        for emitter in emitters:
+            emitter.wait_ready(WAIT_S)
+        for scan_id, emitter in owner.items():
             emitter.emit(STARTED, scan_id=scan_id)
-        emitter.flush(WAIT_S)
+        for emitter in emitters:
+            emitter.flush(WAIT_S)
         pipe.send("open")
         pipe.recv()
-        began_s, began = time.process_time(), time.monotonic()
-        step = max(1, int(per_s / 200)) if per_s else 0
-        for number in range(count):
-            if step and number % step == 0:
-                ahead_s = began + number / per_s - time.monotonic()
-                if ahead_s > 0:
-                    pipe.poll(ahead_s)
-            emitter.emit(EVENT, scan_id=active[number % len(active)])
-        emitter.flush(WAIT_S)
-        pipe.send(time.process_time() - began_s)
+        pipe.send(_send(pipe, [(owner[scan_id].emit, scan_id) for scan_id in part.active], part, emitters))
         with contextlib.suppress(EOFError):  # the end
             pipe.recv()
+    finally:
+        for emitter in emitters:
+            emitter.close(WAIT_S)
+
+
+def _send(pipe: Pipe, ways: Sequence[tuple[Any, str]], part: Part, emitters: Sequence[Emitter]) -> float:
+    began_s, began = time.process_time(), time.monotonic()
+    step = max(1, int(part.per_s / 200)) if part.per_s else 0
+    turns = len(ways)
+    for number in range(part.events):
+        if step and number % step == 0:
+            ahead_s = began + number / part.per_s - time.monotonic()
+            if ahead_s > 0:
+                pipe.poll(ahead_s)
+        send, scan_id = ways[number % turns]
+        send(EVENT, scan_id=scan_id)
+    for emitter in emitters:
+        emitter.flush(WAIT_S)
+    return time.process_time() - began_s
 
 
 class Producers:
@@ -66,35 +111,26 @@ class Producers:
     Args:
         run_dir: the pipeline's.
         scans: ids of all scans that are opened; spread over the processes.
-        active: how many of them are sent to, those that stand first.
-        events: how many are sent, all together.
-        processes: how many there are; no more than active scans.
-        packed: the most events in a message; 0: as the Emitter likes.
-        per_s: events a second, all together; 0: as fast as it goes.
+        way: how many are sent to, those that stand first; how many events, and by whom. There are no more
+            processes than active scans.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        scans: Sequence[str],
-        active: int,
-        events: int,
-        processes: int,
-        *,
-        packed: int = 0,
-        per_s: float = 0,
-    ) -> None:
-        count = min(processes, active)
-        self.total = events // count * count
+    def __init__(self, run_dir: Path, scans: Sequence[str], way: Way) -> None:
+        count = min(way.processes, way.active)
+        self.total = way.events // count * count
         self._pipes: list[Pipe] = []
         self._processes: list[Any] = []
         for number in range(count):
             own, theirs = CONTEXT.Pipe()
-            args = (
-                *(theirs, str(run_dir), scans[number::count], scans[:active][number::count]),
-                *(events // count, packed, per_s / count),
+            part = Part(
+                scans[number::count],
+                scans[: way.active][number::count],
+                way.events // count,
+                max(1, way.emitters // count),
+                way.packed,
+                way.per_s / count,
             )
-            process = CONTEXT.Process(target=emit, args=args, daemon=True)
+            process = CONTEXT.Process(target=emit, args=(theirs, str(run_dir), part), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(own)

@@ -23,7 +23,7 @@ from pipeline.wire import decode_frame
 
 CONTEXT = multiprocessing.get_context("spawn")
 PONG = b"\x8a\x80\0\0\0\0"
-WAIT_S = 120.0
+WAIT_S = 60.0
 
 
 class WebSocket:
@@ -153,13 +153,18 @@ def _subscribe(pipe: Pipe, run_dir: str, shards: int) -> None:
         began = time.process_time()
         pipe.send("counting")
         wanted = None
+        heard_at = time.monotonic()
         while wanted is None or counts["events"] < wanted:
+            now = time.monotonic()
             if sub.poll(100):
                 message = sub.recv()
+                heard_at = now
                 header = decode_frame(message).header
                 counts["events"] += header.last - header.first + 1
                 counts["frames"] += 1
                 counts["bytes"] += len(message)
+            elif now > heard_at + WAIT_S:
+                raise SystemExit(f"{counts['events']} of {wanted} events came")
             if wanted is None and pipe.poll(0):
                 wanted = pipe.recv()
         pipe.send({**counts, "at": time.perf_counter(), "cpu_s": time.process_time() - began})

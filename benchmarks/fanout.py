@@ -36,7 +36,7 @@ from _options import Option, parse
 from _report import Report, Table
 from _servers import MAX_CONNECTIONS, Ours, Server
 
-MINUTES = {"quick": 0.7, "normal": 6, "full": 90}
+MINUTES = {"quick": 0.7, "normal": 4.5, "full": 90}
 PACKAGES = ("cc", "nchan", "nats-server", "pushpin", "node", "npm")
 FRAMES_PER_S = 10
 MOST_OF_OTHERS = {"C send() loop": 1.5, "nginx nchan": 1.1, "nats-server WebSocket": 0.6}
@@ -52,7 +52,7 @@ OPTIONS = (
         full="120,120z,2048,2048z,8192,8192z",
     ),
     Option("runs", "rounds", 2, quick=1, full=5),
-    Option("seconds", "of each measurement; idle as long", 2.0, quick=1.0, full=5.0, smallest=0.3),
+    Option("seconds", "of each measurement; idle as long", 1.5, quick=1.0, full=5.0, smallest=0.3),
     Option("only", "servers whose name holds one of these words; ours, tornado …", "", smallest="ours"),
 )
 HEADS = (

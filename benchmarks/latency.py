@@ -32,6 +32,7 @@ from _options import Option, parse
 from _producers import Producers
 from _readers import Readers, WebSocket
 from _report import Report, Table
+from _through import Way
 
 from pipeline import Emitter
 from pipeline.shards import shard_of
@@ -39,7 +40,7 @@ from pipeline.sockets import shard_events
 from pipeline.wire import channel_name, decode_frame
 from tests.harness import Pipeline, private_dir
 
-MINUTES = {"quick": 0.4, "normal": 1.8, "full": 12}
+MINUTES = {"quick": 0.4, "normal": 1.5, "full": 12}
 OPTIONS = (
     Option("loads", "percent of capacity", (0, 10, 50, 90), quick=(0, 50), smallest=(0, 10)),
     Option("samples", "pairs of events of each round", 40, quick=25, full=300, smallest=2),
@@ -231,7 +232,9 @@ class Probe:
 
 def load(pipeline: Pipeline, events: int, per_s: float, work: Callable[[], None]) -> float:
     """Send to ten scans, and do something meanwhile; return the events a second that came."""
-    sending = Producers(pipeline.run_dir, SCANS, len(SCANS), events, 2, per_s=per_s)
+    sending = Producers(
+        pipeline.run_dir, SCANS, Way(len(SCANS), len(SCANS), events, processes=2, per_s=per_s)
+    )
     reading = Readers.of_edge(pipeline.port, SCANS)
     try:
         reading.begin()

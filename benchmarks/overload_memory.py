@@ -4,13 +4,10 @@ Two scans whose budget lets out 64 KiB twice a second: one numbered producer tha
 one foreign one at five times the budget. Readers: two that keep up, one that has stopped reading. Journal and
 history are bounded to 16 MiB. Memory (Pss where the kernel tells it, else Rss) is looked at every 2 s; the
 first quarter of the time is warming up. The yardstick is each stage's own median.
-
-    bin/bench overload_memory [--minutes N]
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import threading
@@ -21,13 +18,17 @@ import zmq
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' harness starts the processes
 
-from _measuring import memory_bytes
+from _measuring import end_in_order, memory_bytes
+from _options import Option, parse
+from _report import Report, Table
 
 from pipeline import Emitter, NotDelivered
 from tests.e2e.watching import Connection, Watchers
 from tests.faults.stand import Stand
 from tests.harness import private_dir
 
+MINUTES = {"quick": 0.0, "normal": 0.7, "full": 10.5}
+OPTIONS = (Option("minutes", "of overload", 0.5, full=10.0, smallest=0.05),)
 CONFIG = {
     "throttle-batch": """
 [batch]
@@ -90,10 +91,11 @@ def foreign(run_dir: Path, over: threading.Event) -> None:
 
 
 def main() -> None:
-    """Print a line a stage; end with 1 if one of them grew."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
-    seconds = parser.parse_args().minutes * 60
+    """Measure, and tell."""
+    options = parse("overload_memory", __doc__ or "", MINUTES, OPTIONS)
+    end_in_order()
+    report = Report("overload_memory", options.scale, options.into)
+    seconds = options.minutes * 60
     over = threading.Event()
     pause = threading.Event()
     samples: dict[str, list[int]] = {}
@@ -114,7 +116,7 @@ def main() -> None:
             stopped.pause()
             end = time.monotonic() + seconds
             while time.monotonic() < end:
-                pause.wait(SAMPLE_S)
+                pause.wait(min(SAMPLE_S, seconds / 4))
                 for name, process in stand.processes.items():
                     samples.setdefault(name, []).append(memory_bytes(process.popen.pid))
             over.set()
@@ -125,18 +127,19 @@ def main() -> None:
         finally:
             over.set()
             stand.close()
-    grew = False
-    print(f"{'MiB':20}{'median':>10}{'least':>10}{'most':>10}{'spread':>10}")
+    heads = [("", 0), ("MiB, median", 1), ("least", 1), ("most", 1), ("spread %", 1)]
+    table = Table(f"{options.minutes:g} minutes of {OVERLOAD} times what is let out", heads)
     for name, sizes in samples.items():
         steady = [size / 2**20 for size in sizes[len(sizes) // 4 :]]
         middle = statistics.median(steady)
         spread = max(max(steady) / middle - 1, 1 - min(steady) / middle)
-        grew = grew or spread > TOLERANCE
-        print(f"{name:20}{middle:10.1f}{min(steady):10.1f}{max(steady):10.1f}{spread:10.1%}")
+        table.add(name, middle, min(steady), max(steady), spread * 100)
+        report.target(f"{name}: spread, x median", spread, "<=", TOLERANCE)
+    report.add(table)
     worker = counted["throttle-batch-0"]
     for key in ("events", "dropped{reason=pending_full}", "not_taken{reason=full}", "journal_trimmed_events"):
-        print(f"worker {key}: {worker.get(key, 0):,.0f}")
-    sys.exit(grew)
+        report.note(f"worker {key}: {worker.get(key, 0):,.0f}")
+    report.close()
 
 
 if __name__ == "__main__":

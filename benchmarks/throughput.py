@@ -17,28 +17,20 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from _hops import measure
-from _measuring import cpu_s, end_in_order, raise_descriptors
+from _measuring import end_in_order, raise_descriptors
 from _options import Option, parse
-from _producers import EVENT, Producers
-from _readers import Readers
+from _producers import EVENT
 from _report import Report, Table
+from _through import STAGES, Sample, Way, through
 
-from tests.harness import Pipeline, private_dir
-
-MINUTES = {"quick": 0.4, "normal": 3, "full": 20}
+MINUTES = {"quick": 0.4, "normal": 2.5, "full": 20}
 LEAST_RATIO = 0.12
-MEMORY = '[journal]\nkind = "memory"\n'
-EDGE = "[requests]\nconnects_per_s = 100000\nconnect_burst = 100000\n[limits]\n" + "".join(
-    f"{key} = 20000\n" for key in ("max_connections", "max_connections_per_address")
-)
-STAGES = ("producers", "ingest", "throttle-batch", "edge", "reader")
 OPTIONS = (
     Option(
         "scans",
@@ -95,61 +87,18 @@ class Row:
         words += [f"{self.workers} workers"] if self.workers > 1 else []
         return f"scanstream, {', '.join(words)}"
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What one measurement gave: events a second, CPU us an event of each stage, events a frame."""
-
-    rate: float
-    costs: dict[str, float]
-    events_a_frame: float
-
-
-def stage_cpu(pipeline: Pipeline) -> dict[str, float]:
-    """Return the CPU seconds of each stage so far."""
-    found: dict[str, float] = {}
-    for name, process in pipeline.processes.items():
-        stage = name.rpartition("-")[0]
-        found[stage] = found.get(stage, 0.0) + cpu_s([process.popen.pid])
-    return found
-
-
-def through_pipeline(row: Row, events: int, producers: int) -> Sample:
-    """Send so many events once."""
-    scans = [f"s{number}" for number in range(row.scans)]
-    with private_dir() as place:
-        pipeline = Pipeline(place)
-        sending: Producers | None = None
-        reading: Readers | None = None
-        try:
-            worker = {"throttle-batch": MEMORY} if row.memory else {}
-            pipeline.start(workers=row.workers, config={"edge": EDGE, **worker})
-            sending = Producers(
-                pipeline.run_dir, scans, row.scans, events, producers, packed=1 if row.one else 0
-            )
-            reading = (
-                Readers.of_bus(pipeline.run_dir, pipeline.shards)
-                if row.bus
-                else Readers.of_edge(pipeline.port, scans)
-            )
-            reading.begin()
-            before, began = stage_cpu(pipeline), time.perf_counter()
-            sending.begin()
-            produced_s = sending.finish()
-            came = reading.finish(sending.total)
-            after = stage_cpu(pipeline)
-            if came["lagged"]:
-                raise SystemExit(f"{row.name}: a reader was told that it lags, {came['lagged']} times")
-        finally:
-            for part in (sending, reading):
-                if part is not None:
-                    part.close()
-            pipeline.stop()
-            pipeline.close()
-    used = {stage: after[stage] - before[stage] for stage in after}
-    used |= {"producers": produced_s, "reader": came["cpu_s"]}
-    costs = {stage: seconds / sending.total * 1e6 for stage, seconds in used.items()}
-    return Sample(sending.total / (came["at"] - began), costs, came["events"] / came["frames"])
+    def way(self, events: int, producers: int) -> Way:
+        """Return what is sent, and how."""
+        return Way(
+            scans=self.scans,
+            active=self.scans,
+            events=events,
+            processes=producers,
+            packed=1 if self.one else 0,
+            workers=self.workers,
+            memory=self.memory,
+            bus=self.bus,
+        )
 
 
 def main() -> None:
@@ -165,7 +114,7 @@ def main() -> None:
         for relayed, found in hops.items():
             found.append(measure(EVENT, options.events, relayed=relayed))
         for row, found_too in samples.items():
-            found_too.append(through_pipeline(row, options.events, options.producers))
+            found_too.append(through(row.way(options.events, options.producers)))
     bare = [rate for rate, _ in hops[False]]
     heads = [("", 0), ("events/s", 0), ("x bare hop", 3), ("CPU us an event", 1), *((s, 1) for s in STAGES)]
     table = Table(

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks"
 DOCS = ROOT / "docs"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.name.startswith("_"))
+NAMES = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
 
 
 @pytest.fixture
