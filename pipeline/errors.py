@@ -7,6 +7,7 @@
     │   ├── ConfigError           a config file, flag or variable; exit code 78
     │   ├── EndpointError         a run directory, socket path or port that cannot be used
     │   ├── LayoutError           shards or hash differ from those the data was written with
+    │   ├── LibraryError          a library with known weaknesses, or none that can be used
     │   └── JournalError          the journal cannot be used, or not be written now
     │       └── JournalDamaged    its file is damaged; `--recover` sets it aside
     │           └── EventsDamaged only a range of events is; those around it can be read
@@ -58,6 +59,10 @@ class LayoutError(OperatorError):
     """The shards or the hash differ from those the data or a peer was set up with."""
 
     exit_code = 78
+
+
+class LibraryError(OperatorError):
+    """A library that has known weaknesses: its version is below the floor."""
 
 
 class JournalError(OperatorError):

@@ -29,6 +29,7 @@ from typing import IO
 import zmq
 
 from pipeline.errors import EndpointError
+from pipeline.libzmq import check_libzmq
 from pipeline.links import DEAD_AFTER_S
 from pipeline.places import socket_path
 
@@ -114,9 +115,13 @@ class Binder:
     Args:
         context: the process's ZeroMQ context.
         run_dir: the run directory.
+
+    Raises:
+        LibraryError: libzmq is too old.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path) -> None:
+        check_libzmq(zmq.zmq_version_info())
         self._context = context
         self._run_dir = run_dir
         self._sockets: list[zmq.Socket[bytes]] = []

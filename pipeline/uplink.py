@@ -18,6 +18,7 @@ from typing import Literal
 import zmq
 
 from pipeline.errors import MessageMalformed, OperatorError
+from pipeline.libzmq import check_libzmq
 from pipeline.outboxes import Outboxes
 from pipeline.sockets import Binder, drain, found, ingest_control, ingest_data, poll_ms
 from pipeline.wire import Feedback, Hello, Welcome, decode_ingest_message, encode, encode_envelope
@@ -46,6 +47,7 @@ class Uplink:
     """
 
     def __init__(self, run_dir: Path, outboxes: Outboxes, changed: threading.Condition) -> None:
+        check_libzmq(zmq.zmq_version_info())  # here, where whoever made the emitter is told
         self._run_dir = run_dir
         self._outboxes = outboxes
         self._changed = changed

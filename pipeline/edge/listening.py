@@ -34,7 +34,10 @@ from pipeline.log import LimitedLog, Log
 from pipeline.runtime import LISTEN_VARIABLE
 
 MAX_HEADER_BYTES = 16_384
-MAX_BODY_BYTES = 1_048_576
+MAX_BODY_BYTES = 16_384
+"""Of a request for a ticket. Events that are posted have bounds of their own."""
+MAX_BUFFER_BYTES = 2_097_152
+"""Of what came and was not looked at yet; a body that is posted comes in parts of 65,536."""
 _ACCEPTS = 64
 """Connections accepted in one go, before others have their turn."""
 _PAUSE_S = 0.2
@@ -131,6 +134,7 @@ class EdgeServer(HTTPServer):
         self._listening: list[socket.socket] = []
         self._unfinished: OrderedDict[IOStream, float] = OrderedDict()
         self._idle: OrderedDict[IOStream, float] = OrderedDict()
+        self._served: dict[IOStream, None] = {}
         self._untaken: Untaken[IOStream] = Untaken()
         super().initialize(*args, **options)
 
@@ -184,15 +188,16 @@ class EdgeServer(HTTPServer):
         try:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._kernel_buffer_bytes)
             if self._tls is None:
-                stream = IOStream(connection, max_buffer_size=2 * MAX_BODY_BYTES)
+                stream = IOStream(connection, max_buffer_size=MAX_BUFFER_BYTES)
             else:
                 wrapped = ssl_wrap_socket(
                     connection, self._tls, server_side=True, do_handshake_on_connect=False
                 )
-                stream = SSLIOStream(wrapped, max_buffer_size=2 * MAX_BODY_BYTES)
+                stream = SSLIOStream(wrapped, max_buffer_size=MAX_BUFFER_BYTES)
         except OSError:  # it has gone again
             connection.close()
             return
+        self._served[stream] = None
         self._unfinished[stream] = time.monotonic()
         if len(self._unfinished) > self._requests.max_unfinished:
             self._let_go("unfinished", next(iter(self._unfinished)))
@@ -214,8 +219,8 @@ class EdgeServer(HTTPServer):
 
     def on_close(self, server_conn: object) -> None:
         stream = getattr(server_conn, "stream")  # noqa: B009  # Tornado types it as object
-        self._unfinished.pop(stream, None)
-        self._idle.pop(stream, None)
+        for those in (self._served, self._unfinished, self._idle):
+            those.pop(stream, None)
         super().on_close(server_conn)
 
     def _sweep(self) -> None:
@@ -230,8 +235,8 @@ class EdgeServer(HTTPServer):
 
     def _look(self) -> None:
         """Let go of those that do not take their answers."""
-        streams = [stream for each in self._connections if (stream := _stream_of(each)) is not None]
-        waiting = [one for stream in streams if stream not in self._streams and (one := untaken(stream))]
+        plain = [stream for stream in self._served if stream not in self._streams]
+        waiting = [one for stream in plain if (one := untaken(stream)) is not None]
         stalled_s = self._requests.answer_stalled_s
         for stream, reason in self._untaken.look(
             time.monotonic(), waiting, stalled_s, self._requests.max_untaken_bytes
@@ -251,11 +256,6 @@ class EdgeServer(HTTPServer):
         self._sweeping.cancel()
         self._looking.cancel()
         await self.close_all_connections()
-
-
-def _stream_of(connection: object) -> IOStream | None:
-    stream = getattr(connection, "stream", None)
-    return stream if isinstance(stream, IOStream) else None
 
 
 class _Awaited(HTTPMessageDelegate):

@@ -115,7 +115,7 @@ def _send(
         ack.latency_ms, ack.problem = None, f"it was refused: {refused[0].message}"
         return
     for name, probe in watched:
-        hop = Hop(name, problem=probe.problem)
+        hop = Hop(name, problem=probe.problem, remedy=probe.remedy)
         flight.hops.append(hop)
         if not probe.problem and not probe.came.wait(_left(until)):
             hop.problem = f"it did not come within {HOP_S:g} s"

@@ -37,11 +37,13 @@ class Hop:
         name: one of `HOPS`.
         latency_ms: how long the traced event took from the emitter to here; None when it did not come.
         problem: why not, in words; empty when it was not tried.
+        remedy: what to do; empty for what helps in most cases.
     """
 
     name: str
     latency_ms: float | None = None
     problem: str = ""
+    remedy: str = ""
 
 
 @dataclass
@@ -98,7 +100,7 @@ def judge_flight(flight: Flight) -> list[Finding]:
             why = f"the canary did not pass {broken}" if broken else "no canary was sent"
             found.append(Finding(name, "skipped", why))
         elif hop.latency_ms is None:
-            found.append(Finding(name, "failed", hop.problem, _REMEDIES[name]))
+            found.append(Finding(name, "failed", hop.problem, hop.remedy or _REMEDIES[name]))
             broken = broken or name
         else:
             text = f"{hop.latency_ms:.1f} ms: {_WENT[name]}"

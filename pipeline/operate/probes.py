@@ -25,6 +25,7 @@ from pipeline.wire import BEACON_TOPIC, SUBPROTOCOL, channel_name, decode_frame,
 HOP_S = 3.0
 """How long an event may take to the next hop."""
 CLOSE_S = 1.0
+NEEDS_ADMIN = "name the file with a token of the role admin: --token-file, or PIPELINE_TOKEN_FILE"
 STEP_S = 0.05
 """How often it is looked whether to leave."""
 
@@ -37,6 +38,7 @@ class Probe(threading.Thread):
         came: set when it came.
         at: when, monotonic seconds.
         problem: why it cannot be used.
+        remedy: what to do about that; empty for what helps in most cases.
     """
 
     def __init__(self, name: str) -> None:
@@ -46,6 +48,7 @@ class Probe(threading.Thread):
         self.leave = threading.Event()
         self.at = 0.0
         self.problem = ""
+        self.remedy = ""
 
     def _seen(self) -> None:
         self.at = time.monotonic()
@@ -149,10 +152,25 @@ class BrowserProbe(Probe):
             self.readiness.status = response.code
             self.readiness.answer = response.body.decode(errors="replace")[:500]
             self.readiness.skew_s = _date_skew(response.headers.get("Date", ""), before, wall_ms())
+            if not self._scan_id:
+                return
+            # The canary is nobody's scan: where there are accounts, it is for an admin to see.
+            response = await client.fetch(
+                HTTPRequest(
+                    _address(self._url, "api/connections"),
+                    headers=self._headers,
+                    connect_timeout=HOP_S,
+                    request_timeout=HOP_S,
+                ),
+                raise_error=False,
+            )
+            if response.code in (401, 403):
+                why = response.body.decode(errors="replace")[:200]
+                self.problem = f"the edge has accounts, and answers {response.code}: {why}"
+                self.remedy = NEEDS_ADMIN
+                return
         finally:
             client.close()
-        if not self._scan_id:
-            return
         address = _address(self._url, f"ws/scans/{self._scan_id}", socket=True)
         connection = await websocket_connect(
             HTTPRequest(

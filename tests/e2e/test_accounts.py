@@ -545,3 +545,53 @@ def test_a_command_brings_the_token_of_a_file(pipeline: Pipeline) -> None:
     assert (code, MARK in said) == (0, True)
     code, said = show("of-b", A)
     assert (code, MARK in said) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("bearer", "why"),
+    [
+        (ADMIN, None),
+        (None, '401: {"error":"a token is needed"}'),
+        (B, '403: {"error":"the role admin is needed"}'),
+        ("a.b.c", '401: {"error":"no token"}'),
+        (token("root", role="admin", exp=1_000_000_000), '401: {"error":"expired '),
+    ],
+    ids=["admin", "none", "user", "rubbish", "expired"],
+)
+def test_the_doctor_says_whose_token_is_needed(
+    pipeline: Pipeline, bearer: str | None, why: str | None
+) -> None:
+    command = ["doctor", "--json", "--run-dir", str(pipeline.run_dir), "--edge", pipeline.url]
+    if bearer is not None:
+        file = pipeline.run_dir.parent / "doctor-token"
+        file.write_text(f"{bearer}\n")
+        command += ["--token-file", str(file)]
+    code, said = run(*command)
+    hop = next(check for check in json.loads(said)["checks"] if check["name"] == "websocket")
+    if why is None:
+        assert (code, hop["status"]) == (0, "ok"), hop
+    else:
+        assert (code, hop["status"]) == (1, "failed")
+        assert f"the edge has accounts, and answers {why}" in hop["text"]
+        assert "token of the role admin: --token-file" in hop["remedy"]
+    assert bearer is None or bearer not in said
+
+
+def test_top_and_tail_are_the_operators_own_and_need_no_token(pipeline: Pipeline) -> None:
+    where = ["--run-dir", str(pipeline.run_dir)]
+    code, said = run("top", "--json", *where)
+    assert (code, "of-b" in said) == (0, True)
+    code, said = run("tail", *where, "--scan", "of-b-over", "--until-complete")
+    assert (code, said) == (0, "scan/of-b-over is over already: completed\n")
+
+
+def run(*args: str) -> tuple[int, str]:
+    """Run a command of the pipeline; return (exit code, what it said)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *args],
+        capture_output=True,
+        text=True,
+        timeout=60 * PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr

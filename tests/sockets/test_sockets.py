@@ -15,6 +15,8 @@ from pipeline.sockets import MAX_RECEIVED_BYTES, MAX_WIRE_BYTES, Binder, drain, 
 from tests.harness import PATIENCE, Process
 from tests.sockets.peers import Peers, receive
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture
 def peers(run_dir: Path) -> Iterator[Peers]:
@@ -199,3 +201,26 @@ def test_a_binder_closes_what_it_made(run_dir: Path) -> None:
 )
 def test_poll_never_wakes_before_its_deadline(deadline: float | None, now: float, timeout: int) -> None:
     assert poll_ms(deadline, now) == timeout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ingest",), ("throttle-batch",), ("edge", "--port", "0"), ("tail",), ("doctor",), ("top", "--once"),
+        ("emit", "--scan", "demo"),
+    ],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_no_process_runs_with_a_libzmq_that_any_peer_can_harm(
+    run_dir: Path, command: tuple[str, ...]
+) -> None:
+    process = Process(
+        *command, "--run-dir", str(run_dir), program=("tests.sockets.old_libzmq", "4.3.2"),
+        env={"PYTHONPATH": str(ROOT), "PIPELINE_PIPELINE__DATA_DIR": str(run_dir / "data")},
+    )  # fmt: skip
+    try:
+        assert process.wait() == 1
+        assert "error: libzmq 4.3.2 is loaded; at least 4.3.3 is needed" in process.errors
+        assert "Traceback" not in process.errors
+    finally:
+        process.close()

@@ -643,3 +643,30 @@ def first_types(pipeline: Pipeline, scan_id: str, count: int) -> list[str]:
             message = json.loads(browser.recv(timeout=20 * PATIENCE))
             found += [item["type"] for item in message.get("events", [])]
     return found
+
+
+def requirements() -> list[tuple[str, str]]:
+    """Return (what is required at run time, the line above it) of setup.cfg."""
+    lines = (
+        (ROOT / "setup.cfg")
+        .read_text()
+        .partition("install_requires =\n")[2]
+        .partition("\n\n")[0]
+        .splitlines()
+    )
+    return [
+        (line.strip(), above.strip())
+        for above, line in zip(["", *lines], lines, strict=False)
+        if not line.strip().startswith("#")
+    ]
+
+
+def test_every_floor_of_a_dependency_has_its_reason() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    required = [line for line in config["options"]["install_requires"].splitlines() if line]
+    assert [line for line, _ in requirements()] == required
+    assert len(required) >= 5
+    for line, above in requirements():
+        assert re.fullmatch(r"[A-Za-z-]+ >= [0-9.]+", line), f"{line}: needs a floor"
+        assert above.startswith("# "), f"{line}: needs the reason of its floor above it"
