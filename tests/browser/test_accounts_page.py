@@ -108,7 +108,7 @@ def test_when_a_token_is_over_one_signs_in_again_and_is_back(guarded: Pipeline, 
     dashboard = open_page()
     page = dashboard.page
     page.goto(f"{guarded.url}/#/past")
-    sign_in(dashboard, token("bob", lasts_s=4))
+    sign_in(dashboard, token("bob", lasts_s=4 * PATIENCE))
     expect(dashboard.get("account")).to_have_text("bob")
     expect(dashboard.get("sign-in-problem")).to_contain_text("expired")
     sign_in(dashboard, token("bob"))

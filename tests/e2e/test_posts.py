@@ -159,7 +159,8 @@ def test_a_scan_fed_by_posts_is_no_orphan_and_ends_once(pipeline: Pipeline) -> N
 
 def test_more_than_the_scan_has_room_for_waits_and_is_taken_once(pipeline: Pipeline) -> None:
     """Bodies that fill `max_pending_bytes`: the worker takes a part, asks again, and in the end has all."""
-    pipeline.start(config={"throttle-batch": "[batch]\nmax_pending_bytes = 262144\n"})
+    batch = "[batch]\nmax_pending_bytes = 262144\nmax_frame_bytes = 262144\n"
+    pipeline.start(config={"throttle-batch": batch})
     large = json.dumps([{"type": "own", "number": n, "t": "x" * 6_000} for n in range(1, 101)]).encode()
     assert post(pipeline, large, Idempotency_Key="k")[1]["seq"] == 100
     assert post(pipeline, large, Idempotency_Key="k")[1]["seq"] == 100

@@ -6,7 +6,6 @@ The minute is played by one fixture; each test looks at one reader of it.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.producer.simulate import EVENTS, heroforge
-from tests.e2e.browsing import Dashboard, chromium
+from tests.e2e.browsing import Dashboard, chromium, chromium_program
 from tests.e2e.heroforge import HeroForgeReader
 from tests.e2e.native import NativeReader
 from tests.e2e.tailing import Tail
@@ -61,7 +60,7 @@ def played() -> Iterator[Played]:
         pipeline.start()
         watchers = stack.enter_context(Watchers())
         dashboard = None
-        if shutil.which("chromium"):
+        if chromium_program():
             dashboard = Dashboard(stack.enter_context(chromium()).new_page(), pipeline.url)
             dashboard.open_scan(SCAN)
             dashboard.expect_connection("waiting")

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from pipeline import Emitter
 from pipeline.metrics import HISTOGRAMS, TEXTS, metric_name
-from tests.harness import PATIENCE, Pipeline, Process, deadline, private_dir
+from tests.harness import PATIENCE, Pipeline, Process, deadline, free_port, private_dir
 
 STAGES = {"ingest-0": "ingest", "throttle-batch-0": "throttle-batch", "edge-0": "edge"}
 LABELS = {"shard", "reason", "socket", "sign", "type", "wire", "pace", "code", "result", "le"}
@@ -141,26 +141,13 @@ def test_a_port_that_is_taken_stops_nobody(pipeline: Pipeline) -> None:
 
 
 def test_several_of_a_stage_count_up_from_the_port(pipeline: Pipeline) -> None:
-    base = free_ports(2)
+    base = free_port(2)
     for index in range(2):
         name = f"ingest-{index}"
         process = Process(*pipeline.arguments(name), env={"PIPELINE_METRICS__PORT": str(base)})
         pipeline.processes[name] = process
         assert process.wait_for("ready")["metrics"] == f"http://127.0.0.1:{base + index}/metrics"
         assert "pipeline_build_info" in scrape(process)
-
-
-def free_ports(count: int) -> int:
-    """Return the first of so many ports in a row that nobody has."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            base = int(first.getsockname()[1])
-        try:
-            for port in range(base, base + count):
-                socket.create_server(("127.0.0.1", port)).close()
-        except (OSError, OverflowError):
-            continue
-        return base
 
 
 def test_an_address_may_be_one_of_ipv6(pipeline: Pipeline) -> None:
