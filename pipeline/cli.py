@@ -42,6 +42,11 @@ _COMMANDS = {
     "scan": ("pipeline.operate.scan", "scan", "List, show, export, compare and delete past scans."),
     "top": ("pipeline.operate.top", "top", "Show a pipeline as it works: stages, scans, readers."),
     "token": ("pipeline.operate.token", "token", "Make a secret, mint and check tokens of readers."),
+    "keygen": (
+        "pipeline.operate.keygen",
+        "keygen",
+        "Make keys for ZeroMQ over TCP: for stages and producers.",
+    ),
     "completion": ("pipeline.operate.completion", "completion", "Print what makes a shell complete this."),
     "config": ("pipeline.operate.config", "config", "Print, check and show a stage's configuration."),
 }

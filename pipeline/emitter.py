@@ -27,11 +27,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from pipeline.endpoints import Endpoints, ingest_at, open_endpoints
 from pipeline.errors import EventRejected, NotDelivered, OperatorError, PipelineError, RejectReason
 from pipeline.event import MAX_EVENT_BYTES, Event, check_scan_id, encode_event
 from pipeline.outboxes import Outboxes, Rejected
 from pipeline.places import run_dir as resolve_run_dir
-from pipeline.places import socket_path
 from pipeline.sockets import ingest_control
 from pipeline.spool_file import SpoolFile
 from pipeline.uplink import Uplink
@@ -89,6 +89,10 @@ class Emitter:
     Args:
         scan_id: where `emit` sends unless told otherwise.
         run_dir: the pipeline's run directory; empty for the default.
+        endpoints: the address book of a pipeline whose sockets are at TCP addresses, or `Endpoints` opened.
+        connect: instead of both, the addresses of an ingest's data and control sockets, joined by a comma.
+        key_file: the emitter's own secret key, where ingests want one.
+        server_key: with `connect`, the ingest's public key, 40 characters.
         on_full: what `emit` does while `max_buffered_bytes` are not acked: `block`; `drop` the event, count
             it and tell it by a `lost` event; or `raise` `EmitterFull`.
         max_buffered_bytes: the most event bytes kept; a single event is kept whatever its size.
@@ -102,6 +106,7 @@ class Emitter:
     Raises:
         EventRejected: `bad_scan_id`.
         EndpointError: the run directory cannot be used.
+        ConfigError: the address book, an address or a key cannot be used.
         OperatorError: the spool cannot be used, or another process uses it.
 
     Attributes:
@@ -113,14 +118,27 @@ class Emitter:
         scan_id: str | None = None,
         *,
         run_dir: str = "",
+        endpoints: Endpoints | str | os.PathLike[str] = "",
+        connect: str = "",
+        key_file: str | os.PathLike[str] = "",
+        server_key: str = "",
         on_full: Literal["block", "drop", "raise"] = "block",
         max_buffered_bytes: int = 16_777_216,
         own: bool = False,
         spool: str | os.PathLike[str] | None = None,
     ) -> None:
         self._default_channel = _channel("scan", scan_id) if scan_id is not None else None
-        self._run_dir: Path = resolve_run_dir(run_dir, os.environ)
-        socket_path(self._run_dir, ingest_control(0))
+        if isinstance(endpoints, Endpoints):
+            self._endpoints = endpoints
+        elif connect:
+            self._endpoints = ingest_at(connect, server_key, os.fspath(key_file))
+        else:
+            self._endpoints = open_endpoints(
+                resolve_run_dir(run_dir, os.environ),
+                book_file=os.fspath(endpoints),
+                key_file=os.fspath(key_file),
+            )
+        self._endpoints.address(ingest_control(0))
         self._on_full = on_full
         self._max_buffered_bytes = max_buffered_bytes
         self._own = own
@@ -226,8 +244,12 @@ class Emitter:
             if not done:
                 raise NotDelivered(
                     self.unacked,
-                    f"{self.unacked} events are not acknowledged after {timeout_s:g} s; the pipeline in "
-                    f"{self._run_dir} {self._outboxes.held_up or 'does not keep up or does not run'}",
+                    f"{self.unacked} events are not acknowledged after {timeout_s:g} s; "
+                    + (
+                        (self._uplink.refusal if self._uplink is not None else "")
+                        or f"the pipeline in {self._endpoints} "
+                        f"{self._outboxes.held_up or 'does not keep up or does not run'}"
+                    ),
                 )
 
     def wait_ready(self, timeout_s: float) -> None:
@@ -243,11 +265,15 @@ class Emitter:
         with self._changed:
             uplink = self._start()
             if not self._changed.wait_for(lambda: uplink.welcomed, timeout_s):
-                raise NotDelivered(
-                    self.unacked,
-                    f"no pipeline answers in {self._run_dir} after {timeout_s:g} s; start one with bin/up, "
-                    f"or name its directory with --run-dir",
-                )
+                raise NotDelivered(self.unacked, uplink.refusal or self._nobody(timeout_s))
+
+    def _nobody(self, timeout_s: float) -> str:
+        if self._endpoints.is_tcp(ingest_control(0)):
+            return f"no ingest answers at {self._endpoints.address(ingest_control(0))} after {timeout_s:g} s"
+        return (
+            f"no pipeline answers in {self._endpoints} after {timeout_s:g} s; start one with bin/up, or name "
+            f"its directory with --run-dir"
+        )
 
     def rejected(self) -> list[Rejected]:
         """Return the events refused since the last call; beyond 1,000 the oldest are left out."""
@@ -329,7 +355,7 @@ class Emitter:
     def _start(self) -> Uplink:
         """Return what sends, started if it is not yet; hold the lock."""
         if self._uplink is None:
-            self._uplink = Uplink(self._run_dir, self._outboxes, self._changed)
+            self._uplink = Uplink(self._endpoints, self._outboxes, self._changed)
         return self._uplink
 
 

@@ -155,13 +155,15 @@ TEXTS = {
         "rejected": "Events, or whole messages, not taken, by reason.",
         "held_back": "Messages beyond a producer's quota, to be sent again, by reason.",
         "signs_left_out": "Signs of life that were not passed on.",
-        "dropped": "Events a shard had no room for (shard_full), and answers that producers did not get.",
+        "dropped": "Events a shard had no room for (shard_full), answers that producers did not get, and "
+        "messages of revoked keys.",
         "producers": "Numbered producers that said hello for the first time.",
         "producers_known": "Numbered producers that acks are passed on to now.",
         "feedback_messages": "Messages with acks, retries or nacks sent to producers.",
         "links_renewed": "Connections to a worker by which nothing came any more, made anew.",
         "malformed": "Messages that make no sense, by socket.",
         "metrics_failed": "Starts without metrics: their port was taken.",
+        "peers_refused": "Connections refused where keys are asked for, by reason.",
         "config_reloads": "Times the configuration was read anew, by result.",
     },
     "throttle-batch": {
@@ -196,6 +198,7 @@ TEXTS = {
         "lives_deleted": "Lives deleted because somebody asked for it.",
         "malformed": "Messages that make no sense, by socket.",
         "metrics_failed": "Starts without metrics: their port was taken.",
+        "peers_refused": "Connections refused where keys are asked for, by reason.",
         "config_reloads": "Times the configuration was read anew, by result.",
     },
     "edge": {
@@ -238,6 +241,7 @@ TEXTS = {
         "malformed": "Messages that make no sense, by socket.",
         "dropped": "Answers nobody reads, and questions another edge does not take, by reason.",
         "metrics_failed": "Starts without metrics: their port was taken.",
+        "peers_refused": "Connections refused where keys are asked for, by reason.",
         "config_reloads": "Times the configuration was read anew, by result.",
     },
     "notify": {
@@ -256,6 +260,7 @@ TEXTS = {
         "scans": "Scans whose place is kept in mind.",
         "silent_shards": "Shards that have not been heard since the process began.",
         "ledger_failures": "Times the ledger could not be written.",
+        "peers_refused": "Connections refused where keys are asked for, by reason.",
         "config_reloads": "Times the configuration was read anew, by result.",
         "questions_unread": "Answers about its statistics that nobody reads.",
         "links_renewed": "Connections to a worker by which nothing came any more, made anew.",

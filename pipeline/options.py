@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from pipeline import settings
+from pipeline.endpoint_options import ENDPOINT_OPTIONS
 from pipeline.errors import ConfigError
 from pipeline.log import LEVELS, Log, start_log
 from pipeline.sections import LogSection
@@ -53,6 +54,12 @@ def stage_options(command: F) -> F:
         click.option("--log-level", type=click.Choice(list(LEVELS)), help="The least severe line written."),
         click.option("--shards", type=int, help="How many shards there are; the same for every stage."),
         click.option("--run-dir", help="Directory of the ZeroMQ sockets."),
+        *ENDPOINT_OPTIONS,
+        click.option(
+            "--allowed-dir",
+            metavar="DIR",
+            help="Public keys of who may connect to what this process binds: NAME.pub each.",
+        ),
         click.option("--profile", metavar="NAME", help="A profile's name, or a path that ends in .toml."),
         click.option(
             "-c",
@@ -86,6 +93,9 @@ def load(
     """
     common = {
         "pipeline.run_dir": given["run_dir"],
+        "pipeline.endpoints": given["endpoints"],
+        "curve.key_file": given["key_file"],
+        "curve.allowed_dir": given["allowed_dir"],
         "pipeline.shards": given["shards"],
         "log.level": given["log_level"],
         "log.format": given["log_format"],

@@ -182,8 +182,8 @@ class Outboxes:
         return rejected
 
     def _take_nack(self, nack: Nack) -> None:
-        if nack.reason == RejectReason.FENCED:
-            self._fence(nack.channel, nack.message)
+        if nack.reason in (RejectReason.FENCED, RejectReason.PID_TAKEN):
+            self._fence(nack.channel or "every channel", nack.message)
             return
         outbox = self._outboxes.get(nack.channel)
         if outbox is None or not outbox.refused(nack.pseq):

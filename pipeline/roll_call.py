@@ -10,7 +10,7 @@ shard                                       its number is below the number of sh
                                             the others
 ingest, edge, notify                        its control socket is in the run directory, and somebody listens
                                             there, or has answered there before; one that ends well takes its
-                                            socket away
+                                            socket away. Or it stands in the address book
 =========================================== ==============================================================
 """
 
@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
+from pipeline.endpoints import Endpoints, endpoints_of
 from pipeline.errors import MessageMalformed
 from pipeline.sockets import (
     NOTIFY_CONTROL,
@@ -32,7 +33,6 @@ from pipeline.sockets import (
     edge_control,
     found,
     ingest_control,
-    is_bound,
     shard_history,
 )
 from pipeline.stages import Told
@@ -53,15 +53,15 @@ _DRAINED = 100
 
 class RollCall:
     """Args:
-    run_dir: the run directory.
+    where: where the sockets are; a path is a run directory.
     shards: how many shards there are; 0: those whose sockets are there.
     """
 
-    def __init__(self, run_dir: Path, shards: int = 0) -> None:
-        self._run_dir = run_dir
+    def __init__(self, where: Path | Endpoints, shards: int = 0) -> None:
+        self._endpoints = endpoints_of(where)
         self._shards = shards
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._binder = Binder(self._context, run_dir)
+        self._binder = Binder(self._context, self._endpoints)
         self._dealers: dict[str, zmq.Socket[bytes]] = {}
         self._heard: set[str] = set()
         self._number = 0
@@ -80,7 +80,7 @@ class RollCall:
         told: dict[str, Told] = {}
         waiting: dict[str, zmq.Socket[bytes]] = {}
         for name, socket_name in self._stages():
-            listens = is_bound(self._run_dir / socket_name)
+            listens = self._endpoints.listens(socket_name)
             if not listens and name not in self._heard and not self._is_certain(name):
                 continue  # left behind by one that was killed, perhaps long ago
             told[name] = Told(name)
@@ -106,16 +106,16 @@ class RollCall:
 
     def _stages(self) -> Iterator[tuple[str, str]]:
         """Yield (name, name of the socket that answers) of each."""
-        for socket_name in found(self._run_dir, ingest_control(0).replace("0", "*")):
+        for socket_name in found(self._endpoints, ingest_control(0).replace("0", "*")):
             yield socket_name.partition(".")[0], socket_name
         if self._shards:
             shards = [shard_history(shard) for shard in range(self._shards)]
         else:
-            shards = found(self._run_dir, shard_history(0).replace("0", "*"))
+            shards = found(self._endpoints, shard_history(0).replace("0", "*"))
         for socket_name in shards:
             yield socket_name.partition(".")[0], socket_name
         for pattern in (edge_control(0).replace("0", "*"), NOTIFY_CONTROL):
-            for socket_name in found(self._run_dir, pattern):
+            for socket_name in found(self._endpoints, pattern):
                 yield socket_name.partition(".")[0], socket_name
 
     def _put(self, name: str, socket_name: str) -> zmq.Socket[bytes]:

@@ -15,6 +15,13 @@ RunDir = Annotated[
         "$XDG_RUNTIME_DIR/scanstream, else scanstream-UID in the temporary directory."
     ),
 ]
+BookFile = Annotated[
+    str,
+    msgspec.Meta(
+        description="Address book: TOML file that says which ZeroMQ sockets are at TCP addresses; the same "
+        "for every process. Empty: all are in the run directory.",
+    ),
+]
 Shards = Annotated[
     int,
     msgspec.Meta(
@@ -44,7 +51,26 @@ class PlaceSection(msgspec.Struct, frozen=True, kw_only=True):
     """Where a stage meets the others."""
 
     run_dir: RunDir = ""
+    endpoints: BookFile = ""
     shards: Shards = DEFAULT_SHARDS
+
+
+class CurveSection(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys for ZeroMQ over TCP (CURVE): needed beyond loopback. `pipeline keygen` makes them."""
+
+    key_file: Annotated[
+        str,
+        msgspec.Meta(
+            description="File with this process's own secret key; its user's own, mode 0600. Empty: no CURVE."
+        ),
+    ] = ""
+    allowed_dir: Annotated[
+        str,
+        msgspec.Meta(
+            description="Directory of the public keys of who may connect to what this process binds: one "
+            "file NAME.pub a peer. SIGHUP reads it anew."
+        ),
+    ] = ""
 
 
 class MetricsSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,16 +12,18 @@ import socket as sockets
 import threading
 import time
 import zlib
-from pathlib import Path
 from typing import Literal
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
+from pipeline.endpoints import Endpoints
 from pipeline.errors import MessageMalformed, OperatorError
 from pipeline.libzmq import check_libzmq
 from pipeline.outboxes import Outboxes
 from pipeline.sockets import Binder, drain, found, ingest_control, ingest_data, poll_ms
 from pipeline.wire import Feedback, Hello, Welcome, decode_ingest_message, encode, encode_envelope
+from pipeline.zap import FAILURES
 
 HELLO_INTERVAL_S = 1.0
 """How often a producer says hello: an ingest that was restarted does not know it any more."""
@@ -37,21 +39,23 @@ class Uplink:
     """Runs from the moment it is made until `stop`.
 
     Args:
-        run_dir: the pipeline's run directory.
+        endpoints: where the pipeline's sockets are.
         outboxes: what is to be sent.
         changed: its lock guards `outboxes`; notified whenever something was heard.
 
     Attributes:
         welcomed: an ingest answers.
+        refusal: why the last ingest did not let us in, for people; empty while none has said so.
         asleep: the thread waits; `wake` ends that.
     """
 
-    def __init__(self, run_dir: Path, outboxes: Outboxes, changed: threading.Condition) -> None:
+    def __init__(self, endpoints: Endpoints, outboxes: Outboxes, changed: threading.Condition) -> None:
         check_libzmq(zmq.zmq_version_info())  # here, where whoever made the emitter is told
-        self._run_dir = run_dir
+        self._endpoints = endpoints
         self._outboxes = outboxes
         self._changed = changed
         self.welcomed = False
+        self.refusal = ""
         self._stopping = False
         self.asleep = False
         self._wake_read, self._wake_write = sockets.socketpair()
@@ -85,10 +89,11 @@ class Uplink:
         try:
             while not self._stopping:
                 indices = [
-                    int(name.split("-")[1].split(".")[0]) for name in found(self._run_dir, "ingest-*.control")
+                    int(name.split("-")[1].split(".")[0])
+                    for name in found(self._endpoints, "ingest-*.control")
                 ]
                 index = indices[turn % len(indices)] if indices else 0
-                binder = Binder(context, self._run_dir)
+                binder = Binder(context, self._endpoints)
                 try:
                     self._talk_to(binder, index)
                 finally:
@@ -101,9 +106,21 @@ class Uplink:
         """Send to one ingest until it does not answer any more, or the emitter is closed."""
         data = binder.connect(zmq.PUSH, [], high_water_mark=64)
         data.setsockopt(zmq.IMMEDIATE, 1)  # queue nothing for an ingest that is not there
-        data.connect(f"ipc://{self._run_dir / ingest_data(index)}")
-        control = binder.connect(zmq.DEALER, [ingest_control(index)], high_water_mark=1_000)
+        binder.join(data, ingest_data(index))
+        control = binder.connect(zmq.DEALER, [], high_water_mark=1_000)
+        monitor = control.get_monitor_socket(FAILURES)
+        try:
+            binder.join(control, ingest_control(index))
+            self._talk(data, control, monitor, index)
+        finally:
+            control.disable_monitor()
+            monitor.close(linger=0)
+
+    def _talk(
+        self, data: zmq.Socket[bytes], control: zmq.Socket[bytes], monitor: zmq.Socket[bytes], index: int
+    ) -> None:
         poller = zmq.Poller()
+        poller.register(monitor, zmq.POLLIN)
         poller.register(control, zmq.POLLIN)
         poller.register(self._wake_read.fileno(), zmq.POLLIN)
         now = time.monotonic()
@@ -136,6 +153,8 @@ class Uplink:
                 poller.unregister(data)
             if self._wake_read.fileno() in ready:
                 self._wake_read.recv(65_536)
+            if monitor in ready:
+                self._take_refusal(monitor, ingest_control(index))
             if control in ready:
                 heard_at = time.monotonic()
                 for message in drain(control, 1_000):
@@ -143,6 +162,30 @@ class Uplink:
         if not self._outboxes.unacked:  # else the scans' producer is gone indeed
             self._give_sign(data, "bye")
             data.close(linger=int(BYE_LINGER_S * 1000))
+
+    def _take_refusal(self, monitor: zmq.Socket[bytes], name: str) -> None:
+        """Keep in mind why the handshake with an ingest failed; what is told of a key counts for more."""
+        told = parse_monitor_message(monitor.recv_multipart())
+        where = f"the ingest at {self._endpoints.address(name)}"
+        keys = self._endpoints.keys
+        if told["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH and keys is not None:
+            refusal = (
+                f"{where} refuses this key: {keys.public} is not in its allow-list, or not as a producer's; "
+                f"its operator can allow it"
+            )
+        elif told["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            refusal = (
+                f"{where} lets in nobody without a key: give --key-file, and its public key"
+                if keys is None
+                else f"{where} works without keys; leave out --key-file"
+            )
+        elif told["event"] == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and keys is not None:
+            refusal = f"{where} broke off the handshake: the server key that was given is not its own"
+        else:
+            return
+        with self._changed:
+            if told["event"] != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL or not self.refusal:
+                self.refusal = refusal
 
     def _give_sign(self, data: zmq.Socket[bytes], sign: Literal["alive", "bye"]) -> None:
         """Tell each channel that its producer lives, or has nothing more to say; nothing depends on it."""
@@ -186,6 +229,7 @@ class Uplink:
         with self._changed:
             if isinstance(message, Welcome):
                 self.welcomed = True
+                self.refusal = ""
             elif isinstance(message, Feedback):
                 self._outboxes.hear(message, now)
                 if message.acks:

@@ -8,7 +8,7 @@ import msgspec
 
 from pipeline.edge.accounts_section import AccountsSection, UsersSection
 from pipeline.edge.sections import DrainSection, HttpInSection, HttpSection, RequestsSection
-from pipeline.sections import LIVE_LOG_KEYS, EdgeMetricsSection, LogSection, PlaceSection
+from pipeline.sections import LIVE_LOG_KEYS, CurveSection, EdgeMetricsSection, LogSection, PlaceSection
 
 
 class EdgeSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +246,7 @@ class EdgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an edge process can be told."""
 
     pipeline: PlaceSection = PlaceSection()
+    curve: CurveSection = CurveSection()
     edge: EdgeSection = EdgeSection()
     http: HttpSection = HttpSection()
     accounts: AccountsSection = AccountsSection()

@@ -10,13 +10,12 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import zmq
 
 from pipeline.errors import MessageMalformed
 from pipeline.log import LimitedLog, Log
-from pipeline.sockets import Binder, drain, drain_router, edge_control, found, has_more, is_bound
+from pipeline.sockets import Binder, drain, drain_router, edge_control, found, has_more
 from pipeline.vitals import Vitals
 from pipeline.wire import (
     ConnectionsReply,
@@ -35,7 +34,6 @@ _DRAINED = 200
 class Control:
     """Args:
     index: which edge this is.
-    run_dir: where the other edges' sockets are.
     binder: makes the sockets.
     log: where lines go.
     vitals: how this edge is.
@@ -49,7 +47,6 @@ class Control:
     def __init__(
         self,
         index: int,
-        run_dir: Path,
         binder: Binder,
         log: Log,
         vitals: Vitals,
@@ -57,7 +54,6 @@ class Control:
         connections: Callable[[ConnectionsRequest], ConnectionsReply],
     ) -> None:
         self._name = edge_control(index)
-        self._run_dir = run_dir
         self._binder = binder
         self._limited_log = LimitedLog(log)
         self._vitals = vitals
@@ -74,7 +70,8 @@ class Control:
 
     def close(self) -> None:
         """Answer no more, and be found no more; the binder closes the sockets."""
-        (self._run_dir / self._name).unlink(missing_ok=True)  # another edge may follow under another index
+        if not self._binder.endpoints.is_tcp(self._name):  # another edge may follow under another index
+            (self._binder.endpoints.run_dir / self._name).unlink(missing_ok=True)
         for socket in (self._control, *self._others.values()):
             self._loop.remove_reader(socket.fileno())
 
@@ -121,8 +118,8 @@ class Control:
         """Return the names of the other edges' sockets behind which somebody listens."""
         return [
             name
-            for name in found(self._run_dir, edge_control(0).replace("0", "*"))
-            if name != self._name and is_bound(self._run_dir / name)
+            for name in found(self._binder.endpoints, edge_control(0).replace("0", "*"))
+            if name != self._name and self._binder.endpoints.listens(name)
         ]
 
     def _ask(self, name: str, limit: int) -> asyncio.Future[ConnectionsReply]:

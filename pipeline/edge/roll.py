@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import msgspec
 
+from pipeline.endpoints import Endpoints
 from pipeline.roll_call import RollCall
 from pipeline.runtime import wall_ms
 from pipeline.stages import Stages
@@ -22,12 +22,12 @@ AGE_S = 0.5
 
 class Roll:
     """Args:
-    run_dir: the run directory.
+    endpoints: where the stages' sockets are.
     shards: how many shards there are.
     """
 
-    def __init__(self, run_dir: Path, shards: int) -> None:
-        self._run_dir = run_dir
+    def __init__(self, endpoints: Endpoints, shards: int) -> None:
+        self._endpoints = endpoints
         self._shards = shards
         self._stages = Stages()
         self._call: RollCall | None = None
@@ -50,7 +50,7 @@ class Roll:
 
     def _ask(self) -> bytes:
         if self._call is None:
-            self._call = RollCall(self._run_dir, self._shards)
+            self._call = RollCall(self._endpoints, self._shards)
         told = self._call.ask()
         return msgspec.json.encode(self._stages.document(told, time.monotonic(), wall_ms()))
 

@@ -124,6 +124,8 @@ class Service:
         self.log = log
         self._limited_log = LimitedLog(log)
         self._probe_log = LimitedLog(log, 1, 60.0)
+        self._refused = binder.refused
+        self._same_clock = not binder.endpoints.workers_elsewhere
         self.hub = Hub(config.ring, config.limits.max_lag_s)
         self._fan_out = FanOut(self._late)
         self._ladders = Ladders(self._drive_one)
@@ -283,8 +285,11 @@ class Service:
 
     def figures(self) -> dict[str, float]:
         """Return the counters, and how things are now."""
+        counted = self.counted()
+        for reason, times in self._refused().items():
+            counted[f"peers_refused{{reason={reason}}}"] = times
         return {
-            **{name: float(value) for name, value in self.counted().items()},
+            **{name: float(value) for name, value in counted.items()},
             "connections_open": float(len(self._slots)),
             "addresses": float(self.visitors.addresses),
             "users": float(self.users.known),
@@ -376,7 +381,7 @@ class Service:
             if feed is not None:
                 self._drive(feed, at_every_pace=frame.header.critical)
                 self.counters["frame_bytes"] += len(frame.body)
-                if frame.header.taken_us:
+                if frame.header.taken_us and self._same_clock:
                     # The monotonic clock is the machine's, and so are all processes of a pipeline.
                     self._took["write_seconds"].observe(time.monotonic() - frame.header.taken_us / 1e6)
 

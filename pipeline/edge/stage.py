@@ -52,14 +52,14 @@ from pipeline.edge.roll import Roll
 from pipeline.edge.service import Service
 from pipeline.edge.ticket_office import TicketOffice
 from pipeline.edge.uplink import Uplink
+from pipeline.endpoints import stage_endpoints
 from pipeline.errors import ConfigError, LayoutError
 from pipeline.exposition import FIGURES_S, Metrics
 from pipeline.log import Log
 from pipeline.metrics import Scrape
-from pipeline.places import run_dir
 from pipeline.reread import read_anew
 from pipeline.runtime import die_with_parent, heed
-from pipeline.sockets import Binder
+from pipeline.sockets import Binder, tell_bound
 
 STATIC_DIR = Path(__file__).parent / "static"
 _ID = r"([^/]+)"
@@ -120,9 +120,8 @@ def _log_request(log: Log, handler: RequestHandler) -> None:
     )
 
 
-async def _serve(
-    config: EdgeConfig, log: Log, read: Callable[[], EdgeConfig], binder: Binder, place: Path
-) -> None:
+async def _serve(config: EdgeConfig, log: Log, read: Callable[[], EdgeConfig], binder: Binder) -> None:
+    endpoints = binder.endpoints
     loop = asyncio.get_running_loop()
     stops: asyncio.Queue[None] = asyncio.Queue()
     failed: list[LayoutError] = []
@@ -135,12 +134,12 @@ async def _serve(
     context = tls(config.http)
     listening = listen(config.http, os.environ)
     service = Service(config, binder, log, fail)
-    service.tickets = TicketOffice(place)
-    service.uplink = Uplink(config, place, binder, log)
+    service.tickets = TicketOffice(endpoints.run_dir)
+    service.uplink = Uplink(config, binder, log)
     service.max_connections = raise_descriptor_limit(config.limits.max_connections, log)
-    control = Control(config.edge.index, place, binder, log, service.vitals, service.figures, service.told)
+    control = Control(config.edge.index, binder, log, service.vitals, service.figures, service.told)
     service.all_connections = control.all_connections
-    service.roll = Roll(place, config.pipeline.shards)
+    service.roll = Roll(endpoints, config.pipeline.shards)
     requests = config.requests
     server = EdgeServer(
         application(service),
@@ -160,7 +159,7 @@ async def _serve(
     server.accept_on(listening)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stops.put_nowait, None)
-    loop.add_signal_handler(signal.SIGHUP, _read_anew, service, server, read)
+    loop.add_signal_handler(signal.SIGHUP, _read_anew, service, server, binder, read)
     heed(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     beating = loop.create_task(service.beat())
     if config.http.trusted_proxies and not config.accounts.on:
@@ -168,10 +167,11 @@ async def _serve(
     metrics = Metrics("edge", config.edge.index, config.metrics, lambda: _figures(service, loop), log)
     if metrics.failed:
         service.counters["metrics_failed"] += 1
+    tell_bound(binder, log)
     log.info(
         "ready",
         edge=_address(config, listening[0].getsockname()),
-        run_dir=place,
+        run_dir=endpoints.run_dir,
         shards=config.pipeline.shards,
         metrics=metrics.url,
     )
@@ -194,7 +194,7 @@ async def _serve(
         raise failed[0]
 
 
-def _read_anew(service: Service, server: EdgeServer, read: Callable[[], EdgeConfig]) -> None:
+def _read_anew(service: Service, server: EdgeServer, binder: Binder, read: Callable[[], EdgeConfig]) -> None:
     config = read_anew(read, service.config, LIVE_KEYS, service.log)
     service.counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
     if config is not None:
@@ -205,6 +205,7 @@ def _read_anew(service: Service, server: EdgeServer, read: Callable[[], EdgeConf
                 service.log.error("configuration refused; the old one holds", problem=problem)
         service.follow(config, raise_descriptor_limit(config.limits.max_connections, service.log))
         server.follow(config.requests, config.limits.kernel_buffer_bytes)
+    binder.read_allowed_anew()
 
 
 def _figures(service: Service, loop: asyncio.AbstractEventLoop) -> Scrape:
@@ -273,11 +274,12 @@ def run(config: EdgeConfig, log: Log, read: Callable[[], EdgeConfig]) -> None:
     """
     die_with_parent()
     logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
-    place = run_dir(config.pipeline.run_dir, os.environ)
+    place = config.pipeline
+    endpoints = stage_endpoints(place.run_dir, place.endpoints, config.curve)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    binder = Binder(context, place)
+    binder = Binder(context, endpoints, log)
     try:
-        asyncio.run(_serve(config, log, read, binder, place))
+        asyncio.run(_serve(config, log, read, binder))
     finally:
         binder.close()
         context.term()

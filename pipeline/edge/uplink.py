@@ -11,7 +11,6 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from pathlib import Path
 
 import zmq
 
@@ -37,8 +36,7 @@ _REST_S = 0.25
 class Uplink:
     """Args:
     config: what the edge can be told.
-    run_dir: where the ingests' sockets are.
-    binder: makes our own.
+    binder: makes the sockets.
     log: where lines go.
 
     Attributes:
@@ -46,8 +44,7 @@ class Uplink:
         held_bytes: of bodies and of what is not answered; `hold` keeps it within its bound.
     """
 
-    def __init__(self, config: EdgeConfig, run_dir: Path, binder: Binder, log: Log) -> None:
-        self._run_dir = run_dir
+    def __init__(self, config: EdgeConfig, binder: Binder, log: Log) -> None:
         self._binder = binder
         self._links = Links()
         self._limited_log = LimitedLog(log)
@@ -163,10 +160,10 @@ class Uplink:
         if now - self._looked_at < _LOOK_S:
             return
         self._looked_at = now
-        for name in found(self._run_dir, "ingest-*.data"):
+        for name in found(self._binder.endpoints, "ingest-*.data"):
             if name not in self._ingests:
                 self._ingests.add(name)
-                self._data.connect(f"ipc://{self._run_dir / name}")
+                self._binder.join(self._data, name)
 
     def _drain(self) -> None:
         now = time.monotonic()

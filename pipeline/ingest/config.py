@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.sections import LIVE_LOG_KEYS, IngestMetricsSection, LogSection, PlaceSection
+from pipeline.sections import LIVE_LOG_KEYS, CurveSection, IngestMetricsSection, LogSection, PlaceSection
 
 
 class IngestSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +156,7 @@ class IngestConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an ingest process can be told."""
 
     pipeline: PlaceSection = PlaceSection()
+    curve: CurveSection = CurveSection()
     ingest: IngestSection = IngestSection()
     limits: LimitsSection = LimitsSection()
     quotas: QuotasSection = QuotasSection()

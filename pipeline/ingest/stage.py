@@ -9,21 +9,23 @@ import os
 import signal
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import repeat
 
 import zmq
 
 from pipeline import __version__
-from pipeline.errors import LayoutError, MessageMalformed
+from pipeline.endpoints import stage_endpoints
+from pipeline.errors import EventRejected, LayoutError, MessageMalformed, RejectReason
 from pipeline.exposition import Metrics
-from pipeline.ingest.admission import Gate, Rejection, admit
+from pipeline.ingest.admission import Gate, Rejection, Sender, admit
 from pipeline.ingest.config import LIVE_KEYS, IngestConfig
+from pipeline.ingest.ownership import PidOwners
 from pipeline.ingest.quotas import Quotas
 from pipeline.ingest.roundtrip import RoundTrips
 from pipeline.links import Links
 from pipeline.log import LimitedLog, Log
 from pipeline.metrics import Histogram, Scrape
-from pipeline.places import run_dir
 from pipeline.reread import read_anew
 from pipeline.runtime import Signals, die_with_parent, settle, take_descriptors
 from pipeline.service_manager import ServiceManager
@@ -31,13 +33,16 @@ from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import (
     Binder,
     drain,
+    drain_named,
     drain_router,
+    drain_router_named,
     has_more,
     ingest_control,
     ingest_data,
     poll_ms,
     shard_events,
     shard_in,
+    tell_bound,
 )
 from pipeline.vitals import Vitals
 from pipeline.wire import (
@@ -45,6 +50,7 @@ from pipeline.wire import (
     FEEDBACK_TOPIC,
     Feedback,
     Hello,
+    Nack,
     Retry,
     StatsRequest,
     Wait,
@@ -77,12 +83,15 @@ class IngestStage:
         self._producers: OrderedDict[Producer, bytes] = OrderedDict()
         self._quotas = Quotas(config.quotas, config.limits.max_producers)
         self._links = Links()
+        self._pids = PidOwners(config.limits.max_producers)
+        self._senders: dict[str, Sender] = {}
         self._roundtrips = RoundTrips()
         self._ack_s, self._wakeup_s = Histogram(), Histogram()
-        self._run_dir = run_dir(config.pipeline.run_dir, os.environ)
-        shards = range(config.pipeline.shards)
+        place = config.pipeline
+        self._endpoints = stage_endpoints(place.run_dir, place.endpoints, config.curve)
+        shards = range(place.shards)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._binder = binder = Binder(self._context, self._run_dir)
+        self._binder = binder = Binder(self._context, self._endpoints, log)
         try:
             self._data = binder.bind(
                 zmq.PULL, ingest_data(self._index), high_water_mark=config.ingest.receive_high_water_mark
@@ -102,6 +111,8 @@ class IngestStage:
             raise
         # Otherwise what a producer does not read, or what is for one that is gone, vanishes without a word.
         self._control.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._data_keyed = binder.is_keyed(ingest_data(self._index))
+        self._control_keyed = binder.is_keyed(ingest_control(self._index))
         self._feedback.setsockopt(zmq.SUBSCRIBE, FEEDBACK_TOPIC)
         self._feedback.setsockopt(zmq.SUBSCRIBE, BEACON_TOPIC)
 
@@ -119,9 +130,10 @@ class IngestStage:
         metrics = Metrics("ingest", self._index, self._config.metrics, self._figures, self._log)
         if metrics.failed:
             self._counters["metrics_failed"] += 1
+        tell_bound(self._binder, self._log)
         self._log.info(
             "ready",
-            run_dir=self._run_dir,
+            run_dir=self._endpoints.run_dir,
             data=ingest_data(self._index),
             shards=len(self._shards),
             metrics=metrics.url,
@@ -158,13 +170,19 @@ class IngestStage:
             manager.stopping()
             signals.close()
             self._binder.take_away(ingest_data(self._index), ingest_control(self._index))
-            self._log.info("stopped", **dict(sorted(self._counters.items())))
+            self._log.info("stopped", **dict(sorted(self._counted().items())))
 
     def _figures(self) -> Scrape:
         """Return what there is to tell; another thread calls it, so what it reads it copies at once."""
-        counted: dict[str, float] = dict(self._counters)
+        counted: dict[str, float] = self._counted()
         counted["producers_known"] = len(self._producers)
         return Scrape([({}, counted)], {"ack_seconds": self._ack_s, "wakeup_seconds": self._wakeup_s})
+
+    def _counted(self) -> dict[str, float]:
+        counted: dict[str, float] = dict(self._counters)
+        for reason, times in self._binder.refused().items():
+            counted[f"peers_refused{{reason={reason}}}"] = times
+        return counted
 
     def _read_anew(self) -> None:
         config = read_anew(self._read, self._config, LIVE_KEYS, self._log)
@@ -173,18 +191,44 @@ class IngestStage:
             self._config = config
             self._quotas.follow(config.quotas, config.limits.max_producers)
             self._rejection_log.most = config.limits.max_rejections_logged_per_s
+            self._pids.most = config.limits.max_producers
+        self._binder.read_allowed_anew()
+        self._senders.clear()
 
     def close(self) -> None:
         """Close the sockets."""
         self._binder.close()
         self._context.term()
 
+    def _received(self, limit: int, now: float) -> Iterable[tuple[Sender | None, bytes]]:
+        """Return what producers sent; with who it was, where they have keys."""
+        if not self._data_keyed:
+            return zip(repeat(None), drain(self._data, limit), strict=False)
+        return (
+            (sender, message)
+            for name, message in drain_named(self._data, limit)
+            if (sender := self._sender(name, now)) is not None
+        )
+
+    def _sender(self, name: str, now: float) -> Sender | None:
+        """Return who a key's name stands for; None, and counted, when it is not allowed any more."""
+        sender = self._senders.get(name)
+        if sender is None:
+            allowed = self._binder.allowed
+            peer = allowed.peers.get(name) if allowed is not None else None
+            if peer is None or not peer.may_produce:
+                self._counters["dropped{reason=revoked}"] += 1
+                self._rejection_log.warning("key revoked", now, peer=name)
+                return None
+            sender = self._senders[name] = Sender(name, self._pids, peer.names_owners)
+        return sender
+
     def _take_in(self, limit: int, now: float) -> None:
         rejections: list[Rejection] = []
         held: dict[tuple[str, int, str], tuple[Retry, Wait]] = {}
         gate = Gate(self._quotas, now) if self._quotas.any else None
-        for message in drain(self._data, limit):
-            admission = admit(message, gate=gate)
+        for sender, message in self._received(limit, now):
+            admission = admit(message, sender, gate)
             rejections.extend(admission.rejections)
             if admission.held is not None:
                 retry, _ = admission.held
@@ -249,7 +293,7 @@ class IngestStage:
             self._counters["feedback_messages"] += 1
 
     def _answer_control(self, limit: int, now: float) -> None:
-        for peer, message in drain_router(self._control, limit):
+        for peer, message, name in self._control_received(limit):
             try:
                 request = decode_producer_message(message)
             except MessageMalformed as error:
@@ -258,6 +302,8 @@ class IngestStage:
                 continue
             if isinstance(request, Hello):
                 producer = (request.pid, request.inc)
+                if name and not self._may_use(producer, name, peer, now):
+                    continue
                 if producer not in self._producers:
                     self._counters["producers"] += 1
                 self._producers[producer] = peer
@@ -266,9 +312,29 @@ class IngestStage:
                     self._producers.popitem(last=False)
                 self._send_control(peer, encode(Welcome(self._index)))
             elif isinstance(request, StatsRequest):
-                counters = {name: float(value) for name, value in self._counters.items()}
-                reply = self._vitals.reply(request.id, f"ingest-{self._index}", counters, now)
+                reply = self._vitals.reply(request.id, f"ingest-{self._index}", self._counted(), now)
                 self._send_control(peer, encode(reply))
+
+    def _control_received(self, limit: int) -> Iterable[tuple[bytes, bytes, str]]:
+        if self._control_keyed:
+            return drain_router_named(self._control, limit)
+        return ((peer, message, "") for peer, message in drain_router(self._control, limit))
+
+    def _may_use(self, producer: Producer, name: str, peer: bytes, now: float) -> bool:
+        """Say whether a key may go by a producer id; one that may not is told, and hears nothing of it."""
+        pid, inc = producer
+        if self._sender(name, now) is None:
+            return False
+        try:
+            self._pids.check(pid, name)
+        except EventRejected as error:
+            self._counters[f"rejected{{reason={RejectReason.PID_TAKEN}}}"] += 1
+            self._rejection_log.warning("rejected", now, reason=error.reason, problem=error.message)
+            self._send_control(
+                peer, encode(Feedback(nacks=[Nack(pid, inc, "", 0, error.reason, error.message)]))
+            )
+            return False
+        return True
 
     def _send_control(self, peer: bytes, message: bytes) -> bool:
         """Send to a peer; return whether it is connected. What it does not get it will ask for again."""

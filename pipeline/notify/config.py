@@ -8,7 +8,15 @@ import msgspec
 
 from pipeline.event import Severity
 from pipeline.notify.target import target_problem
-from pipeline.sections import LIVE_LOG_KEYS, LogSection, NotifyMetricsSection, RunDir, Shards
+from pipeline.sections import (
+    LIVE_LOG_KEYS,
+    BookFile,
+    CurveSection,
+    LogSection,
+    NotifyMetricsSection,
+    RunDir,
+    Shards,
+)
 
 Rule = Literal["completed", "failed", "stalled", "resumed", "orphaned", "critical_finding"]
 """What a hook can be told of."""
@@ -27,6 +35,7 @@ class NotifyPlaceSection(msgspec.Struct, frozen=True, kw_only=True):
             "$XDG_STATE_HOME/scanstream, else ~/.local/state/scanstream."
         ),
     ] = ""
+    endpoints: BookFile = ""
     shards: Shards = 4
 
 
@@ -124,6 +133,7 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a notify process can be told."""
 
     pipeline: NotifyPlaceSection = NotifyPlaceSection()
+    curve: CurveSection = CurveSection()
     hooks: Annotated[
         dict[str, Hook],
         msgspec.Meta(

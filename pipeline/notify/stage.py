@@ -17,6 +17,7 @@ from collections.abc import Callable
 import zmq
 
 from pipeline import __version__
+from pipeline.endpoints import stage_endpoints
 from pipeline.errors import MessageMalformed
 from pipeline.exposition import Metrics
 from pipeline.following import Following
@@ -31,11 +32,11 @@ from pipeline.notify.sending import Answer, Sender
 from pipeline.notify.target import shown_target
 from pipeline.notify.telling import Telling
 from pipeline.notify.waiting import Drop, Waiting
-from pipeline.places import data_dir, run_dir
+from pipeline.places import data_dir
 from pipeline.reread import read_anew
 from pipeline.runtime import die_with_parent, heed, take_descriptors, wall_ms
 from pipeline.service_manager import ServiceManager
-from pipeline.sockets import NOTIFY_CONTROL, Binder, drain_router, has_more
+from pipeline.sockets import NOTIFY_CONTROL, Binder, drain_router, has_more, tell_bound
 from pipeline.vitals import Vitals
 from pipeline.wire import StatsRequest, decode_edge_request, encode
 
@@ -75,10 +76,11 @@ class NotifyStage:
         self._attempt_s = Histogram()
         self._wakeup_s = Histogram()
         self._vitals = Vitals(os.getpid(), __version__, now)
-        self._run_dir = run_dir(config.pipeline.run_dir, os.environ)
+        place = config.pipeline
+        self._endpoints = stage_endpoints(place.run_dir, place.endpoints, config.curve)
         self._ledger = Ledger(data_dir(config.pipeline.data_dir, os.environ), wall_ms())
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._binder = Binder(self._context, self._run_dir)
+        self._binder = Binder(self._context, self._endpoints, log)
         try:
             self._control = self._binder.bind(zmq.ROUTER, NOTIFY_CONTROL, high_water_mark=100)
             following = Following("live", self._ledger.began_ms, max_channels=2 * MAX_SCANS)
@@ -125,9 +127,10 @@ class NotifyStage:
         metrics = Metrics("notify", 0, self._config.metrics, self._scrape, self._log)
         if metrics.failed:
             self.counters["metrics_failed"] += 1
+        tell_bound(self._binder, self._log)
         self._log.info(
             "ready",
-            run_dir=self._run_dir,
+            run_dir=self._endpoints.run_dir,
             shards=self._config.pipeline.shards,
             metrics=metrics.url,
             hooks=", ".join(f"{name}={shown_target(hook.url)}" for name, hook in self._config.hooks.items()),
@@ -171,6 +174,7 @@ class NotifyStage:
             self._sender.timeout_s = config.delivery.timeout_s
             for waiting in self._waiting.values():
                 waiting.settings = config.delivery
+        self._binder.read_allowed_anew()
 
     async def _rest(self, seconds: float) -> None:
         """Wait until something comes, for so long at most."""
@@ -303,6 +307,8 @@ class NotifyStage:
         counters["hooks_gone"] = sum(waiting.gone for waiting in self._waiting.values())
         counters["hooks_failing"] = sum(waiting.failures > 0 for waiting in self._waiting.values())
         counters["silent_shards"] = self._config.pipeline.shards - self._reader.heard_shards
+        for reason, times in self._binder.refused().items():
+            counters[f"peers_refused{{reason={reason}}}"] = times
         return counters
 
     def _answer_control(self, now: float) -> None:

@@ -8,22 +8,23 @@ from pathlib import Path
 
 import zmq
 
+from pipeline.endpoints import Endpoints
 from pipeline.errors import MessageMalformed
 from pipeline.sockets import Binder, drain, found, shard_events
 from pipeline.wire import BEACON_TOPIC, Beacon, decode_beacon
 
 
-def hear(run_dir: Path, wait_s: float, *, any_will_do: bool = False) -> dict[int, Beacon]:
+def hear(where: Path | Endpoints, wait_s: float, *, any_will_do: bool = False) -> dict[int, Beacon]:
     """Return the last beacon of each shard that gives a sign of life in time.
 
     Args:
-        run_dir: the run directory.
+        where: where the sockets are; a path is a run directory.
         wait_s: how long to wait, in seconds, unless all shards were heard before.
         any_will_do: whether one is enough.
     """
-    names = found(run_dir, "shard-*.events")
+    names = found(where, "shard-*.events")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    binder = Binder(context, run_dir)
+    binder = Binder(context, where)
     heard: dict[int, Beacon] = {}
     try:
         socket = binder.connect(zmq.SUB, names or [shard_events(0)], high_water_mark=1_000)

@@ -24,6 +24,7 @@ from pathlib import Path
 import zmq
 
 from pipeline.emitter import Emitter
+from pipeline.endpoints import Endpoints, endpoints_of
 from pipeline.errors import EventRejected, MessageMalformed, NotDelivered, PipelineError
 from pipeline.event import CANARY_LABEL
 from pipeline.operate.hops import Flight, Hop, Readiness
@@ -43,12 +44,12 @@ def canary_id(shard: int, shards: int) -> str:
 
 
 def fly(
-    run_dir: Path, url: str, shard: int, shards: int, until: float, token: str
+    where: Path | Endpoints, url: str, shard: int, shards: int, until: float, token: str
 ) -> tuple[Flight, Readiness]:
     """Send a canary, and time it at each hop.
 
     Args:
-        run_dir: the run directory.
+        where: where the sockets are; a path is a run directory.
         url: the edge.
         shard: the shard it goes through; its worker must be there and able to write.
         shards: how many there are.
@@ -60,11 +61,11 @@ def fly(
     """
     flight = Flight(canary_id(shard, shards), shard)
     mark = f"canary-{secrets.token_hex(8)}"
-    frames = FrameProbe(run_dir, shard, flight.scan_id, mark.encode())
+    frames = FrameProbe(where, shard, flight.scan_id, mark.encode())
     browser = BrowserProbe(url, flight.scan_id, mark.encode(), token)
     frames.start()
     browser.start()
-    emitter = Emitter(flight.scan_id, run_dir=str(run_dir), own=True)
+    emitter = Emitter(flight.scan_id, endpoints=endpoints_of(where), own=True)
     try:
         _send(flight, emitter, mark, (frames, browser), until)
     finally:
@@ -137,11 +138,11 @@ def _ms(since: float) -> float:
     return (time.monotonic() - since) * 1000
 
 
-def remove(run_dir: Path, flight: Flight, until: float) -> None:
+def remove(where: Path | Endpoints, flight: Flight, until: float) -> None:
     """Have the worker delete the canary's scan, and note why it could not.
 
     Args:
-        run_dir: the run directory.
+        where: where the sockets are; a path is a run directory.
         flight: what became of it.
         until: monotonic seconds; nothing is waited for after that.
     """
@@ -149,7 +150,7 @@ def remove(run_dir: Path, flight: Flight, until: float) -> None:
         return
     channel = channel_name("scan", flight.scan_id)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    binder = Binder(context, run_dir)
+    binder = Binder(context, where)
     try:
         worker = binder.connect(zmq.DEALER, [shard_history(flight.shard)], high_water_mark=4)
         worker.send(encode(DeleteRequest(1, channel)), zmq.NOBLOCK)

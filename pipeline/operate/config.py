@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -86,7 +87,7 @@ def config_commands(classes: Classes) -> click.Group:
           pipeline config check edge
           pipeline config check throttle-batch worker.toml --profile high-throughput
         """
-        _load(classes, stage, file, profile)
+        _check_endpoints(stage, _load(classes, stage, file, profile))
         click.echo(f"ok {file or profile or stage}")
 
     @config.command()
@@ -110,6 +111,31 @@ def config_commands(classes: Classes) -> click.Group:
 
 def _load(classes: Classes, stage: str, file: Path | None, profile: str | None) -> msgspec.Struct:
     return settings.load(classes[stage](), stage, path=file, profile=profile, flags={}, environ=os.environ)
+
+
+def _check_endpoints(stage: str, config: Any) -> None:
+    """See that the address book and the keys can be used, as a start would.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    from pipeline.endpoints import open_endpoints
+    from pipeline.errors import ConfigError
+    from pipeline.sockets import bound_by
+
+    place, curve = config.pipeline, config.curve
+    endpoints = open_endpoints(
+        Path(), book_file=place.endpoints, key_file=curve.key_file, allowed_dir=curve.allowed_dir
+    )
+    own = getattr(config, stage, None)
+    shards = getattr(place, "own", ()) or range(place.shards)
+    problems = [
+        problem
+        for name in bound_by(stage, getattr(own, "index", 0), shards)
+        for problem in endpoints.bind_problems(name)
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 config = config_commands({stage: partial(config_class, stage) for stage in CONFIG_CLASSES})

@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 
 import click
 
+from pipeline.endpoint_options import endpoint_options, find_pipeline
 from pipeline.operate.token_file import given_token_file, read_token_file, token_file_option
 
 
 @click.command()
-@click.option("--run-dir", default="", help="Directory of the pipeline's ZeroMQ sockets.")
+@endpoint_options
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
@@ -50,7 +51,14 @@ from pipeline.operate.token_file import given_token_file, read_token_file, token
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(
-    run_dir: str, data_dir: Path | None, url: str, min_free_mib: float, timeout_s: float, as_json: bool
+    run_dir: str,
+    endpoints: str | None,
+    key_file: str | None,
+    data_dir: Path | None,
+    url: str,
+    min_free_mib: float,
+    timeout_s: float,
+    as_json: bool,
 ) -> int:
     """Say whether a pipeline works, and if not, what is wrong and what to do.
 
@@ -69,11 +77,10 @@ def doctor(
     from pipeline.log import let_go
     from pipeline.operate.examination import Order, examine
     from pipeline.operate.findings import as_document, as_lines, healthy, summary
-    from pipeline.places import run_dir as resolve_run_dir
 
     findings = examine(
         Order(
-            run_dir=resolve_run_dir(run_dir, os.environ, make=False),
+            where=find_pipeline(run_dir, endpoints, key_file),
             url=url,
             data_dir=data_dir,
             min_free_bytes=int(min_free_mib * 1024 * 1024),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import __version__
+from pipeline.endpoints import Endpoints, endpoints_of
 from pipeline.errors import LayoutError
 from pipeline.operate import processes
 from pipeline.operate.beacons import hear
@@ -48,7 +49,7 @@ class Order:
     """What is examined.
 
     Attributes:
-        run_dir: the pipeline's run directory.
+        where: where the sockets are; a path is a run directory.
         url: the edge's address; empty to find it.
         data_dir: the data directory; None for those that workers have open.
         min_free_bytes: the room wanted on the data directory's disk.
@@ -56,7 +57,7 @@ class Order:
         token: brought to an edge with accounts; empty for none.
     """
 
-    run_dir: Path
+    where: Path | Endpoints
     url: str = ""
     data_dir: Path | None = None
     min_free_bytes: int
@@ -67,16 +68,16 @@ class Order:
 def examine(order: Order) -> list[Finding]:
     """Look at a whole pipeline, and send a canary through it."""
     until = time.monotonic() + order.timeout_s
-    beacons = hear(order.run_dir, min(ANSWER_S, order.timeout_s / 4))
+    beacons = hear(order.where, min(ANSWER_S, order.timeout_s / 4))
     shards = next((beacon.shards for beacon in beacons.values()), 0)
-    call = RollCall(order.run_dir, shards)
+    call = RollCall(order.where, shards)
     try:
         told = {one.name: one for one in call.ask(min(ANSWER_S, order.timeout_s / 4))}
     finally:
         call.close()
-    seen = _all_seen(order.run_dir, shards, told)
+    seen = _all_seen(order.where, shards, told)
     url = order.url or _edge_url(seen)
-    findings = _judge_stages(seen, order.run_dir)
+    findings = _judge_stages(seen, order.where)
     made_with, dirs = _data_dirs(order, seen)
     findings += [
         judge_layout(beacons, made_with),
@@ -90,37 +91,39 @@ def examine(order: Order) -> list[Finding]:
     if isinstance(way, Flight):
         flight, edge = way, look_at_edge(url)
     else:
-        flight, edge = fly(order.run_dir, url, way, shards, until, order.token)
-        remove(order.run_dir, flight, until)
+        flight, edge = fly(order.where, url, way, shards, until, order.token)
+        remove(order.where, flight, until)
     return [*findings, judge_readiness(edge), *judge_flight(flight), *_judge_clocks(flight, edge)]
 
 
-def _all_seen(run_dir: Path, shards: int, told: dict[str, Told]) -> list[Seen]:
+def _all_seen(where: Path | Endpoints, shards: int, told: dict[str, Told]) -> list[Seen]:
     """Return every stage of which there is a socket, and every shard there should be."""
     names = [
-        *found(run_dir, ingest_control(0).replace("0", "*")),
+        *found(where, ingest_control(0).replace("0", "*")),
         *dict.fromkeys(
-            [*map(shard_history, range(shards)), *found(run_dir, shard_history(0).replace("0", "*"))]
+            [*map(shard_history, range(shards)), *found(where, shard_history(0).replace("0", "*"))]
         ),
-        *found(run_dir, edge_control(0).replace("0", "*")),
-        *found(run_dir, NOTIFY_CONTROL),
+        *found(where, edge_control(0).replace("0", "*")),
+        *found(where, NOTIFY_CONTROL),
     ]
     seen = []
     for socket_name in names:
         name = socket_name.partition(".")[0]
         stats = told[name].stats if name in told else None
-        pid = processes.listener_of(run_dir / socket_name)
+        endpoints = endpoints_of(where)
+        tcp = endpoints.is_tcp(socket_name)  # who listens there may be another machine's
+        pid = 0 if tcp else processes.listener_of(endpoints.run_dir / socket_name)
         figures = processes.figures_of(pid) if pid else None
-        seen.append(Seen(name, bool(pid), pid, figures.state if figures else "", stats))
+        seen.append(Seen(name, tcp or bool(pid), pid, figures.state if figures else "", stats))
     return seen
 
 
-def _judge_stages(seen: list[Seen], run_dir: Path) -> list[Finding]:
+def _judge_stages(seen: list[Seen], where: Path | Endpoints) -> list[Finding]:
     findings = []
     for stage in ("ingest", "shard", "edge"):
         own = [one for one in seen if one.name.startswith(f"{stage}-")]
         if not own:
-            findings.append(judge_absent(stage, str(run_dir)))
+            findings.append(judge_absent(stage, str(where)))
         elif stage != "shard" and any(one.bound for one in own):
             own = [one for one in own if one.bound]  # the others are what killed ones left behind
         findings += [judge_stage(one, ANSWER_S) for one in own]

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
+from pipeline.endpoints import Endpoints
 from pipeline.errors import MessageMalformed
 from pipeline.operate.beacons import hear
 from pipeline.operate.board import MAX_CONNECTIONS, Snapshot
@@ -43,15 +44,15 @@ _DRAINED = 100
 
 class Gathering:
     """Args:
-    run_dir: the run directory.
+    where: where the sockets are; a path is a run directory.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir = run_dir
+    def __init__(self, where: Path | Endpoints) -> None:
+        self._where = where
         self._shards = 0
-        self._call = RollCall(run_dir)
+        self._call = RollCall(where)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._binder = Binder(self._context, run_dir)
+        self._binder = Binder(self._context, where)
         self._dealers: dict[str, zmq.Socket[bytes]] = {}
         self._number = 0
 
@@ -76,13 +77,13 @@ class Gathering:
         """Learn how many shards there are, so that one whose worker is gone is missed."""
         if self._shards:
             return
-        heard = hear(self._run_dir, BEACON_S, any_will_do=True)
+        heard = hear(self._where, BEACON_S, any_will_do=True)
         self._shards = next((beacon.shards for beacon in heard.values()), 0)
-        names = found(self._run_dir, shard_history(0).replace("0", "*"))
+        names = found(self._where, shard_history(0).replace("0", "*"))
         # While no worker is there, as many as have left their sockets behind.
         shards = self._shards or max([0, *(int(name.split("-")[1].split(".")[0]) + 1 for name in names)])
         self._call.close()
-        self._call = RollCall(self._run_dir, shards)
+        self._call = RollCall(self._where, shards)
 
     def _ask_further(self, told: Iterable[Told]) -> tuple[list[ChannelSummary], list[ConnectionsReply]]:
         self._number += 1

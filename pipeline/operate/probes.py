@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import zmq
 
+from pipeline.endpoints import Endpoints
 from pipeline.errors import MessageMalformed
 from pipeline.operate.hops import Readiness
 from pipeline.runtime import wall_ms
@@ -59,7 +60,7 @@ class FrameProbe(Probe):
     """A subscriber of the shard's frames.
 
     Args:
-        run_dir: the run directory.
+        where: where the sockets are; a path is a run directory.
         shard: the canary's.
         scan_id: the canary's scan.
         mark: what the traced event holds, and no other.
@@ -68,9 +69,9 @@ class FrameProbe(Probe):
         epoch: the canary's life, once it came.
     """
 
-    def __init__(self, run_dir: Path, shard: int, scan_id: str, mark: bytes) -> None:
+    def __init__(self, where: Path | Endpoints, shard: int, scan_id: str, mark: bytes) -> None:
         super().__init__("doctor-frames")
-        self._run_dir = run_dir
+        self._where = where
         self._shard = shard
         self._topic = frame_topic(channel_name("scan", scan_id))
         self._mark = mark
@@ -79,7 +80,7 @@ class FrameProbe(Probe):
     def run(self) -> None:
         """Subscribe, and read until it came or it is told to leave."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        binder = Binder(context, self._run_dir)
+        binder = Binder(context, self._where)
         try:
             frames = binder.connect(zmq.SUB, [shard_events(self._shard)], high_water_mark=1_000)
             # In this order: a beacon that comes tells that the topic before it is subscribed to as well.

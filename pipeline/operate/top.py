@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import threading
 
 import click
 
+from pipeline.endpoint_options import endpoint_options, find_pipeline
+
 
 @click.command()
-@click.option("--run-dir", default="", help="Directory of the pipeline's ZeroMQ sockets.")
+@endpoint_options
 @click.option(
     "--interval",
     "interval_s",
@@ -25,7 +26,14 @@ import click
     "--once", is_flag=True, help="Look twice, print everything, and end; so it is without a terminal."
 )
 @click.option("--json", "as_json", is_flag=True, help="As --once, and print one JSON object.")
-def top(run_dir: str, interval_s: float, once: bool, as_json: bool) -> None:
+def top(
+    run_dir: str,
+    endpoints: str | None,
+    key_file: str | None,
+    interval_s: float,
+    once: bool,
+    as_json: bool,
+) -> None:
     """Show a pipeline as it works: its stages, scans and readers, again and again.
 
     Of each stage: CPU and memory of its process, events a second in and messages a second out, what waits in
@@ -44,9 +52,8 @@ def top(run_dir: str, interval_s: float, once: bool, as_json: bool) -> None:
     from pipeline.operate.board import Board
     from pipeline.operate.gathering import Gathering
     from pipeline.operate.picture import lines
-    from pipeline.places import run_dir as resolve_run_dir
 
-    place = resolve_run_dir(run_dir, os.environ, make=False)
+    place = find_pipeline(run_dir, endpoints, key_file)
     gathering, board = Gathering(place), Board(str(place))
     if not (once or as_json) and sys.stdout.isatty() and sys.stdin.isatty():
         from pipeline.operate.live import show

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import NotDelivered, OperatorError
-from pipeline.places import run_dir as resolve_run_dir
 from pipeline.producer.terminal import Terminal
 
 if TYPE_CHECKING:
     from pipeline.emitter import Emitter
+    from pipeline.endpoints import Endpoints
     from pipeline.producer.sender import Sender
 
 READY_S = 5.0
@@ -30,7 +29,7 @@ def deliver(
     scan_id: str | None,
     terminal: Terminal,
     *,
-    run_dir: str,
+    where: Endpoints,
     spool: Path | None,
     own: bool,
     fresh: bool,
@@ -38,6 +37,7 @@ def deliver(
     """Do the work once a pipeline answers, and see everything acked; return the exit code.
 
     Args:
+        where: where the pipeline's sockets are.
         own: whether it claims the scans it feeds.
         fresh: whether the work begins anew each time, so that it cannot go on with an earlier run's spool.
     """
@@ -46,8 +46,7 @@ def deliver(
 
     # As a Ctrl-C, which must be able to end a read and a wait for room: what was read is still sent.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    place = resolve_run_dir(run_dir, os.environ, make=False)
-    emitter = Emitter(scan_id, run_dir=str(place), own=own, spool=spool)
+    emitter = Emitter(scan_id, endpoints=where, own=own, spool=spool)
     sender = Sender(emitter, scan_id, terminal.notice)
     if emitter.resumed:
         taken = sum(resumed.taken for resumed in emitter.resumed)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.endpoint_options import endpoint_options, find_pipeline
 from pipeline.errors import OperatorError
 from pipeline.event import ScanCompleted, ScanStarted, encode_event, is_scan_id
 from pipeline.producer.adapters import ADAPTER_NAMES, Adapter, open_adapter
@@ -21,6 +22,7 @@ from pipeline.producer.description import Description
 from pipeline.producer.terminal import Terminal
 
 if TYPE_CHECKING:
+    from pipeline.endpoints import Endpoints
     from pipeline.producer.adapters.arguments import ToolCommand
     from pipeline.producer.delivery import Work
     from pipeline.producer.sender import Sender
@@ -95,7 +97,16 @@ _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
     is_flag=True,
     help="Send what the --spool FILE holds of a run that was killed, and read no input.",
 )
-@click.option("--run-dir", default="", help="Directory of the pipeline's ZeroMQ sockets.")
+@endpoint_options
+@click.option(
+    "--connect",
+    metavar="DATA,CONTROL",
+    default="",
+    help="Addresses of an ingest's two sockets, tcp://HOST:PORT each, instead of --endpoints or --run-dir.",
+)
+@click.option(
+    "--server-key", metavar="KEY", default="", help="With --connect: the ingest's public key, 40 characters."
+)
 def emit(
     what: tuple[str, ...],
     runs: bool,
@@ -117,6 +128,10 @@ def emit(
     spool: Path | None,
     resume: bool,
     run_dir: str,
+    endpoints: str | None,
+    key_file: str | None,
+    connect: str,
+    server_key: str,
 ) -> int:
     """Run a scanner, or read FILE or standard input, and send the events until every one is acknowledged.
 
@@ -200,7 +215,23 @@ def emit(
             scan_end=scan_end,
         )
     fresh = bool(simulate or recording or runs)
-    return deliver(work, scan_id, terminal, run_dir=run_dir, spool=spool, own=own, fresh=fresh)
+    where = _where(run_dir, endpoints, key_file, connect, server_key)
+    return deliver(work, scan_id, terminal, where=where, spool=spool, own=own, fresh=fresh)
+
+
+def _where(
+    run_dir: str, endpoints: str | None, key_file: str | None, connect: str, server_key: str
+) -> Endpoints:
+    """Return where the pipeline's sockets are."""
+    if not connect:
+        if server_key:
+            raise click.UsageError("--server-key goes with --connect; an address book names the keys itself")
+        return find_pipeline(run_dir, endpoints, key_file)
+    if endpoints or run_dir:
+        raise click.UsageError("--connect says where the ingest is; leave out --endpoints and --run-dir")
+    from pipeline.endpoints import ingest_at
+
+    return ingest_at(connect, server_key, key_file or "")
 
 
 def _check_usage(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from pipeline.endpoint_options import endpoint_options, find_pipeline
 from pipeline.frame import Position
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ SEVERITIES = ("Critical", "High", "Medium", "Low", "Info")
     help="Append what is printed to FILE, too, as --json; `emit --replay` plays it. With --from-start once "
     "the scan is over, that is every event held.",
 )
-@click.option("--run-dir", default="", help="Directory of the pipeline's ZeroMQ sockets.")
+@endpoint_options
 def tail(
     scan_ids: tuple[str, ...],
     since: Position | None,
@@ -123,6 +124,8 @@ def tail(
     delta: bool,
     record: Path | None,
     run_dir: str,
+    endpoints: str | None,
+    key_file: str | None,
 ) -> None:
     """Print events as they pass: time, scan, seq, type and what they say.
 
@@ -161,7 +164,6 @@ def tail(
         raise click.UsageError("--since and --from-start are two beginnings; give one of them")
     if since is not None and len(scan_ids) != 1:
         raise click.UsageError("--since is a position of one scan; give exactly one --scan")
-    from pipeline.places import run_dir as resolve_run_dir
     from pipeline.tail.options import PrintOptions, TailOptions
     from pipeline.tail.stage import Tail
 
@@ -185,7 +187,7 @@ def tail(
         ),
     )
     running = Tail(
-        resolve_run_dir(run_dir, os.environ, make=False),
+        find_pipeline(run_dir, endpoints, key_file),
         options,
         sys.stdout.fileno(),
         lambda line: click.echo(line, err=True),

@@ -16,6 +16,7 @@ from pathlib import Path
 import zmq
 
 from pipeline.cursor import Missed, Note
+from pipeline.endpoints import Endpoints, endpoints_of
 from pipeline.errors import EventRejected, LayoutError, MessageMalformed, PeerError, TimedOut
 from pipeline.following import Following
 from pipeline.frame import Position
@@ -60,7 +61,7 @@ LATE_INTERVAL_S = 10.0
 
 class Tail:
     """Args:
-    run_dir: the pipeline's run directory.
+    where: where the pipeline's sockets are; a path is its run directory.
     options: what is read and printed.
     output: the file descriptor it is written to; when its reader goes, the tail ends.
     notice: told, one line at a time, what is not data.
@@ -70,9 +71,9 @@ class Tail:
     """
 
     def __init__(
-        self, run_dir: Path, options: TailOptions, output: int, notice: Callable[[str], None]
+        self, where: Path | Endpoints, options: TailOptions, output: int, notice: Callable[[str], None]
     ) -> None:
-        self._run_dir = run_dir
+        self._endpoints = endpoints_of(where)
         self._options = options
         self._output = output
         self._notice = notice
@@ -93,7 +94,7 @@ class Tail:
         self._missed = 0
         self._unknown: set[str] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._binder = Binder(self._context, run_dir)
+        self._binder = Binder(self._context, self._endpoints)
         self._questions = Questions(self._binder, notice)
         self._frames = self._binder.connect(zmq.SUB, [], high_water_mark=HIGH_WATER_MARK)
         self._links = Links()
@@ -120,7 +121,7 @@ class Tail:
             return
         if self._unknown and not self._options.follow:
             raise PeerError(
-                f"{', '.join(sorted(self._unknown))}: not known to the pipeline in {self._run_dir}"
+                f"{', '.join(sorted(self._unknown))}: not known to the pipeline in {self._endpoints}"
             )
         if failures := self._endings.failures():
             raise PeerError("; ".join(failures))
@@ -160,7 +161,7 @@ class Tail:
             if end is not None and now >= end and not self._finished():
                 if not options.awaits:
                     return
-                nobody = "" if self._connected else f"; no pipeline is found in {self._run_dir}"
+                nobody = "" if self._connected else f"; no pipeline is found in {self._endpoints}"
                 raise TimedOut(not_reached(options, self._printer.printed, self._endings.waiting) + nobody)
 
     def close(self) -> None:
@@ -194,16 +195,16 @@ class Tail:
     def _tell_waiting(self) -> None:
         unknown = [channel for channel in self._unknown if self._following.position(channel) is None]
         answered = self._shards is not None
-        if line := waited_for(str(self._run_dir), answered=answered, unknown=unknown):
+        if line := waited_for(str(self._endpoints), answered=answered, unknown=unknown):
             self._notice(line)
 
     def _connect_new(self) -> None:
-        names = set(found(self._run_dir, "shard-*.events"))
+        names = set(found(self._endpoints, "shard-*.events"))
         if not names and not self._connected and not self._told_waiting:
-            self._notice(f"waiting for a pipeline in {self._run_dir}")
+            self._notice(f"waiting for a pipeline in {self._endpoints}")
             self._told_waiting = True
         for name in sorted(names - self._connected):
-            self._frames.connect(f"ipc://{self._run_dir / name}")
+            self._binder.join(self._frames, name)
             self._connected.add(name)
 
     # --- what the workers say -----------------------------------------------------------------------
@@ -247,7 +248,7 @@ class Tail:
     def _take_beacon(self, beacon: Beacon) -> None:
         if beacon.hash != HASH_NAME:
             raise LayoutError(
-                f"the pipeline in {self._run_dir} spreads its channels by {beacon.hash!r}; this version by "
+                f"the pipeline in {self._endpoints} spreads its channels by {beacon.hash!r}; this version by "
                 f"{HASH_NAME!r}"
             )
         self._links.heard(beacon.shard, time.monotonic())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from pipeline.event import CatalogueEntry, EventClass
-from pipeline.sections import LIVE_LOG_KEYS, LogSection, PlaceSection, WorkerMetricsSection
+from pipeline.sections import LIVE_LOG_KEYS, CurveSection, LogSection, PlaceSection, WorkerMetricsSection
 from pipeline.throttle_batch.sections import StateSection, WatchdogSection
 
 
@@ -285,6 +285,7 @@ class ThrottleBatchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a throttle-batch process can be told."""
 
     pipeline: WorkerPlaceSection = WorkerPlaceSection()
+    curve: CurveSection = CurveSection()
     batch: BatchSection = BatchSection()
     cleanup: CleanupSection = CleanupSection()
     journal: JournalSection = JournalSection()

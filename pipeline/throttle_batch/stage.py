@@ -15,15 +15,16 @@ from pathlib import Path
 import zmq
 
 from pipeline import __version__
+from pipeline.endpoints import stage_endpoints
 from pipeline.event import Catalogue
 from pipeline.exposition import Asked, Metrics
 from pipeline.log import Log
 from pipeline.metrics import HISTOGRAMS, Histogram, Scrape
-from pipeline.places import claim_layout, data_dir, run_dir
+from pipeline.places import claim_layout, data_dir
 from pipeline.reread import read_anew
 from pipeline.runtime import Signals, die_with_parent, settle, take_descriptors, wall_ms
 from pipeline.service_manager import ServiceManager
-from pipeline.sockets import Binder, poll_ms
+from pipeline.sockets import Binder, poll_ms, tell_bound
 from pipeline.throttle_batch.config import LIVE_KEYS, ThrottleBatchConfig
 from pipeline.throttle_batch.history import History
 from pipeline.throttle_batch.journal import (
@@ -67,11 +68,11 @@ class ThrottleBatchStage:
         self._read = read
         self._log = log
         place = config.pipeline
-        self._run_dir = run_dir(place.run_dir, os.environ)
+        self._endpoints = stage_endpoints(place.run_dir, place.endpoints, config.curve)
         data = data_dir(place.data_dir, os.environ)
         claim_layout(data, place.shards)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._binder = Binder(self._context, self._run_dir)
+        self._binder = Binder(self._context, self._endpoints, log)
         catalogue = Catalogue(config.catalogue_overrides())
         boot_ms = wall_ms()
         boot = f"{boot_ms:x}-{os.getpid():x}"
@@ -143,9 +144,10 @@ class ThrottleBatchStage:
         )
         if metrics.failed:
             self._counters["metrics_failed"] += 1
+        tell_bound(self._binder, self._log)
         self._log.info(
             "ready",
-            run_dir=self._run_dir,
+            run_dir=self._endpoints.run_dir,
             shards=",".join(str(shard.number) for shard in self._shards),
             metrics=metrics.url,
         )
@@ -191,7 +193,7 @@ class ThrottleBatchStage:
         finally:
             manager.stopping()
             signals.close()
-            counted = self._counters.copy()
+            counted = Counter(self._counted())
             for shard in self._shards:
                 counted.update(shard.counters())
             self._log.info("stopped", **dict(sorted(counted.items())))
@@ -202,7 +204,13 @@ class ThrottleBatchStage:
             figures = shard.figures()
             figures["commit_timestamp_seconds"] = figures.pop("committed_ms") / 1000
             counted.append(({"shard": str(shard.number)}, figures))
-        return Scrape([*counted, ({}, dict(self._counters))], self._took)
+        return Scrape([*counted, ({}, self._counted())], self._took)
+
+    def _counted(self) -> dict[str, float]:
+        counted: dict[str, float] = dict(self._counters)
+        for reason, times in self._binder.refused().items():
+            counted[f"peers_refused{{reason={reason}}}"] = times
+        return counted
 
     def _read_anew(self) -> None:
         config = read_anew(self._read, self._config, LIVE_KEYS, self._log)
@@ -211,6 +219,7 @@ class ThrottleBatchStage:
             self._config = config
             for shard in self._shards:
                 shard.follow(config)
+        self._binder.read_allowed_anew()
 
     def close(self) -> None:
         """Close the sockets and the journals."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 
 import click
 
+from pipeline.endpoints import stage_endpoints
 from pipeline.errors import ConfigError, EndpointError
 from pipeline.options import config_class, load, open_log, stage_options
 from pipeline.places import data_dir as resolve_data_dir
@@ -100,8 +101,14 @@ def up(
     config = read()
     stages = config.stages
     place = _place(config)
-    handed_on = _handed_on(given)
-    in_place = {**given, "run_dir": str(place.run_dir), "shards": place.shards}
+    endpoints = stage_endpoints(str(place.run_dir), config.pipeline.endpoints, config.curve)
+    handed_on = _handed_on(given, config)
+    keys = {
+        "endpoints": config.pipeline.endpoints or None,
+        "key_file": config.curve.key_file or None,
+        "allowed_dir": config.curve.allowed_dir or None,
+    }
+    in_place = {**given, **keys, "run_dir": str(place.run_dir), "shards": place.shards}
     ingest_given = {**in_place, "config": Path(stages.ingest_config) if stages.ingest_config else None}
     load(config_class("ingest"), "ingest", ingest_given, {})
     worker_path = stages.throttle_batch_config
@@ -127,7 +134,7 @@ def up(
         resolve_data_dir(str(place.data_dir), os.environ)  # nothing refuses any more: now it is made
         ingest_names = {f"ingest-{index}": index for index in range(stages.ingests)}
         edge_names = {f"edge-{index}": index for index in range(stages.edges + 1)}
-        with closing(Signs(place.run_dir, owners(plan), ingest_names, edge_names)) as signs:
+        with closing(Signs(endpoints, owners(plan), ingest_names, edge_names)) as signs:
             log = open_log("up", config)
 
             def reread() -> None:
@@ -135,7 +142,10 @@ def up(
                 config = read_anew(read, config, LIVE_LOG_KEYS, log) or config
 
             return Supervisor(config.restart, log, reread).run(
-                plan, lambda: click.echo(line), signs.collect, [demo(place)] if with_demo else []
+                plan,
+                lambda: click.echo(line),
+                signs.collect,
+                [demo(place, _reach(config))] if with_demo else [],
             )
 
 
@@ -180,12 +190,22 @@ def _place(config: UpConfig) -> Place:
     return Place(run_dir=run_dir, data_dir=data_dir, shards=shards)
 
 
-def _handed_on(given: dict[str, Any]) -> tuple[str, ...]:
-    """Return the flags of our own command line that every stage is given too."""
-    flags: list[str] = []
+def _handed_on(given: dict[str, Any], config: UpConfig) -> tuple[str, ...]:
+    """Return the flags that every stage is given: some of our own, and where the sockets are."""
+    flags = [*_reach(config)]
+    if config.curve.allowed_dir:
+        flags += ["--allowed-dir", config.curve.allowed_dir]
     for name in ("profile", "log_level", "log_format"):
         if given[name] is not None:
             flags += ["--" + name.replace("_", "-"), given[name]]
+    return tuple(flags)
+
+
+def _reach(config: UpConfig) -> tuple[str, ...]:
+    """Return the flags by which whoever is not in the run directory is reached."""
+    flags: list[str] = []
+    for flag, value in (("--endpoints", config.pipeline.endpoints), ("--key-file", config.curve.key_file)):
+        flags += [flag, value] if value else []
     return tuple(flags)
 
 

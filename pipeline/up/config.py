@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.sections import LogSection, RunDir
+from pipeline.sections import BookFile, CurveSection, LogSection, RunDir
 
 MIN_HUNG_S = 0.5
 """A busy machine may keep a process waiting for nearly as long."""
@@ -18,6 +18,7 @@ class UpPlaceSection(msgspec.Struct, frozen=True, kw_only=True):
     """Where the pipeline lives; handed on to every stage."""
 
     run_dir: RunDir = ""
+    endpoints: BookFile = ""
     data_dir: Annotated[
         str,
         msgspec.Meta(
@@ -129,6 +130,7 @@ class UpConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything `up` can be told."""
 
     pipeline: UpPlaceSection = UpPlaceSection()
+    curve: CurveSection = CurveSection()
     stages: StagesSection = StagesSection()
     restart: RestartSection = RestartSection()
     log: LogSection = LogSection()

@@ -169,13 +169,18 @@ def owners(found: list[Program]) -> dict[int, str]:
     }
 
 
-def demo(place: Place) -> Program:
-    """Return the process that plays a simulated scan, once."""
+def demo(place: Place, reach: tuple[str, ...] = ()) -> Program:
+    """Return the process that plays a simulated scan, once.
+
+    Args:
+        place: where the pipeline is.
+        reach: flags by which it finds the ingests that are not in the run directory.
+    """
     return Program(
         "demo",
         (
             *("emit", "--simulate", "heroforge", "--scan", DEMO_SCAN),
-            *("--name", DEMO_NAME, "--target", DEMO_TARGET, "--run-dir", str(place.run_dir)),
+            *("--name", DEMO_NAME, "--target", DEMO_TARGET, "--run-dir", str(place.run_dir), *reach),
         ),
         FEED,
         lasting=False,

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import zmq
 
+from pipeline.endpoints import Endpoints
 from pipeline.errors import MessageMalformed
 from pipeline.sockets import NOTIFY_CONTROL, Binder, drain, edge_control, ingest_control, shard_events
 from pipeline.wire import BEACON_TOPIC, StatsReply, StatsRequest, decode_beacon, decode_edge_reply, encode
@@ -42,18 +42,22 @@ class Heard(NamedTuple):
 
 class Signs:
     """Args:
-    run_dir: the run directory.
+    endpoints: where the sockets are.
     workers: shard -> name of the process that owns it.
     ingests: name -> index.
     edges: name -> index, of all that may run now or later.
     """
 
     def __init__(
-        self, run_dir: Path, workers: Mapping[int, str], ingests: Mapping[str, int], edges: Mapping[str, int]
+        self,
+        endpoints: Endpoints,
+        workers: Mapping[int, str],
+        ingests: Mapping[str, int],
+        edges: Mapping[str, int],
     ) -> None:
         self._workers = workers
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._binder = Binder(self._context, run_dir)
+        self._binder = Binder(self._context, endpoints)
         self._beacons = self._binder.connect(
             zmq.SUB, [shard_events(shard) for shard in workers], high_water_mark=1_000
         )

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import zmq
 from websockets.sync.client import ClientConnection, connect
 
+from pipeline.endpoints import Endpoints
 from pipeline.shards import HASH_NAME, shard_of
 from pipeline.sockets import Binder, edge_control, shard_events, shard_history
 from pipeline.wire import (
@@ -51,10 +52,10 @@ class Peers:
     """ZeroMQ sockets beside the process under test.
 
     Args:
-        run_dir: its run directory.
+        run_dir: its run directory, or where else its sockets are.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path | Endpoints) -> None:
         self.run_dir = run_dir
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.binder = Binder(self._context, run_dir)

@@ -30,6 +30,7 @@ export const REASONS = {
   pending_full: "A foreign producer was too fast; readers are told of the loss.",
   max_channels: "A shard holds as many scans as it may.",
   producer_full: "A producer does not read its answers; it asks again.",
+  revoked: "A producer whose key was taken off the allow-list, and that sends on.",
   producer_gone: "Answers for a producer that has gone.",
   asker_full: "Answers of an edge that nobody reads.",
   edge_full: "Another edge does not take questions.",
