@@ -189,7 +189,7 @@ class Batcher:
         frames: list[Frame] = []
         while (channel := self._frame_deadlines.pop_due(now)) is not None:
             frames.extend(channel.handle_timeout(now))
-            self._schedule(channel, now)
+            self._schedule_frame(channel, now)
         while (channel := self._cleanup_deadlines.pop_due(now)) is not None:
             if channel.expired(now):
                 self._free(channel)
@@ -200,12 +200,15 @@ class Batcher:
         return frames
 
     def _schedule(self, channel: Channel, now: float) -> None:
-        deadline = channel.next_deadline(now)
-        if deadline is not None:
-            self._frame_deadlines.set(deadline, channel)
+        self._schedule_frame(channel, now)
         # Renewed when it comes up, not at every event; moved forward only when the channel has ended.
         self._cleanup_deadlines.set(max(channel.cleanup_at(), now + _CLEANUP_GRAIN_S), channel)
         self._watch.see_to(channel)
+
+    def _schedule_frame(self, channel: Channel, now: float) -> None:
+        deadline = channel.next_deadline(now)
+        if deadline is not None:
+            self._frame_deadlines.set(deadline, channel)
         self.changes.touch(channel.name)
 
     def _free(self, channel: Channel) -> None:
