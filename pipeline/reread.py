@@ -38,7 +38,10 @@ def with_keys(before: C, after: C, keys: Collection[str]) -> C:
     new = msgspec.to_builtins(after)
     for name in keys:
         section, _, key = name.partition(".")
-        tables[section][key] = new[section][key]
+        if key in new[section]:
+            tables[section][key] = new[section][key]
+        else:  # one of a section with free keys
+            del tables[section][key]
     return msgspec.convert(tables, type(before))
 
 
@@ -48,7 +51,7 @@ def read_anew(read: Callable[[], C], present: C, live: Collection[str], log: Log
     Args:
         read: loads it, as at the start: with the same flags, file, profile and environment.
         present: what holds until now.
-        live: `section.key` of what the stage takes over.
+        live: `section.key` of what the stage takes over; `section.*` for all of a section with free keys.
         log: told each mistake; or which keys changed, and which of them need a restart.
 
     Returns:
@@ -57,7 +60,7 @@ def read_anew(read: Callable[[], C], present: C, live: Collection[str], log: Log
     try:
         wanted = read()
         changed = differing(present, wanted)
-        taken = [name for name in changed if name in live]
+        taken = [name for name in changed if name in live or name.partition(".")[0] + ".*" in live]
         config = with_keys(present, wanted, taken)
         problems: list[str] = getattr(config, "problems", list)()
         if problems:
@@ -72,6 +75,6 @@ def read_anew(read: Callable[[], C], present: C, live: Collection[str], log: Log
     log.info(
         "configuration read anew",
         changed=", ".join(taken),
-        needs_restart=", ".join(name for name in changed if name not in live),
+        needs_restart=", ".join(name for name in changed if name not in taken),
     )
     return config

@@ -100,11 +100,14 @@ class Posts:
     """Args:
     name: of this edge, as no other process is or was ever called.
     timeout_s: seconds until a post that is not acked is answered.
+
+    Attributes:
+        timeout_s: the same; another may follow.
     """
 
     def __init__(self, name: str, timeout_s: float) -> None:
         self._name = name
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._open: dict[tuple[str, str], Post] = {}
         self._idle: OrderedDict[str, list[tuple[str, int]]] = OrderedDict()
         self._idle_count = 0
@@ -146,7 +149,7 @@ class Posts:
             encode_envelope(header, events),
             send_at=now,
             lost_at=now + INGEST_WAIT_S,
-            over_at=now + self._timeout_s,
+            over_at=now + self.timeout_s,
         )
         if known is not None:
             post.told = Told("reused")

@@ -189,6 +189,8 @@ class Service:
         self.askers.follow(Rate(requests.requests_per_s, requests.request_burst))
         self.exports.follow(requests.max_exports)
         self.users.follow(config.users)
+        self.posters.follow(Rate(config.http_in.requests_per_s, config.http_in.request_burst))
+        self.uplink.follow(config.http_in)
         self.max_connections = max_connections
 
     # --- connections ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import zmq
 
 from pipeline.edge.config import EdgeConfig
 from pipeline.edge.posts import Post, Posts, Told
+from pipeline.edge.sections import HttpInSection
 from pipeline.errors import MessageMalformed
 from pipeline.links import Links
 from pipeline.log import LimitedLog, Log
@@ -67,6 +68,11 @@ class Uplink:
         self._resting: asyncio.TimerHandle | None = None
         self._rest()
         self._look_for_ingests(time.monotonic())
+
+    def follow(self, settings: HttpInSection) -> None:
+        """Go on with other settings, for what is posted from now on."""
+        self._max_held_bytes = settings.max_total_bytes
+        self._posts.timeout_s = settings.answer_timeout_s
 
     def close(self) -> None:
         """Stop; the binder closes the sockets. Who still waits is told that nothing was heard."""

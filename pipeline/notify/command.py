@@ -13,7 +13,8 @@ import click
 from pipeline.errors import ConfigError, PeerError
 from pipeline.log import escape
 from pipeline.notify.config import Hook, NotifyConfig
-from pipeline.notify.signing import read_secrets
+from pipeline.notify.signing import Secrets
+from pipeline.notify.signing import read_secrets as secrets_of
 from pipeline.options import load, open_log, stage_options
 
 _MAX_SECRET_FILE = 4_096
@@ -40,11 +41,16 @@ def notify(data_dir: str | None, test_hook: str | None, **given: Any) -> None:
       pipeline notify -c configs/notify.toml --test team
     """
 
+    base = given["config"].parent if given["config"] is not None else Path()
+
     def read() -> NotifyConfig:
         return load(NotifyConfig, "notify", given, {"pipeline.data_dir": data_dir})
 
+    def read_secrets(config: NotifyConfig) -> Secrets:
+        check_hooks(config)
+        return all_secrets(config, base)
+
     config = read()
-    base = given["config"].parent if given["config"] is not None else Path()
     secrets = all_secrets(config, base)
     if test_hook is not None:
         if test_hook not in config.hooks:
@@ -53,14 +59,23 @@ def notify(data_dir: str | None, test_hook: str | None, **given: Any) -> None:
             )
         _test(test_hook, config.hooks[test_hook], secrets[test_hook], config.delivery.timeout_s)
         return
-    if not config.hooks:
-        raise ConfigError(["notify: [hooks] is empty: nobody is to be told; give a configuration with hooks"])
+    check_hooks(config)
     from pipeline.notify.stage import run
 
-    run(config, secrets, open_log("notify", config), read)
+    run(config, secrets, open_log("notify", config), read, read_secrets)
 
 
-def all_secrets(config: NotifyConfig, base: Path) -> dict[str, tuple[bytes, ...]]:
+def check_hooks(config: NotifyConfig) -> None:
+    """See that somebody is to be told.
+
+    Raises:
+        ConfigError: there is no hook.
+    """
+    if not config.hooks:
+        raise ConfigError(["notify: [hooks] is empty: nobody is to be told; give a configuration with hooks"])
+
+
+def all_secrets(config: NotifyConfig, base: Path) -> Secrets:
     """Return what each hook's messages are signed with.
 
     Args:
@@ -71,11 +86,11 @@ def all_secrets(config: NotifyConfig, base: Path) -> dict[str, tuple[bytes, ...]
         ConfigError: with every secret that cannot be used; none is shown.
     """
     problems: list[str] = []
-    secrets = {}
+    secrets: Secrets = {}
     for name, hook in config.hooks.items():
         source = hook.secret_file or f"environment variable {hook.secret_env}"
         try:
-            secrets[name] = read_secrets(_secret_text(hook, base))
+            secrets[name] = secrets_of(_secret_text(hook, base))
         except OSError as error:
             problems.append(f"[hooks] {name}: {source}: {error.strerror}")
         except ValueError as error:

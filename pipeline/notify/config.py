@@ -174,7 +174,7 @@ class NotifyConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 LIVE_KEYS = (
     LIVE_LOG_KEYS
-    | {"memory.forget_after_s"}
+    | {"memory.forget_after_s", "hooks.*"}
     | {f"delivery.{name}" for name in DeliverySection.__struct_fields__}
 )
 """What a process takes over while it runs."""

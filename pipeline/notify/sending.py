@@ -38,16 +38,18 @@ class Sender:
     """Args:
     max_at_once: how many requests may be under way.
     timeout_s: how long one may take.
-
-    Attributes:
-        timeout_s: the same; another may follow.
     """
 
     def __init__(self, max_at_once: int, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
+        self._timeout_s = timeout_s
         self._client = SimpleAsyncHTTPClient(
             force_instance=True, max_clients=max_at_once, max_body_size=_MAX_ANSWER_BYTES
         )
+
+    def follow(self, max_at_once: int, timeout_s: float) -> None:
+        """Go on with other bounds, for requests that begin from now on."""
+        self._timeout_s = timeout_s
+        self._client.max_clients = max_at_once
 
     def close(self) -> None:
         """Close all connections."""
@@ -77,8 +79,8 @@ class Sender:
                 }
             ),
             body,
-            connect_timeout=self.timeout_s,
-            request_timeout=self.timeout_s,
+            connect_timeout=self._timeout_s,
+            request_timeout=self._timeout_s,
             follow_redirects=False,
             decompress_response=False,
             header_callback=seen.append,

@@ -19,6 +19,9 @@ MIN_SECRET_BYTES = 24
 MAX_SECRET_BYTES = 64
 MAX_SECRETS = 4
 
+Secrets = dict[str, tuple[bytes, ...]]
+"""Hook -> what its messages are signed with."""
+
 
 def read_secrets(text: str) -> tuple[bytes, ...]:
     """Read the secrets of a hook, one after the other, with white space between them.

@@ -29,6 +29,7 @@ from pipeline.notify.reading import JournalReader
 from pipeline.notify.retrying import Verdict, judge, retry_after_s
 from pipeline.notify.rules import Rules
 from pipeline.notify.sending import Answer, Sender
+from pipeline.notify.signing import Secrets
 from pipeline.notify.target import shown_target
 from pipeline.notify.telling import Telling
 from pipeline.notify.waiting import Drop, Waiting
@@ -53,6 +54,7 @@ class NotifyStage:
     secrets: hook -> what its messages are signed with.
     log: where its lines go.
     read: reads the configuration anew.
+    read_secrets: reads what the messages of its hooks are signed with.
 
     Raises:
         EndpointError: a directory cannot be used, or another process is there.
@@ -62,13 +64,15 @@ class NotifyStage:
     def __init__(
         self,
         config: NotifyConfig,
-        secrets: dict[str, tuple[bytes, ...]],
+        secrets: Secrets,
         log: Log,
         read: Callable[[], NotifyConfig],
+        read_secrets: Callable[[NotifyConfig], Secrets],
     ) -> None:
         now = time.monotonic()
         self._config = config
         self._read = read
+        self._read_secrets = read_secrets
         self._secrets = secrets
         self._log = log
         self._limited_log = LimitedLog(log)
@@ -123,7 +127,7 @@ class NotifyStage:
             loop.add_signal_handler(number, stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._read_anew)
         heed(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        self._sender = Sender(max(1, len(self._config.hooks)), self._config.delivery.timeout_s)
+        self._sender = Sender(len(self._config.hooks), self._config.delivery.timeout_s)
         metrics = Metrics("notify", 0, self._config.metrics, self._scrape, self._log)
         if metrics.failed:
             self.counters["metrics_failed"] += 1
@@ -167,14 +171,39 @@ class NotifyStage:
             self._log.info("stopped", **dict(sorted(self._figures().items())))
 
     def _read_anew(self) -> None:
-        config = read_anew(self._read, self._config, LIVE_KEYS, self._log)
+        secrets: Secrets = {}
+
+        def read() -> NotifyConfig:
+            wanted = self._read()
+            secrets.update(self._read_secrets(wanted))
+            return wanted
+
+        config = read_anew(read, self._config, LIVE_KEYS, self._log)
         self.counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
         if config is not None:
-            self._config = config
-            self._sender.timeout_s = config.delivery.timeout_s
-            for waiting in self._waiting.values():
-                waiting.settings = config.delivery
+            self._follow(config, secrets)
         self._binder.read_allowed_anew()
+
+    def _follow(self, config: NotifyConfig, secrets: Secrets) -> None:
+        """Go on with another configuration, and other hooks: a new one is told what is read from now on."""
+        before, secrets_before = self._config.hooks, self._secrets
+        self._config, self._secrets = config, secrets
+        hooks = config.hooks
+        for name in before.keys() - hooks:
+            self._drop(name, self._waiting.pop(name).leave())
+        for waiting in self._waiting.values():
+            waiting.settings = config.delivery
+        for name in hooks.keys() - before:
+            self._waiting[name] = Waiting(config.delivery)
+        signed_anew = [name for name in before if name in hooks and secrets[name] != secrets_before[name]]
+        if signed_anew:
+            self._log.info("secrets read anew", hooks=", ".join(signed_anew))
+        for name in before.keys() & hooks:
+            if name in signed_anew or hooks[name] != before[name]:
+                self._waiting[name].renew(time.monotonic())
+        self._telling.follow(Rules(hooks))
+        self._sender.follow(len(hooks), config.delivery.timeout_s)
+        self._wake.set()
 
     async def _rest(self, seconds: float) -> None:
         """Wait until something comes, for so long at most."""
@@ -259,7 +288,7 @@ class NotifyStage:
         self._wake.set()
 
     async def _deliver(self, name: str, number: int) -> None:
-        hook = self._config.hooks[name]
+        hook, waiting = self._config.hooks[name], self._waiting[name]
         identity, body = self._ledger.message(number)
         self.counters["attempts"] += 1
         began = time.monotonic()
@@ -268,7 +297,10 @@ class NotifyStage:
         asked_s = retry_after_s(answer.retry_after, wall_ms() / 1000)
         now = time.monotonic()
         self._attempt_s.observe(now - began)
-        waiting = self._waiting[name]
+        if self._waiting.get(name) is not waiting:  # its hook is no more, and its messages are dropped
+            return
+        if verdict is Verdict.GONE and self._config.hooks[name] != hook:
+            verdict = Verdict.UNWELL  # that was of the hook before
         drops = waiting.answered(verdict, asked_s, random.random(), now)  # noqa: S311  jitter, no secret
         if verdict is Verdict.DELIVERED:
             self._telling.done([number])
@@ -303,9 +335,10 @@ class NotifyStage:
     def _figures(self) -> dict[str, float]:
         counters: dict[str, float] = dict(self.counters)
         counters["scans"] = self._telling.scans
-        counters["waiting"] = sum(len(waiting) for waiting in self._waiting.values())
-        counters["hooks_gone"] = sum(waiting.gone for waiting in self._waiting.values())
-        counters["hooks_failing"] = sum(waiting.failures > 0 for waiting in self._waiting.values())
+        hooks = list(self._waiting.values())
+        counters["waiting"] = sum(len(waiting) for waiting in hooks)
+        counters["hooks_gone"] = sum(waiting.gone for waiting in hooks)
+        counters["hooks_failing"] = sum(waiting.failures > 0 for waiting in hooks)
         counters["silent_shards"] = self._config.pipeline.shards - self._reader.heard_shards
         for reason, times in self._binder.refused().items():
             counters[f"peers_refused{{reason={reason}}}"] = times
@@ -329,9 +362,10 @@ class NotifyStage:
 
 def run(
     config: NotifyConfig,
-    secrets: dict[str, tuple[bytes, ...]],
+    secrets: Secrets,
     log: Log,
     read: Callable[[], NotifyConfig],
+    read_secrets: Callable[[NotifyConfig], Secrets],
 ) -> None:
     """Run the notify process until it is told to stop.
 
@@ -340,10 +374,11 @@ def run(
         secrets: hook -> what its messages are signed with.
         log: where its lines go.
         read: reads the configuration anew.
+        read_secrets: reads what the messages of its hooks are signed with.
     """
     die_with_parent()
     take_descriptors()
-    stage = NotifyStage(config, secrets, log, read)
+    stage = NotifyStage(config, secrets, log, read, read_secrets)
     try:
         asyncio.run(stage.run())
     finally:

@@ -65,6 +65,10 @@ class Telling:
         """Whether nothing more may be read for now."""
         return len(self._messages) >= MAX_UNWRITTEN
 
+    def follow(self, rules: Rules) -> None:
+        """Go on with other rules, for what is read from now on."""
+        self._rules = rules
+
     def learn(self, summaries: Iterable[ChannelSummary]) -> None:
         """Take in what workers say of scans that were there before."""
         for summary in summaries:

@@ -32,7 +32,7 @@ class Drop:
 
     Attributes:
         number: which.
-        reason: `queue_full`, `expired` or `gone`.
+        reason: `queue_full`, `expired`, `gone` or `no_hook`.
     """
 
     number: int
@@ -60,6 +60,24 @@ class Waiting:
 
     def __len__(self) -> int:
         return len(self._messages)
+
+    def renew(self, now: float) -> None:
+        """Take notice that the hook is another one: what waits is sent at once, whatever it answered before.
+
+        An attempt that is under way counts for the new one.
+        """
+        self.gone = False
+        self.failures = 0
+        self._not_before = now
+        for message in self._messages.values():
+            message.due_at = min(message.due_at, now)
+        self._look()
+
+    def leave(self) -> list[Drop]:
+        """Return all that waits: the hook is no more."""
+        dropped = [Drop(number, "no_hook") for number in self._messages]
+        self._messages.clear()
+        return dropped
 
     def add(self, number: int, made_at: float, now: float) -> list[Drop]:
         """Take in a message; numbers grow.

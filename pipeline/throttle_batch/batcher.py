@@ -87,10 +87,15 @@ class Batcher:
         self._watch = Watch(now)
         self._checkpoints: dict[tuple[str, int], Checkpoint] = {}
 
-    def follow(self, config: ThrottleBatchConfig) -> None:
-        """Go on with another configuration: its budget and limits."""
+    def follow(self, config: ThrottleBatchConfig, now: float) -> None:
+        """Go on with another configuration: its budget and limits, when channels stall and are freed.
+
+        Every channel is looked at when it would be due by that.
+        """
         self._lives.follow(config)
         self._intake.limits = config.limits
+        for channel in self._lives:
+            self._schedule(channel, now)
 
     def restore(self, recovered: Recovered, now: float) -> None:
         """Take in what a journal knows; call it once, before anything else.

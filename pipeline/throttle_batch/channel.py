@@ -141,9 +141,11 @@ class Channel:
         self.terminal_accepted = False
         self.terminal_at: float | None = None
 
-    def follow(self, batch: BatchSection) -> None:
-        """Go on with other settings, from the next frame on."""
+    def follow(self, batch: BatchSection, cleanup_after_s: float, idle_cleanup_s: float) -> None:
+        """Go on with other settings, from the next frame on; it may be due at another time then."""
         self._batch = batch
+        self._cleanup_after_s = cleanup_after_s
+        self._idle_cleanup_s = idle_cleanup_s
         self._frame_bucket.set(batch.max_frames_per_s, 1.0)
         self._critical_bucket.set(batch.max_critical_frames_per_s, batch.max_critical_frames_per_s)
         self._pending.limit(batch.max_frame_bytes)

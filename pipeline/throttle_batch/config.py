@@ -275,6 +275,8 @@ class EventRule(msgspec.Struct, frozen=True, kw_only=True):
 LIVE_KEYS = (
     LIVE_LOG_KEYS
     | {f"batch.{key}" for key in BatchSection.__struct_fields__}
+    | {f"cleanup.{key}" for key in CleanupSection.__struct_fields__}
+    | {f"watchdog.{key}" for key in WatchdogSection.__struct_fields__}
     | {f"limits.{key}" for key in LimitsSection.__struct_fields__}
     | {f"journal.{key}" for key in JournalSection.__struct_fields__ if key not in {"kind", "fsync"}}
 )

@@ -73,7 +73,9 @@ class Lives:
         """Go on with another configuration, every life in memory too."""
         self._config = config
         for channel in self._lives.values():
-            channel.follow(config.batch)
+            channel.follow(config.batch, self._cleanup_after_s(channel.name), config.cleanup.idle_cleanup_s)
+            if channel.watchdog is not None:
+                channel.watchdog.follow(config.watchdog)
 
     def restore(self, record: LifeRecord, now: float) -> Channel:
         """Return a life a journal knows, in memory again and its channel's present one."""

@@ -122,10 +122,10 @@ class Shard:
         )
         self.questions = binder.bind(zmq.ROUTER, shard_history(number), high_water_mark=256)
 
-    def follow(self, config: ThrottleBatchConfig) -> None:
+    def follow(self, config: ThrottleBatchConfig, now: float) -> None:
         """Go on with another configuration."""
         self._config = config
-        self._batcher.follow(config)
+        self._batcher.follow(config, now)
         self._journal.follow(config.journal)
 
     @property

@@ -217,8 +217,9 @@ class ThrottleBatchStage:
         self._counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
         if config is not None:
             self._config = config
+            now = time.monotonic()
             for shard in self._shards:
-                shard.follow(config)
+                shard.follow(config, now)
         self._binder.read_allowed_anew()
 
     def close(self) -> None:

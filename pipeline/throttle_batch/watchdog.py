@@ -80,6 +80,10 @@ class Watchdog:
         self.present = dict.fromkeys(present)
         self._foreign = foreign
 
+    def follow(self, settings: WatchdogSection) -> None:
+        """Go on with other settings: a silence that there is already is judged by them."""
+        self._settings = settings
+
     # --- what is heard ----------------------------------------------------------------------------
 
     def heard(self, pid: str, now: float) -> bool:

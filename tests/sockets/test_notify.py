@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import resource
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline import Emitter
 from pipeline.notify.signing import signed_headers
 from tests.faults.crashing import kill, restart
 from tests.harness import PATIENCE, Pipeline, Process
-from tests.sockets.receiver import Receiver, receiver
+from tests.sockets.receiver import Received, Receiver, receiver
 from tests.sockets.test_edge_pipeline import asked
 
 KEY = bytes(range(32))
@@ -376,6 +377,74 @@ def test_a_ledger_that_cannot_be_written_delays_and_loses_nothing(
     counted = process.stop()
     assert counted["ledger_failures"] >= 1
     assert (counted["delivered"], counted["waiting"]) == (2, 0)
+
+
+# --- hooks that change while it runs ----------------------------------------------------------------------
+
+
+def hang_up(
+    notify: Notify, pipeline: Pipeline, toml: str, fact: str = "configuration read anew"
+) -> dict[str, Any]:
+    (pipeline.run_dir.parent / "notify.toml").write_text(toml)
+    notify.popen.send_signal(signal.SIGHUP)
+    return notify.wait_for(fact)
+
+
+def test_hooks_come_change_and_go_while_it_runs(place: Pipeline, start: Start, hook: Receiver) -> None:
+    with receiver() as gone, receiver() as late:
+        gone.answers.put((410, {}))
+        for _ in range(200):
+            late.answers.put((503, {}))
+        old = hook_line("ops", gone.url()) + hook_line("leaves", late.url())
+        notify = start(QUICK + "[hooks]\n" + old)
+        scan(place, "one")
+        notify.wait_for("hook is gone")
+        late.next()
+        new = "[hooks]\n" + hook_line("ops", hook.url("/ops")) + hook_line("comes", hook.url("/comes"))
+        told = hang_up(notify, place, QUICK + new)
+        assert (told["changed"], told["needs_restart"]) == ("hooks.ops, hooks.leaves, hooks.comes", "")
+        dropped = notify.wait_for("messages dropped")
+        assert (dropped["hook"], dropped["reason"], dropped["count"]) == ("leaves", "no_hook", 1)
+        scan(place, "two")
+        received = [hook.next(), hook.next()]
+        assert {each.path for each in received} == {"/ops", "/comes"}
+        assert {each.message["data"]["scan_id"] for each in received} == {"two"}, "the one before was gone"
+        counted = notify.stop()
+        assert counted["config_reloads{result=taken}"] == 1
+        assert (counted["waiting"], counted["hooks_gone"], counted["delivered"]) == (0, 0, 2)
+
+
+def test_secrets_are_read_again_and_wrong_ones_are_refused(
+    place: Pipeline, start: Start, hook: Receiver
+) -> None:
+    secret = place.run_dir.parent / "team.secret"
+    secret.write_text(SECRET)
+    toml = f'[hooks]\nteam = {{url = "{hook.url()}", secret_file = "{secret.name}", on = ["completed"]}}\n'
+    notify = start(toml)
+    scan(place, "one")
+    other = bytes(range(32, 64))
+    _is_signed(hook.next(), KEY)
+    secret.write_text("nothing of the kind")
+    refused = hang_up(notify, place, toml, "configuration refused; the old one holds")
+    assert refused["problem"].startswith("notify: [hooks] team: team.secret: holds 4 secrets") or (
+        "is no secret" in refused["problem"]
+    )
+    refused = hang_up(notify, place, "", "configuration refused; the old one holds")
+    assert "[hooks] is empty" in refused["problem"]
+    scan(place, "two")
+    _is_signed(hook.next(), KEY)
+    secret.write_text(base64.b64encode(other).decode())
+    assert hang_up(notify, place, toml, "secrets read anew")["hooks"] == "team"
+    scan(place, "three")
+    _is_signed(hook.next(), other)
+    counted = notify.stop()
+    assert (counted["config_reloads{result=taken}"], counted["config_reloads{result=refused}"]) == (1, 2)
+
+
+def _is_signed(received: Received, key: bytes) -> None:
+    sent_s = int(received.headers["webhook-timestamp"])
+    expected = signed_headers((key,), received.id, sent_s, received.body)
+    assert received.headers["webhook-signature"] == expected["webhook-signature"]
 
 
 # --- who looks at the pipeline --------------------------------------------------------------------------

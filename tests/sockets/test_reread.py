@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,21 @@ def write(pipeline: Pipeline, stage: str, text: str) -> Path:
 def hang_up(process: Process, fact: str = "configuration read anew") -> dict[str, Any]:
     process.popen.send_signal(signal.SIGHUP)
     return process.wait_for(fact)
+
+
+def post(pipeline: Pipeline) -> int:
+    """Post an event to the edge; return the status."""
+    request = urllib.request.Request(
+        f"{pipeline.url}/api/scans/posted/events",
+        b'{"type":"custom"}',
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20 * PATIENCE) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code
 
 
 @pytest.mark.parametrize(("name", "stage"), STAGES.items())
@@ -89,6 +106,47 @@ def test_a_frame_budget_holds_from_the_next_frame_on(pipeline: Pipeline) -> None
         while "events" not in (message := json.loads(reader.recv(20 * PATIENCE))):
             pass
         assert message["events"] == [{"type": "custom"}]
+
+
+def test_when_a_scan_stalls_and_is_freed_holds_for_scans_that_are_there(pipeline: Pipeline) -> None:
+    pipeline.start_one("ingest-0").wait_for("ready")
+    worker = pipeline.start_one("throttle-batch-0", config={"throttle-batch": ""})
+    worker.wait_for("ready")
+    with Emitter("quiet", run_dir=str(pipeline.run_dir)) as quiet:
+        quiet.emit({"type": "scanStarted"})
+        quiet.flush(20 * PATIENCE)
+        with Emitter("over", run_dir=str(pipeline.run_dir)) as over:
+            over.emit({"type": "scanStarted"})
+            over.emit({"type": "scanCompleted"})
+            over.flush(20 * PATIENCE)
+        text = (
+            "[watchdog]\nstalled_after_s = 1.0\nstalled_at_most_s = 1.0\n[cleanup]\ncleanup_after_s = 0.0\n"
+        )
+        write(pipeline, "throttle-batch", text)
+        told = hang_up(worker)
+        changed = "cleanup.cleanup_after_s, watchdog.stalled_after_s, watchdog.stalled_at_most_s"
+        assert (told["changed"], told["needs_restart"]) == (changed, "")
+        assert worker.wait_for("channel cleaned up")["channel"] == "scan/over"
+        read = ["--run-dir", str(pipeline.run_dir), "--scan", "quiet", "--from-start", "--follow", "--raw"]
+        tail = Process("tail", *read, "-n", "2")
+        try:
+            assert tail.wait(60) == 0
+            types = [json.loads(line)["type"] for line in tail.output.splitlines()]
+            assert types == ["scanStarted", "scanStalled"]
+        finally:
+            tail.close()
+
+
+def test_an_edge_stops_and_begins_to_take_events(pipeline: Pipeline) -> None:
+    pipeline.start(config={"edge": ""})
+    assert post(pipeline) == 200
+    write(pipeline, "edge", "[http_in]\nenabled = false\n")
+    assert hang_up(pipeline.processes["edge-0"])["changed"] == "http_in.enabled"
+    assert post(pipeline) == 405
+    write(pipeline, "edge", "[http_in]\nrequests_per_s = 0.001\nrequest_burst = 1\n")
+    told = hang_up(pipeline.processes["edge-0"])
+    assert told["changed"] == "http_in.enabled, http_in.requests_per_s, http_in.request_burst"
+    assert [post(pipeline) for _ in range(2)][1] == 429
 
 
 def test_an_ingest_that_reads_anew_keeps_its_sockets(pipeline: Pipeline) -> None:

@@ -15,6 +15,7 @@ from pipeline.edge.config import EdgeConfig, HeartbeatSection, LimitsSection
 from pipeline.errors import ConfigError
 from pipeline.ingest.config import LIVE_KEYS as INGEST_KEYS
 from pipeline.log import Log, start_log
+from pipeline.notify.config import Hook, NotifyConfig
 from pipeline.options import config_class
 from pipeline.reread import differing, read_anew, with_keys
 from pipeline.sections import LogSection
@@ -73,6 +74,15 @@ def test_it_is_told_what_changed_and_what_needs_a_restart(stream: io.StringIO) -
     [line] = lines(stream)
     assert line["changed"] == "limits.max_connections"
     assert line["needs_restart"] == "heartbeat.client_timeout_s, limits.max_lag_s"
+
+
+def test_a_section_with_free_keys_is_taken_over_as_a_whole(stream: io.StringIO) -> None:
+    hooks = {name: Hook(url=f"http://{name}/", on=["completed"], secret_env="S") for name in ("a", "b", "c")}
+    before = NotifyConfig(hooks={"a": hooks["a"], "b": hooks["b"]})
+    after = NotifyConfig(hooks={"b": hooks["c"], "c": hooks["c"]})
+    assert read_anew(lambda: after, before, {"hooks.*"}, opened(stream)) == after
+    [line] = lines(stream)
+    assert (line["changed"], line["needs_restart"]) == ("hooks.a, hooks.b, hooks.c", "")
 
 
 def test_a_wrong_one_is_refused_with_every_mistake(stream: io.StringIO) -> None:

@@ -109,3 +109,26 @@ def test_what_a_hook_that_is_gone_was_to_be_sent_goes() -> None:
     assert hook.gone
     assert hook.add(3, 0.0, 0.0) == [Drop(3, "gone")]
     assert hook.next_deadline() is None
+
+
+def test_a_hook_that_is_another_one_is_sent_at_once_what_waits() -> None:
+    hook = waiting(1, 2)
+    hook.take(0.0)
+    hook.answered(Verdict.REFUSED, 0.0, WHOLE, 0.0)
+    hook.take(0.0)
+    hook.answered(Verdict.UNWELL, 0.0, WHOLE, 0.0)
+    assert (hook.failures, hook.next_deadline()) == (1, 4.0)
+    hook.renew(1.0)
+    assert (hook.failures, hook.next_deadline()) == (0, 1.0)
+    assert hook.take(1.0) == (1, []), "in their order"
+    hook.answered(Verdict.GONE, 0.0, WHOLE, 1.0)
+    assert hook.gone
+    hook.renew(2.0)
+    assert hook.add(3, 2.0, 2.0) == []
+
+
+def test_what_waits_for_a_hook_that_is_no_more_is_dropped() -> None:
+    hook = waiting(1, 2)
+    hook.take(0.0)
+    assert hook.leave() == [Drop(1, "no_hook"), Drop(2, "no_hook")]
+    assert len(hook) == 0

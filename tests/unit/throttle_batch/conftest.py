@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from pipeline.event import Catalogue, read_event
@@ -295,6 +296,11 @@ class BatcherRig:
         frames += released.frames
         self.frames += [(now, frame) for frame in frames]
         return frames
+
+    def follow(self, now: float, **sections: msgspec.Struct) -> None:
+        """Go on with other sections of the configuration."""
+        self._config = msgspec.structs.replace(self._config, **sections)
+        self.batcher.follow(self._config, now)
 
     def until(self, end: float) -> None:
         """Wake up at each deadline up to `end`."""

@@ -50,6 +50,22 @@ def check_cleanup_is_exactly_after_the_terminal_event(core: Core) -> None:
     assert rig.batcher.next_deadline() is None
 
 
+def check_another_cleanup_holds_for_what_is_there(core: Core) -> None:
+    rig = core.batcher(cleanup=CleanupSection(cleanup_after_s=300, idle_cleanup_s=900))
+    rig.at(1.0, foreign(FACTS[1], TERMINAL))
+    rig.at(1.0, foreign(FACTS[1], channel="scan/b"))
+    rig.until(10.0)
+    rig.follow(10.0, cleanup=CleanupSection(cleanup_after_s=20, idle_cleanup_s=100))
+    assert rig.batcher.next_deadline() == 21.0
+    rig.until(30.0)
+    assert rig.batcher.take_gone() == [("scan/a", EPOCH + 1_000)]
+    rig.follow(30.0, cleanup=CleanupSection(cleanup_after_s=20, idle_cleanup_s=500))
+    rig.until(500.0)
+    assert rig.batcher.take_gone() == [], "a later time is not forgotten"
+    rig.until(502.0)
+    assert rig.batcher.take_gone() == [("scan/b", EPOCH + 1_000)]
+
+
 def check_an_event_after_cleanup_goes_on_with_the_life(core: Core) -> None:
     rig = core.batcher()
     rig.at(0.0, foreign(START, FACTS[1], TERMINAL))

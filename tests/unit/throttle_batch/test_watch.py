@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from pipeline.throttle_batch.sections import StateSection, WatchdogSection
@@ -49,6 +50,22 @@ def test_what_is_said_is_an_event_like_any_other(core: Core) -> None:
     assert channel is None, "it ended, and was cleaned up"
     assert rig.batcher.past("scan/a").state.status == "failed"
     assert rig.batcher.counters["added{type=scanStalled}"] == 1
+
+
+def test_another_watchdog_judges_a_silence_that_lasts(core: Core) -> None:
+    rig = watched(core)
+    rig.at(1.0, numbered(1, START))
+    rig.until(20.0)
+    sooner = msgspec.structs.replace(WATCHED, stalled_after_s=25, stalled_at_most_s=25, orphaned_after_s=0)
+    rig.follow(20.0, watchdog=sooner)
+    rig.until(50.0)
+    assert published(rig) == [(1.0, "scanStarted"), (26.0, "scanStalled")]
+    rig.follow(50.0, watchdog=WATCHED)
+    rig.until(70.0)
+    assert published(rig)[2:] == [(61.0, "scanOrphaned")]
+    rig.follow(70.0, watchdog=msgspec.structs.replace(WATCHED, orphan_grace_s=15))
+    rig.until(80.0)
+    assert published(rig)[3:] == [(76.0, "error")]
 
 
 def test_the_state_is_what_was_said(core: Core) -> None:
