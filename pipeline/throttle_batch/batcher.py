@@ -45,15 +45,17 @@ class Commit:
         acks: how far each producer is that has got further.
         checkpoints: states to keep: of channels long not kept, and of those whose memory was freed.
         posted: (pid, channel) -> what is kept with an ack of those that post.
+        forgotten: (pid, channel) of producers that are remembered no more; before the acks.
     """
 
     chunks: list[Chunk]
     acks: list[Ack]
     checkpoints: list[Checkpoint]
     posted: dict[tuple[str, str], Posted] = field(default_factory=dict)
+    forgotten: list[tuple[str, str]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.chunks or self.acks or self.checkpoints)
+        return bool(self.chunks or self.acks or self.checkpoints or self.forgotten)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Batcher:
             for key, producer in self._intake.gathered.acks.items()
             if producer.posted is not NOT_POSTED
         }
-        return Commit(chunks, acks, list(self._checkpoints.values()), posted)
+        return Commit(chunks, acks, list(self._checkpoints.values()), posted, list(self._intake.forgotten))
 
     def _keep(self, checkpoint: Checkpoint | None) -> None:
         """Have a checkpoint written with the next commit, in place of one that waits since that failed."""
@@ -163,6 +165,7 @@ class Batcher:
             What may leave now. The acks say what is durable, never more.
         """
         gathered = self._intake.take_gathered()
+        self._intake.forgotten.clear()
         self._checkpoints.clear()
         acks = []
         reached = []

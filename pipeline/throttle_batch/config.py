@@ -166,6 +166,16 @@ class JournalSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "bytes"},
         ),
     ] = 8_589_934_592
+    max_lives: Annotated[
+        int,
+        msgspec.Meta(
+            ge=100,
+            le=100_000_000,
+            description="The most lives of channels kept on disk of a shard; beyond it those whose last "
+            "event is oldest go, whole.",
+            extra={"unit": "lives"},
+        ),
+    ] = 1_000_000
     retention_age_s: Annotated[
         float,
         msgspec.Meta(

@@ -83,6 +83,11 @@ class Intake:
         """Take in how far a producer is; those heard of last come last."""
         self._producers.restore(known)
 
+    @property
+    def forgotten(self) -> list[tuple[str, str]]:
+        """Which (pid, channel) the journal is to forget; empty it once that has."""
+        return self._producers.forgotten
+
     def take_gathered(self) -> Gathered:
         """Return what was gathered, and begin anew."""
         gathered, self.gathered = self.gathered, Gathered()

@@ -88,12 +88,16 @@ class Producers:
     """Args:
     max_producers: how many (pid, channel) are kept; beyond it the one unheard longest is forgotten.
     counters: where it counts `jumped`, `duplicates` and `producers_forgotten`.
+
+    Attributes:
+        forgotten: (pid, channel) of those forgotten since it was emptied: a journal forgets them, too.
     """
 
     def __init__(self, max_producers: int, counters: Counter[str]) -> None:
         self._max_producers = max_producers
         self._known: OrderedDict[tuple[str, str], Producer] = OrderedDict()
         self.counters = counters
+        self.forgotten: list[tuple[str, str]] = []
 
     def restore(self, record: ProducerRecord) -> None:
         """Take in what a journal knows of one; those heard of last come last."""
@@ -130,5 +134,5 @@ class Producers:
     def _remember(self, key: tuple[str, str], producer: Producer) -> None:
         self._known[key] = producer
         if len(self._known) > self._max_producers:
-            self._known.popitem(last=False)
+            self.forgotten.append(self._known.popitem(last=False)[0])
             self.counters["producers_forgotten"] += 1

@@ -6,6 +6,7 @@ Used by `sqlite_journal`, which tells it of every life that changed.
 beyond                      what goes
 =========================== ==========================================================================
 `retention_age_s`           lives without an event for so long, whole
+`max_lives`                 lives whose last event is oldest, whole
 `max_channel_bytes`,        a life's oldest events, up to its checkpoint: what is not folded into that is
 `max_channel_events`        needed when a worker starts
 `max_total_bytes`           the same, of the life that holds most; states count. Where nothing but states is
@@ -150,6 +151,7 @@ class Retention:
             (min(oldest_ms, now_ms - PRODUCER_AGE_MS), rows),
         )
         rows = self._trim_old(db, oldest_ms, rows)
+        rows = self._trim_many(db, rows)
         rows = self._trim_long(db, rows)
         self._trim_largest(db, rows)
         # As a script, for `execute` stops after the first page.
@@ -163,7 +165,21 @@ class Retention:
             "SELECT channel, epoch FROM life WHERE updated_ms < ? ORDER BY updated_ms LIMIT ?",
             (max(oldest_ms, DELETED_MS + 1), rows),
         ).fetchall()
-        for place in old:
+        return self._let_go(db, old, rows)
+
+    def _trim_many(self, db: sqlite3.Connection, rows: int) -> int:
+        """Delete the oldest lives while there are too many; return how many of `rows` are left."""
+        beyond = min(rows, len(self.lives) - self.settings.max_lives)
+        if beyond <= 0:
+            return rows
+        oldest = db.execute(
+            "SELECT channel, epoch FROM life ORDER BY updated_ms LIMIT ?", (beyond,)
+        ).fetchall()
+        return self._let_go(db, oldest, rows)
+
+    def _let_go(self, db: sqlite3.Connection, places: list[Place], rows: int) -> int:
+        """Delete lives whole, as far as `rows` rows may go; return how many of them are left."""
+        for place in places:
             if rows <= 0:
                 break
             life = self.lives[place]

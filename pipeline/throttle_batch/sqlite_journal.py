@@ -223,6 +223,9 @@ class SqliteJournal:
                         if found is None:
                             continue  # trimmed away or deleted since
                         changed[place] = self._keep(place, found, checkpoint)
+                    self._db.executemany(
+                        "DELETE FROM producer WHERE pid = ? AND channel = ?", commit.forgotten
+                    )
                     marks = [_mark(ack, commit.posted, now_ms) for ack in commit.acks]
                     self._db.executemany(
                         "INSERT OR REPLACE INTO producer"
@@ -429,6 +432,7 @@ class SqliteJournal:
         """Return what it counts."""
         return {
             "journal_bytes": self._retention.size_bytes,
+            "journal_lives": len(self._retention.lives),
             "journal_trimmed_events": self._retention.trimmed_events,
             "journal_failed_commits": self._failed_commits,
         }

@@ -82,6 +82,7 @@ def test_the_one_unheard_longest_is_forgotten() -> None:
     producers.judge(header(3), 1)  # a duplicate is a sign of life too
     producers.judge(header(1, pid="r"), 1)
     assert producers.counters["producers_forgotten"] == 1
+    assert producers.forgotten == [("q", "scan/a")]
     assert producers.judge(header(9), 1)[0] is producer
     assert producers.judge(header(1, pid="q"), 1)[0] is not other
 
@@ -91,6 +92,7 @@ def test_what_is_restored_is_committed() -> None:
     for pid in ("a", "b", "c"):
         producers.restore(ProducerRecord(pid, "scan/a", 5, 7))
     assert producers.counters["producers_forgotten"] == 1
+    assert producers.forgotten == [("a", "scan/a")]
     producer, verdict = producers.judge(header(7, pid="c"), 1)
     assert (producer.taken, producer.committed, verdict) == (7, 7, Verdict.AGAIN)
     assert producers.judge(header(9, pid="b"), 1)[1] is Verdict.GAP

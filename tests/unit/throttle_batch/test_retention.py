@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import JournalError
 from pipeline.throttle_batch.sqlite_journal import SqliteJournal
 from pipeline.wire import Ack
-from tests.unit.throttle_batch.conftest import fact
+from tests.unit.throttle_batch.conftest import TERMINAL, fact
 from tests.unit.throttle_batch.journaling import FACTS, chunk, commit, everything, keep, opened
 
 DAY_MS = 86_400_000
@@ -103,6 +103,37 @@ def test_what_is_not_folded_stays(tmp_path: Path) -> None:
         assert everything(journal) == (51, [FACTS[50]])
 
 
+def test_no_more_lives_are_kept_than_may_be_and_the_oldest_go(tmp_path: Path) -> None:
+    with opened(tmp_path / "journal", max_lives=100) as journal:
+        for number in range(300):
+            journal.commit(
+                commit(chunk(1, FACTS[0], TERMINAL, channel=f"scan/{number}", epoch=number, ends=True)),
+                number,
+            )
+        journal.commit(commit(chunk(3, FACTS[1], channel="scan/3", epoch=3)), 1_000)
+        gone = trimmed(journal, 1_000)
+        assert sorted(gone) == sorted((f"scan/{number}", number) for number in range(201) if number != 3)
+        assert journal.counters()["journal_lives"] == 100
+        assert everything(journal, "scan/3", 3)[0] == 1
+        assert trimmed(journal, 1_000) == []
+        journal.commit(commit(chunk(4, FACTS[2], channel="scan/0", epoch=0)), 2_000)
+        assert everything(journal, "scan/0", 0) == (4, [FACTS[2]]), "one that is in memory still goes on"
+        assert trimmed(journal, 2_000) == [("scan/201", 201)]
+    with opened(tmp_path / "journal", max_lives=10) as journal:
+        assert len(trimmed(journal, 2_000)) == 90, "as it is after a start"
+
+
+def test_a_flood_of_lives_is_kept_up_with(tmp_path: Path) -> None:
+    with opened(tmp_path / "journal", max_lives=100) as journal:
+        for wake_up in range(20):
+            places = [(f"scan/{wake_up}-{number}", wake_up) for number in range(500)]
+            journal.commit(
+                commit(*(chunk(1, FACTS[0], channel=name, epoch=epoch) for name, epoch in places)), wake_up
+            )
+            journal.trim(wake_up)
+            assert journal.counters()["journal_lives"] <= 600
+
+
 def test_what_is_old_goes_whole(tmp_path: Path) -> None:
     with opened(tmp_path / "journal", retention_age_s=100.0) as journal:
         journal.commit(commit(*(chunk(1, *FACTS[:5], channel=f"scan/{n}", epoch=n) for n in range(200))), 0)
@@ -116,6 +147,7 @@ def test_what_is_old_goes_whole(tmp_path: Path) -> None:
         assert trimmed(journal, 160_001) == [("scan/3", 3)]
         assert journal.counters() == {
             "journal_bytes": 0,
+            "journal_lives": 0,
             "journal_trimmed_events": 1_001,
             "journal_failed_commits": 0,
         }

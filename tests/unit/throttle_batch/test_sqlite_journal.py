@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import JournalDamaged, JournalError
 from pipeline.throttle_batch.batcher import Commit
-from pipeline.throttle_batch.config import ThrottleBatchConfig
+from pipeline.throttle_batch.config import LimitsSection, ThrottleBatchConfig
 from pipeline.throttle_batch.records import NOT_POSTED, Checkpoint, LifeState, Posted, ProducerRecord
 from pipeline.throttle_batch.sqlite_journal import SqliteJournal
 from pipeline.wire import Ack, Envelope
@@ -571,3 +571,50 @@ def test_it_goes_with_its_life(tmp_path: Path) -> None:
             pass
         assert journal._db.execute("SELECT COUNT(*) FROM detail").fetchone() == (0,)
         assert journal.record("scan/a", 7) is None
+
+
+def test_no_more_producers_are_kept_on_disk_than_are_remembered(tmp_path: Path) -> None:
+    limits = LimitsSection(max_producers=50)
+    worker = Worker(tmp_path, ThrottleBatchConfig(journal=bounds(), limits=limits), 0.0)
+
+    def on_disk() -> list[str]:
+        with closing(sqlite3.connect(worker.path)) as db:
+            return [pid for (pid,) in db.execute("SELECT pid FROM producer ORDER BY pid")]
+
+    for number in range(120):
+        worker.wake(float(number), numbered(1, FACTS[0], pid=f"p{number:03}", channel="scan/a"))
+    kept = [f"p{number:03}" for number in range(70, 120)]
+    assert on_disk() == kept
+    worker.wake(
+        120.0, *(numbered(1, pid=f"q{number}", channel="scan/a", sign="alive") for number in range(10))
+    )
+    assert on_disk() == kept[10:], "signs of life push out, too, and have no row"
+    worker.wake(121.0, numbered(2, FACTS[1], una=2, pid="p119", channel="scan/a"))
+    worker.kill("boot", 122.0)
+    assert on_disk() == kept[10:]
+    released = worker.wake(123.0, numbered(2, FACTS[1], una=2, pid="p119", channel="scan/a"))
+    assert released is not None
+    assert [ack.committed for ack in released.feedback.acks] == [2], (
+        "it is remembered, and nothing taken twice"
+    )
+    assert worker.batcher.counters["duplicates"] == 1
+    worker.journal.close()
+
+
+def test_of_more_producers_than_may_be_the_oldest_are_gone_with_the_first_commit_of_a_start(
+    tmp_path: Path,
+) -> None:
+    many = ThrottleBatchConfig(journal=bounds())
+    worker = Worker(tmp_path, many, 0.0)
+    for number in range(30):
+        worker.wake(float(number), numbered(1, FACTS[0], pid=f"p{number:03}", channel="scan/a"))
+    worker.journal.close()
+    worker = Worker(
+        tmp_path, ThrottleBatchConfig(journal=bounds(), limits=LimitsSection(max_producers=10)), 40.0
+    )
+    worker.wake(41.0)
+    worker.journal.close()
+    with opened(tmp_path / "journal") as journal:
+        assert sorted(known.pid for known in journal.load().producers) == [
+            f"p{number:03}" for number in range(20, 30)
+        ]
