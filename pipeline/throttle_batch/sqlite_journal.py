@@ -1,7 +1,8 @@
 """The journal on disk: one SQLite file a shard, in WAL mode, one writer. Shell.
 
-`journal_file` opens the file and has its schema, `lineage` says whether it is the one that readers know,
-`chunks` reads its events, `past_rows` lists and deletes its lives, `retention` trims it.
+`journal_file` opens the file and has its schema, `recovery` reads it all once, `lineage` says whether it is
+the one that readers know, `chunks` reads its events, `past_rows` lists and deletes its lives, `retention`
+trims it.
 
 A full disk: nothing is committed, so nothing is acked, and history is still served. `min_free_bytes` stops
 commits while there is still room for trimming, which needs some itself; without even that it waits.
@@ -17,7 +18,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 
@@ -26,23 +26,22 @@ from pipeline.throttle_batch.batcher import Commit
 from pipeline.throttle_batch.chunks import chunk_checksum, read_around_damage, read_chunks
 from pipeline.throttle_batch.config import JournalSection
 from pipeline.throttle_batch.history import Chunk
-from pipeline.throttle_batch.journal import DamagedRange
 from pipeline.throttle_batch.journal_file import JournalFile, transaction
 from pipeline.throttle_batch.lineage import Lineage, Reason
 from pipeline.throttle_batch.past import PastRow
-from pipeline.throttle_batch.past_rows import delete_lives, deleted_epoch, epochs_of, read_past
+from pipeline.throttle_batch.past_rows import delete_lives, epochs_of, read_past
 from pipeline.throttle_batch.records import (
     NOT_POSTED,
     Checkpoint,
     LifeRecord,
     LifeState,
     Posted,
-    ProducerRecord,
     Recovered,
     decode_state,
     encode_state,
     row_checksum,
 )
+from pipeline.throttle_batch.recovery import detail_of, recover_all
 from pipeline.throttle_batch.retention import Life, Place, Retention
 from pipeline.wire import Ack, Mark
 
@@ -50,10 +49,6 @@ _ROW_BYTES = 64
 """What a row costs beside its events, about."""
 _TRIM_FREE_BYTES = 1_048_576
 """Trimming waits while the disk has less: it has to write before it frees anything."""
-
-# SQLite gives whatever type stands in the file; a flipped bit may have changed it.
-_LifeRow: TypeAlias = tuple[int, str, int, int, int, int | None, int, int, int, bytes, int, int]
-_ProducerRow: TypeAlias = tuple[str, str, int, int, int, int, int, str, int]
 
 
 class SqliteJournal:
@@ -94,13 +89,12 @@ class SqliteJournal:
             raise
 
     def _open(self, boot_id: str, *, recover: bool) -> sqlite3.Connection:
-        self.damaged: list[DamagedRange] = []
         self.cut_off: Reason | None = None
         db = self._file.open(boot_id, fsync=self._settings.fsync, check=recover)
         try:
             with self._file.errors():
                 self._retention = Retention(self._settings)
-                self._recovered = self._read_all(db)
+                self._recovered, self.damaged = recover_all(db, self._retention, checked=self._file.checked)
                 if self._recovered.lives:
                     self.cut_off = self._doubt(db, recover=recover)
                 if self.cut_off is not None:
@@ -130,72 +124,6 @@ class SqliteJournal:
                 self._retention.note(place, cut)
         lives = [replace(record, cut=True) for record in self._recovered.lives]
         self._recovered = replace(self._recovered, lives=lives)
-
-    def _read_all(self, db: sqlite3.Connection) -> Recovered:
-        lives = []
-        # The length of a blob is known without reading it.
-        sizes = dict(db.execute("SELECT life, length(body) FROM detail").fetchall())
-        rows = db.execute(
-            "SELECT id, channel, epoch, head, held, ended_ms, size_bytes, updated_ms, folded, state, cut,"
-            " checksum FROM life ORDER BY epoch"
-        )
-        for row in rows:
-            (
-                number,
-                channel,
-                epoch,
-                head,
-                held,
-                ended_ms,
-                size_bytes,
-                updated_ms,
-                folded,
-                state,
-                cut,
-                wanted,
-            ) = msgspec.convert(row, _LifeRow)
-            life = Life(
-                number,
-                head,
-                held,
-                size_bytes,
-                folded,
-                zlib.crc32(state),
-                updated_ms,
-                ended_ms,
-                bool(cut),
-                len(state) + sizes.get(number, 0),
-            )
-            place = (channel, epoch)
-            if life.checksum(place) != wanted:
-                raise ValueError(f"what stands of {channel} is not what was written")
-            self._retention.note(place, life)
-            if life.deleted:
-                continue
-            first = max(folded + 1, held)  # age may have taken events after the checkpoint
-            tail, damaged = read_around_damage(db, number, held, head, first, keep=True)
-            if self._file.checked:
-                _, damaged = read_around_damage(db, number, held, head, held, keep=False)
-            self.damaged += [DamagedRange(channel, epoch, *found) for found in damaged]
-            # Of a life whose state needs no folding it is read when somebody asks.
-            detail = _detail(db, number, folded) if folded < head else None
-            lives.append(
-                LifeRecord(
-                    channel, epoch, head, ended_ms, updated_ms, decode_state(state), tail, bool(cut), detail
-                )
-            )
-        producers = []
-        for row in db.execute(
-            "SELECT pid, channel, inc, committed, updated_ms, epoch, seq, digest, checksum"
-            " FROM producer ORDER BY updated_ms"
-        ):
-            *known, wanted = msgspec.convert(row, _ProducerRow)
-            if row_checksum(*known) != wanted:
-                raise ValueError(f"how far producer {known[0]} is in {known[1]} is not what was written")
-            pid, channel, inc, committed, _, epoch, seq, digest = known
-            posted = Posted(epoch, seq, digest) if epoch or digest else NOT_POSTED
-            producers.append(ProducerRecord(pid, channel, inc, committed, posted))
-        return Recovered(lives, producers, deleted_epoch(db))
 
     def load(self) -> Recovered:
         """Return everything a worker has to know when it starts; ask once."""
@@ -347,7 +275,7 @@ class SqliteJournal:
                 decode_state(state),
                 tail,
                 life.cut,
-                _detail(self._db, life.number, life.folded),
+                detail_of(self._db, life.number, life.folded),
             )
 
     def held(self, channel: str, epoch: int) -> int | None:
@@ -449,12 +377,3 @@ def _mark(ack: Ack, posted: Mapping[tuple[str, str], Posted], now_ms: int) -> tu
     """Return the row of a producer, without its checksum."""
     found = posted.get((ack.pid, ack.channel), NOT_POSTED)
     return ack.pid, ack.channel, ack.inc, ack.committed, now_ms, found.epoch, found.seq, found.digest
-
-
-def _detail(db: sqlite3.Connection, life: int, folded: int) -> bytes:
-    """Return what of a checkpoint grows; empty when none was written with it, or it is damaged."""
-    row = db.execute("SELECT folded, checksum, body FROM detail WHERE life = ?", (life,)).fetchone()
-    if row is None:
-        return b""
-    kept_folded, checksum, body = msgspec.convert(row, tuple[int, int, bytes])
-    return body if (kept_folded, zlib.crc32(body)) == (folded, checksum) else b""
