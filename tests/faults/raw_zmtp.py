@@ -12,7 +12,13 @@ from typing import Self
 
 from tests.harness import PATIENCE
 
-GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
+
+def greeting(mechanism: bytes) -> bytes:
+    """Return what a connection begins with."""
+    return b"\xff" + bytes(8) + b"\x7f" + b"\x03\x01" + mechanism.ljust(20, b"\0") + b"\0" + bytes(31)
+
+
+GREETING = greeting(b"NULL")
 MORE, LARGE, COMMAND = 0x01, 0x02, 0x04
 
 
@@ -44,7 +50,7 @@ def ready(kind: bytes, identity: bytes | None = None) -> bytes:
 
 class RawPeer:
     """Args:
-    path: the socket file of a ZeroMQ socket.
+    path: the socket file of a ZeroMQ socket, or its TCP address, as `tcp://127.0.0.1:PORT`.
     kind: what it says it is, such as `PUSH`; empty to say nothing and not even greet.
     identity: its routing id, if it names one.
 
@@ -52,10 +58,15 @@ class RawPeer:
         socket: the plain socket.
     """
 
-    def __init__(self, path: Path, kind: bytes = b"", identity: bytes | None = None) -> None:
-        self.socket = plain.socket(plain.AF_UNIX)
+    def __init__(self, path: Path | str, kind: bytes = b"", identity: bytes | None = None) -> None:
+        self.socket = plain.socket(plain.AF_UNIX if isinstance(path, Path) else plain.AF_INET)
         try:
-            self.socket.connect(str(path))  # waits while the other side's queue of connections is full
+            # Waits while the other side's queue of connections is full.
+            if isinstance(path, Path):
+                self.socket.connect(str(path))
+            else:
+                host, _, port = path.removeprefix("tcp://").rpartition(":")
+                self.socket.connect((host, int(port)))
             self.socket.settimeout(20 * PATIENCE)
             if kind:
                 self.socket.sendall(GREETING + ready(kind, identity))

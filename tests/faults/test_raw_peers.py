@@ -7,18 +7,21 @@ SECURITY.md; `up` ends what that fills, see tests/e2e/test_up.py.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import zmq
 
 from pipeline import Emitter
 from pipeline.shards import shard_of
 from pipeline.sockets import ingest_control, ingest_data, shard_events, shard_history
-from pipeline.wire import PageRequest, encode
-from tests.faults.raw_zmtp import GREETING, RawPeer, announced, command, frame, ready
+from pipeline.wire import Hello, PageRequest, Welcome, decode_ingest_message, encode
+from tests.faults.raw_zmtp import GREETING, MORE, RawPeer, announced, command, frame, greeting, ready
 from tests.harness import PATIENCE, Pipeline, Process, private_dir
+from tests.keyring import ANY, Keyring
+from tests.sockets.peers import Peers, receive
 
 MANY_BYTES = 400_000_000
 """More than any process may keep of what a peer sends."""
@@ -203,3 +206,62 @@ def test_handshakes_that_are_nearly_right_harm_nobody(pipeline: Pipeline, socket
         with RawPeer(pipeline.run_dir / socket) as peer:
             peer.flood(damaged(random_, KINDS[socket]), 1)
     check_all_is_well(pipeline, f"nearly-{SOCKETS.index(socket)}")
+
+
+@contextmanager
+def keyed_ingest(
+    run_dir: Path, *program: str
+) -> Iterator[tuple[Process, dict[str, str], Callable[[], bool]]]:
+    """Give an ingest at TCP ports that wants keys, their addresses, and whether a friend is served."""
+    keys = Keyring(run_dir)
+    keys.make("stage", "stage")
+    names = [ingest_data(0), ingest_control(0)]
+    common = ("--run-dir", str(run_dir), "--shards", "1", "--log-format", "json")
+    flags = keys.flags(keys.book(dict.fromkeys(names, ANY)))
+    process = Process("ingest", *flags, *common, program=program or ("pipeline",))
+    with ExitStack() as stack:
+        stack.callback(process.close)
+        bound = {name: process.wait_for("bound", socket=name)["address"] for name in names}
+        process.wait_for("ready")
+
+        def serves_a_friend() -> bool:
+            with Peers(keys.endpoints(keys.book(bound, name="real"), "stage")) as friends:
+                friend = friends.connect(zmq.DEALER, ingest_control(0))
+                friend.send(encode(Hello("p", 1)))
+                return decode_ingest_message(receive(friend)) == Welcome(0)
+
+        yield process, bound, serves_a_friend
+        assert taken_bytes(process) < BOUND_BYTES
+        assert process.terminate() == 0
+
+
+def test_strangers_at_a_tcp_port_that_wants_keys_get_nothing_into_memory(run_dir: Path) -> None:
+    with keyed_ingest(run_dir) as (_, bound, serves_a_friend):
+        whats = [
+            frame(b"", MORE) * 50_000,
+            announced(2_000_000) + bytes(1_000_000),
+            command(b"HELLO", bytes(194)) * 1_000,
+        ]
+        for name, address in bound.items():
+            for mechanism in (b"NULL", b"CURVE", b"PLAIN", b"x" * 20):
+                for what in whats:
+                    with RawPeer(address) as peer:
+                        begin = greeting(mechanism) + ready(KINDS[name])
+                        assert peer.flood(begin + what, MANY_BYTES) < MANY_BYTES
+            with ExitStack() as stack:
+                for number in range(200):
+                    peer = stack.enter_context(RawPeer(address))
+                    peer.socket.sendall(greeting(b"CURVE")[: number % 65])
+                assert serves_a_friend()
+
+
+def test_more_connections_at_a_tcp_port_than_descriptors_let_others_in_when_their_time_is_over(
+    run_dir: Path,
+) -> None:
+    with (
+        keyed_ingest(run_dir, "tests.sockets.few_descriptors", "100", "100") as (_, bound, serves_a_friend),
+        ExitStack() as stack,
+    ):
+        for _ in range(200):
+            stack.enter_context(RawPeer(bound[ingest_data(0)]))
+        assert serves_a_friend()

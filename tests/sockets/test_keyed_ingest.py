@@ -37,7 +37,8 @@ FACT = b'{"type":"hostDiscovered","ip":"10.0.0.5"}'
 class Rig:
     """An ingest at TCP ports between a test's only shard, in the run directory, and producers with keys."""
 
-    def __init__(self, run_dir: Path, stack: ExitStack) -> None:
+    def __init__(self, run_dir: Path, stack: ExitStack, toml: str = "") -> None:
+        (run_dir / "ingest.toml").write_text(toml)
         self.keys = Keyring(run_dir)
         for name, words in {"stage": ("stage",), "ada": (), "bob": (), "office": ("names-owners",)}.items():
             self.keys.make(name, *words)
@@ -46,6 +47,7 @@ class Rig:
             "ingest",
             *self.keys.flags(self.keys.book(dict.fromkeys(self.names, ANY))),
             *("--run-dir", str(run_dir), "--shards", "1", "--log-format", "json"),
+            *("-c", str(run_dir / "ingest.toml")),
         )
         stack.callback(self.process.close)
         bound = {name: self.process.wait_for("bound", socket=name)["address"] for name in self.names}
@@ -145,6 +147,39 @@ def test_an_emitter_that_goes_by_another_s_pid_stops_and_says_why(rig: Rig, run_
         emitter.emit(FACT)
         with pytest.raises(EmitterFenced, match="was first used with another key than 'bob'"):
             emitter.close(30 * PATIENCE)
+
+
+def test_all_that_goes_by_a_key_has_one_quota_and_one_that_may_act_for_others_has_none(run_dir: Path) -> None:
+    with ExitStack() as stack:
+        rig = Rig(run_dir, stack, "[quotas]\nmax_open_scans = 1\nevents_per_s = 0.001\nburst_s = 3000\n")
+        control, data = rig.control("ada"), rig.data("ada")
+        for pid in "pq":
+            control.send(encode(Hello(pid, 1)))
+            assert decode_ingest_message(control.recv()) == Welcome(0)
+
+        def scan(name: str, pid: str) -> bytes:
+            return encode_envelope(EnvelopeHeader(f"scan/{name}", pid, 1, 1, 1), [FACT])
+
+        data.send(scan("one", "p"))
+        assert rig.arrived()[1] == [FACT]
+        data.send(scan("two", "q"))
+        header, events = rig.arrived()
+        assert (header.channel, header.rejected, events) == ("scan/two", ((0, "quota"),), [])
+        told = decode_ingest_message(control.recv())
+        assert isinstance(told, Feedback)
+        assert [(nack.pid, nack.reason) for nack in told.nacks] == [("q", "quota")]
+        for _ in range(2):  # three events at once, whichever pid they go by
+            data.send(scan("one", "p"))
+        assert rig.arrived()[0].channel == "scan/one"
+        held = decode_ingest_message(control.recv())
+        assert isinstance(held, Feedback)
+        assert [(retry.pid, retry.reason) for retry in held.retries] == [("p", "rate")]
+        rig.data("bob").send(scan("bob", "b"))
+        assert rig.arrived()[0].channel == "scan/bob"
+        office = rig.data("office")
+        for number in range(10):
+            office.send(scan(f"o{number}", "o"))
+            assert rig.arrived() == (EnvelopeHeader(f"scan/o{number}", "o", 1, 1, 1), [FACT])
 
 
 def test_a_key_that_is_taken_off_the_list_sends_nothing_more(rig: Rig) -> None:
