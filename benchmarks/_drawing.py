@@ -12,7 +12,9 @@ from html import escape
 
 WIDTH = 720
 BAR_HEIGHT, BAR_PITCH = 16, 26
-LEFT, RIGHT, TOP = 210, 150, 44
+RIGHT, TOP = 110, 44
+LETTER = 6.4
+"""How wide one is, about."""
 LINES_HEIGHT, LINES_LEFT, LINES_BOTTOM = 260, 64, 46
 LIGHT = ("#0b6bcb", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#be185d", "#0f766e", "#475569")
 DARK = ("#5eb1ff", "#ff9a5c", "#5fd38a", "#c99bff", "#e6c04a", "#ff8fc1", "#4fd1c5", "#a3b3c7")
@@ -66,26 +68,27 @@ def bars(title: str, unit: str, rows: Sequence[tuple[str, float | Sequence[float
     """
     figures = [(name, list(v) if not isinstance(v, int | float) else [v]) for name, v in rows]
     most = max((max(values) for _, values in figures), default=1) or 1
-    room = WIDTH - LEFT - RIGHT
+    left = 16 + LETTER * max((len(name) for name, _ in figures), default=0)
+    room = WIDTH - left - RIGHT
     parts = [f'<text class="end" x="{WIDTH - 8}" y="20">{escape(unit)}</text>']
     for at, (name, values) in enumerate(figures):
         y = TOP + at * BAR_PITCH
         value = statistics.median(values)
         length = max(0.0, value / most) * room
         colour = 0 if ours in name else OTHERS
-        parts.append(f'<text class="end" x="{LEFT - 8}" y="{y + 12}">{escape(name)}</text>')
+        parts.append(f'<text class="end" x="{left - 8:.0f}" y="{y + 12}">{escape(name)}</text>')
         parts.append(
-            f'<rect class="f{colour}" x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR_HEIGHT}"/>'
+            f'<rect class="f{colour}" x="{left:.0f}" y="{y}" width="{length:.1f}" height="{BAR_HEIGHT}"/>'
         )
         end = length
         if len(values) > 1:
             low, end = (max(0.0, bound / most) * room for bound in (min(values), max(values)))
             middle = y + BAR_HEIGHT / 2
             parts.append(
-                f'<path class="spread" d="M{LEFT + low:.1f} {middle}H{LEFT + end:.1f}'
-                f"M{LEFT + low:.1f} {middle - 4}v8M{LEFT + end:.1f} {middle - 4}v8" + '" fill="none"/>'
+                f'<path class="spread" d="M{left + low:.1f} {middle}H{left + end:.1f}'
+                f"M{left + low:.1f} {middle - 4}v8M{left + end:.1f} {middle - 4}v8" + '" fill="none"/>'
             )
-        parts.append(f'<text x="{LEFT + max(end, length) + 6:.1f}" y="{y + 12}">{short(value)}</text>')
+        parts.append(f'<text x="{left + max(end, length) + 6:.1f}" y="{y + 12}">{short(value)}</text>')
     return _svg(TOP + len(figures) * BAR_PITCH + 6, title, parts)
 
 

@@ -212,8 +212,8 @@ def as_json(record: Mapping[str, Any]) -> str:
     lines: list[str] = []
     for line in text.splitlines():
         depth = len(line) - len(line.lstrip())
-        if depth > 4 and lines:
-            lines[-1] += line.strip() + (" " if line.endswith(",") else "")
+        if lines and (depth > 4 or (depth == 4 and line.strip() in ("]", "],"))):
+            lines[-1] += (" " if lines[-1].endswith(",") else "") + line.strip()
         else:
             lines.append(line)
     return "\n".join(lines) + "\n"
