@@ -6,11 +6,12 @@ pipeline without a frame budget, of the same page with one event a message. At m
 wanted, and not one event left out. In the midst of it the page is loaded anew, in a tab of its own: at
 most 300 ms until it shows the scan. Then the largest scan the table holds, 65,536 hosts with 500,000
 open ports: the renderer's memory, at most 200 MB, of a page that saw it all and of one that was opened
-late; and the time from one picture to the next while it streams, p95 at most 33 ms.
+late; and the time from one picture to the next while it streams, p95 at most 33 ms. At last the list, with
+10,000 scans of which 1,000 are told of by turns, 500 a second: the same.
 
-    bin/bench page [--only reference|reload|large] [--rate EVENTS_PER_S]
+    bin/bench page [--only reference|reload|large|list] [--rate EVENTS_PER_S]
 
-Takes about 4 minutes.
+Takes about 5 minutes.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ MOST_CPU = 0.30
 MOST_RELOAD_MS = 300
 MOST_MEMORY_BYTES = 200e6
 MOST_FRAME_MS = 33
+SCANS = 10_000
+SCANS_TOLD_OF = 1_000
+TOLD_PER_S = 500
+TOLD_FOR_S = 20
 
 FIRST_SHOWN = """
   new MutationObserver((_, observer) => {
@@ -231,17 +236,62 @@ def measure_large(per_s: int) -> bool:
     same = figures[0] == figures[1] and (figures[0]["hosts"], figures[0]["ports"]) == (HOSTS, OPEN_PORTS)
     print(f"{HOSTS:,} hosts, {OPEN_PORTS:,} open ports, {len(events) / took_s:,.0f} events a second")
     print(f"  renderer: {100 * used / took_s:.0f} % of a core; left out: {ledger['missed']} events")
-    tail = percentile(frames, 95)
-    print(
-        f"  picture to picture: median {percentile(frames, 50):.1f} ms, p95 {tail:.1f} ms, p99 "
-        f"{percentile(frames, 99):.1f} ms; p95 at most {MOST_FRAME_MS}"
-    )
+    smooth = tell_frames(frames)
     print(
         f"  memory: {stayed / 1e6:.0f} MB of the page that stayed, {came_late / 1e6:.0f} MB of the one that "
         f"came late, at most {MOST_MEMORY_BYTES / 1e6:.0f}"
     )
     print(f"  the late one has every host after {loaded_s:.1f} s; both show the same: {same}")
-    return same and tail <= MOST_FRAME_MS and max(stayed, came_late) <= MOST_MEMORY_BYTES
+    return same and smooth and max(stayed, came_late) <= MOST_MEMORY_BYTES
+
+
+def tell_frames(frames: list[float]) -> bool:
+    tail = percentile(frames, 95)
+    print(
+        f"  picture to picture: median {percentile(frames, 50):.1f} ms, p95 {tail:.1f} ms, p99 "
+        f"{percentile(frames, 99):.1f} ms; p95 at most {MOST_FRAME_MS}"
+    )
+    return tail <= MOST_FRAME_MS
+
+
+# --- the list -------------------------------------------------------------------------------------
+
+
+def measure_list() -> bool:
+    with opened() as (pipeline, browser), Emitter(run_dir=str(pipeline.run_dir)) as emitter:
+        for number in range(SCANS):
+            name = f"scan-{number:05}"
+            emitter.emit({"type": "scanStarted", "name": name, "targets": ["10.0.0.0/24"]}, scan_id=name)
+            emitter.emit({"type": "hostDiscovered", "ip": "10.0.0.1"}, scan_id=name)
+            if number >= SCANS_TOLD_OF:
+                emitter.emit({"type": "scanCompleted"}, scan_id=name)
+        emitter.flush(300)
+        page = browser.new_context(viewport={"width": 1360, "height": 900}).new_page()
+        page.add_init_script(FRAMES)
+        dashboard = Dashboard(page, pipeline.url)
+        dashboard.open_list()
+        page.wait_for_function(
+            f"() => document.querySelector('[data-testid=total-scans]')?.textContent === '{SCANS:,}'",
+            timeout=60_000,
+        )
+        pid = renderer_pid(browser, dashboard)
+        used = cpu_s([pid])
+        page.evaluate("() => { window.frames_ms.length = 0; }")
+        pause = threading.Event()
+        began = time.monotonic()
+        for sent in range(TOLD_PER_S * TOLD_FOR_S):
+            if sent % 50 == 0:
+                pause.wait(max(0.0, began + sent / TOLD_PER_S - time.monotonic()))
+            progress = 100 * sent / (TOLD_PER_S * TOLD_FOR_S)
+            event = {"type": "scanProgress", "phase": "port_scan", "progress": progress}
+            emitter.emit(event, scan_id=f"scan-{sent % SCANS_TOLD_OF:05}")
+        took_s = time.monotonic() - began
+        used = cpu_s([pid]) - used
+        frames = page.evaluate("() => window.frames_ms")
+        emitter.flush(120)
+    print(f"the list with {SCANS:,} scans, {TOLD_PER_S} of them told of a second")
+    print(f"  renderer: {100 * used / took_s:.0f} % of a core (load average {os.getloadavg()[0]:.1f})")
+    return tell_frames(frames)
 
 
 def settled_bytes(dashboard: Dashboard, pid: int) -> int:
@@ -255,7 +305,7 @@ def settled_bytes(dashboard: Dashboard, pid: int) -> int:
 def main() -> None:
     end_in_order()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", choices=("reference", "reload", "large"))
+    parser.add_argument("--only", choices=("reference", "reload", "large", "list"))
     parser.add_argument("--rate", type=int, default=10_000, help="events a second, 10,000 if not given")
     options = parser.parse_args()
     good = []
@@ -265,6 +315,8 @@ def main() -> None:
         good.append(measure_reload())
     if options.only in (None, "large"):
         good.append(measure_large(options.rate))
+    if options.only in (None, "list"):
+        good.append(measure_list())
     print("as wanted" if all(good) else "NOT as wanted")
 
 
