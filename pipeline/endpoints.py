@@ -59,11 +59,13 @@ class Endpoints:
         """Return the names of sockets, in the order of their numbers.
 
         Where the book has some that match, it has all of them; else those in the run directory are found.
+        Edges are found in both: one that replaces another has another number, which the book need not have.
 
         Args:
             pattern: a name, or a glob with one number in it, such as `shard-*.events`.
         """
-        if told := self.book.matching(pattern):
+        told = self.book.matching(pattern)
+        if told and not pattern.startswith("edge-"):
             return told
         numbered = re.compile(re.escape(pattern).replace(r"\*", "[0-9]+"))
         names = [
@@ -71,7 +73,7 @@ class Endpoints:
             for path in self.run_dir.glob(pattern)
             if path.is_socket() and numbered.fullmatch(path.name)
         ]
-        return sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+        return sorted({*told, *names}, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
 
     def listens(self, name: str) -> bool:
         """Say whether somebody listens behind a socket; of one that is reached by TCP it is assumed."""
@@ -108,11 +110,14 @@ class Endpoints:
             f"cannot connect to both; put all of these in, or none"
         ]
 
+    def is_elsewhere(self, name: str) -> bool:
+        """Say whether who binds a socket may be on another machine, with other processes and clocks."""
+        return self.is_tcp(name) and is_beyond_loopback(self.book.addresses[name])
+
     @property
     def workers_elsewhere(self) -> bool:
         """Whether a worker may be on another machine, whose monotonic clock is not ours."""
-        book = self.book.addresses
-        return any(is_beyond_loopback(book[name]) for name in book if name.startswith("shard-"))
+        return any(self.is_elsewhere(name) for name in self.book.addresses if name.startswith("shard-"))
 
     @property
     def open_to_all(self) -> list[str]:

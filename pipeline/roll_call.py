@@ -10,7 +10,8 @@ shard                                       its number is below the number of sh
                                             the others
 ingest, edge, notify                        its control socket is in the run directory, and somebody listens
                                             there, or has answered there before; one that ends well takes its
-                                            socket away. Or it stands in the address book
+                                            socket away. Or it stands in the address book; of edges there,
+                                            those that have answered before
 =========================================== ==============================================================
 """
 
@@ -98,6 +99,9 @@ class RollCall:
                     if _is_whole(told[name]):
                         poller.unregister(dealer)
                         del waiting[name]
+        for name in waiting.keys() - self._heard:
+            if name.startswith("edge-") and self._endpoints.is_tcp(f"{name}.control"):
+                del told[name]  # it may have been replaced by one with another number, before we were here
         self._heard.update(name for name, one in told.items() if one.stats is not None)
         return list(told.values())
 

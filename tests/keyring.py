@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.endpoints import Endpoints, open_endpoints
-from pipeline.key_files import KeyPair, new_pair, read_secret, write_pair
+from pipeline.key_files import KeyPair, new_pair, write_pair
 
 ANY = "tcp://127.0.0.1:0"
 
@@ -19,16 +19,19 @@ class Keyring:
 
     Attributes:
         allowed: the allow-list.
+        public: name -> public key.
     """
 
     def __init__(self, place: Path) -> None:
         self.place = place
         self.allowed = place / "allowed"
         self.allowed.mkdir(mode=0o700)
+        self.public: dict[str, str] = {}
 
     def make(self, name: str, *words: str, allowed: bool = True) -> KeyPair:
         """Make a key pair, and let it in."""
         pair = new_pair()
+        self.public[name] = pair.public
         write_pair(self.place / name, pair, words, force=True)
         public = self.place / f"{name}.pub"
         if allowed:
@@ -49,7 +52,7 @@ class Keyring:
         """
         lines = ["[addresses]", *(f"{socket!r} = {address!r}" for socket, address in addresses.items())]
         if server:
-            lines += ["[server_keys]", f"'*' = '{read_secret(self.place / f'{server}.key').public}'"]
+            lines += ["[server_keys]", f"'*' = '{self.public[server]}'"]
         path = self.place / f"{name}.toml"
         path.write_text("\n".join(lines) + "\n")
         return str(path)

@@ -157,7 +157,7 @@ def _admit_envelope(message: bytes, sender: Sender | None, gate: Gate | None) ->
     header = envelope.header
     if sender is not None and header.pid:
         try:
-            sender.pids.check(header.pid, sender.credential)
+            sender.pids.check(header.pid, sender.by)
         except EventRejected as error:  # no nack: whoever has said hello by this pid is not to blame
             return _rejected(error.reason, error.message)
     who = _limited(sender, header.pid)

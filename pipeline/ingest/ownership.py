@@ -7,7 +7,8 @@ no credential, and nothing here is asked.
 a message of a credential              what happens
 ====================================== ===============================================================
 with a pid that nobody had             the pid is this credential's from now on
-with a pid of another credential       refused, `pid_taken`
+with a pid of another credential       refused, `pid_taken`; all that may name owners are one in this, for
+                                       two edges may be given the same post
 a `scanStarted` without `owner`        its owner is the credential
 a `scanStarted` with itself as owner   taken
 a `scanStarted` with another owner     refused, `not_owner`, unless the credential may name owners
@@ -51,7 +52,7 @@ class PidOwners:
         if owner != credential:
             raise EventRejected(
                 RejectReason.PID_TAKEN,
-                f"producer id {pid!r} was first used with another key than {credential!r}",
+                f"producer id {pid!r} was first used with another key",
             )
         self._owners.move_to_end(pid)
         while len(self._owners) > self.most:

@@ -323,10 +323,11 @@ class IngestStage:
     def _may_use(self, producer: Producer, name: str, peer: bytes, now: float) -> bool:
         """Say whether a key may go by a producer id; one that may not is told, and hears nothing of it."""
         pid, inc = producer
-        if self._sender(name, now) is None:
+        sender = self._sender(name, now)
+        if sender is None:
             return False
         try:
-            self._pids.check(pid, name)
+            self._pids.check(pid, sender.by)
         except EventRejected as error:
             self._counters[f"rejected{{reason={RejectReason.PID_TAKEN}}}"] += 1
             self._rejection_log.warning("rejected", now, reason=error.reason, problem=error.message)

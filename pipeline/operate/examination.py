@@ -107,14 +107,17 @@ def _all_seen(where: Path | Endpoints, shards: int, told: dict[str, Told]) -> li
         *found(where, NOTIFY_CONTROL),
     ]
     seen = []
+    endpoints = endpoints_of(where)
     for socket_name in names:
         name = socket_name.partition(".")[0]
         stats = told[name].stats if name in told else None
-        endpoints = endpoints_of(where)
-        tcp = endpoints.is_tcp(socket_name)  # who listens there may be another machine's
-        pid = 0 if tcp else processes.listener_of(endpoints.run_dir / socket_name)
+        if endpoints.is_tcp(socket_name):
+            pid = stats.pid if stats is not None and not endpoints.is_elsewhere(socket_name) else 0
+            seen.append(Seen(name, stats is not None, pid, "", stats, endpoints.address(socket_name)))
+            continue
+        pid = processes.listener_of(endpoints.run_dir / socket_name)
         figures = processes.figures_of(pid) if pid else None
-        seen.append(Seen(name, tcp or bool(pid), pid, figures.state if figures else "", stats))
+        seen.append(Seen(name, bool(pid), pid, figures.state if figures else "", stats))
     return seen
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from pipeline.endpoints import Endpoints
+from pipeline.endpoints import Endpoints, endpoints_of
 from pipeline.errors import MessageMalformed
 from pipeline.operate.beacons import hear
 from pipeline.operate.board import MAX_CONNECTIONS, Snapshot
@@ -67,7 +67,8 @@ class Gathering:
         self._learn_shards()
         told = self._call.ask(ANSWER_S)
         scans, replies = self._ask_further(told)
-        pids = {one.stats.pid for one in told if one.stats is not None and one.stats.pid}
+        here = [one for one in told if not endpoints_of(self._where).is_elsewhere(_socket_of(one.name))]
+        pids = {one.stats.pid for one in here if one.stats is not None and one.stats.pid}
         processes = {pid: figures for pid in pids if (figures := figures_of(pid)) is not None}
         connections: list[ConnectionSummary] = [one for reply in replies for one in reply.connections]
         total = sum(reply.total for reply in replies)
@@ -136,3 +137,8 @@ def _decoded(name: str, message: bytes) -> ChannelsReply | ConnectionsReply | No
     except MessageMalformed:
         return None
     return reply if isinstance(reply, ChannelsReply | ConnectionsReply) else None
+
+
+def _socket_of(name: str) -> str:
+    """Return the name of the socket by which a stage answers."""
+    return f"{name}.history" if name.startswith("shard-") else f"{name}.control"

@@ -43,6 +43,7 @@ class Seen:
         pid: that process; 0 where it is not known.
         state: of the process, a letter as in /proc/PID/stat; empty where it is not known.
         stats: its answer; None when there was none.
+        address: where it is reached by TCP; empty where it is not.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Seen:
     pid: int = 0
     state: str = ""
     stats: StatsReply | None = None
+    address: str = ""
 
 
 def judge_stage(seen: Seen, waited_s: float) -> Finding:
@@ -61,6 +63,15 @@ def judge_stage(seen: Seen, waited_s: float) -> Finding:
     """
     program = _PROGRAMS[seen.name.partition("-")[0]]
     figures: dict[str, object] = {"pid": seen.pid or None, "state": seen.state or None}
+    if not seen.bound and seen.address:
+        return Finding(
+            seen.name,
+            "failed",
+            f"nothing comes from {seen.address} within {waited_s:g} s: it is not running, cannot be reached, "
+            f"or does not let us in",
+            f"see whether it runs (bin/{program}); if so, its log has `connection refused`, and why",
+            figures=figures,
+        )
     if not seen.bound:
         return Finding(
             seen.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from websockets.sync.client import connect
 from pipeline import Emitter, NotDelivered
 from pipeline.sockets import bound_by
 from tests.e2e.test_up import Up
-from tests.harness import PATIENCE, Process, deadline, private_dir
+from tests.harness import PATIENCE, Process, deadline, free_port, private_dir
 from tests.keyring import ANY, Keyring
 
 SHARDS = 2
@@ -151,6 +150,28 @@ def test_a_producer_without_a_key_is_told_what_it_needs(spread: Spread) -> None:
             emitter.close(5 * PATIENCE)
 
 
+def test_emit_needs_no_book_if_it_is_told_the_ingest_s_two_addresses(spread: Spread, place: Path) -> None:
+    scan = place / "scan.ndjson"
+    scan.write_text("".join(json.dumps(event) + "\n" for event in SCAN))
+    data, control = (spread.addresses[name] for name in bound_by("ingest", 0, ()))
+    told = ["--connect", f"{data},{control}", "--server-key", spread.keys.public["stage"]]
+    key = ["--key-file", spread.keys.file("stage")]
+    for args, code, said in (
+        (["--run-dir", str(place), *told, *key], 2, "leave out --endpoints and --run-dir"),
+        (["--server-key", told[-1], *key], 2, "--server-key goes with --connect"),
+        (told, 78, "--server-key needs --key-file"),
+        ([*told, *key], 0, "sent 3 events"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", "emit", "--scan", "office", *args, str(scan)],
+            capture_output=True,
+            text=True,
+            timeout=60 * PATIENCE,
+        )
+        assert done.returncode == code, done.stderr
+        assert said in done.stderr
+
+
 def test_up_runs_a_whole_pipeline_over_tcp_with_keys(place: Path) -> None:
     keys = Keyring(place)
     keys.make("stage", "stage")
@@ -158,7 +179,8 @@ def test_up_runs_a_whole_pipeline_over_tcp_with_keys(place: Path) -> None:
     names = [
         name for stage in ("ingest", "throttle-batch", "edge") for name in bound_by(stage, 0, range(SHARDS))
     ]
-    book = keys.book(dict(zip(names, free_addresses(len(names)), strict=True)))
+    first = free_port(len(names))
+    book = keys.book({name: f"tcp://127.0.0.1:{first + number}" for number, name in enumerate(names)})
     with closing(Up(place, "--shards", str(SHARDS), *keys.flags(book))) as up:
         up.ready()
         with Emitter("office", endpoints=book, key_file=keys.file("ada")) as emitter:
@@ -166,12 +188,3 @@ def test_up_runs_a_whole_pipeline_over_tcp_with_keys(place: Path) -> None:
                 emitter.emit(event)
         assert sorted(path.name for path in up.run_dir.iterdir() if path.is_socket()) == []
         assert up.terminate() == 0
-
-
-def free_addresses(count: int) -> list[str]:
-    """Return addresses nobody listens at, for what cannot be told to choose them itself."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return ["tcp://127.0.0.1:{1}".format(*probe.getsockname()) for probe in probes]

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from pipeline import settings
 from pipeline.errors import ConfigError
 from pipeline.operate.config import config_commands, default_text
+from tests.keyring import Keyring
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STRUCTS = {
@@ -150,6 +151,46 @@ class TestCommand:
         assert str(error) == (
             'PIPELINE_BATCH__MAX_FRAMES_PER_S: [batch] max_frames_per_s = "fast": must be a number'
         )
+
+    def test_check_looks_at_keys_and_addresses_too(self, tmp_path: Path) -> None:
+        keys = Keyring(tmp_path)
+        pair, other = keys.make("own"), keys.make("other", allowed=False)
+        path = tmp_path / "ingest.toml"
+
+        def problems(addresses: dict[str, str], server: str, **curve: str) -> list[str]:
+            book = keys.book(addresses, server)
+            lines = [f"{key} = '{value}'" for key, value in curve.items()]
+            path.write_text("\n".join([f"[pipeline]\nendpoints = '{book}'\n[curve]", *lines]))
+            out, error = run("check", "ingest", str(path))
+            assert isinstance(error, ConfigError) or out == f"ok {path}\n"
+            return error.problems if isinstance(error, ConfigError) else []
+
+        own, allowed = keys.file("own"), str(keys.allowed)
+        here, far = {"ingest-0.data": "tcp://10.0.0.5:7100"}, {"shard-0.in": "tcp://10.0.0.6:7200"}
+        where = f"{tmp_path}/book.toml: [addresses] ingest-0.data = 'tcp://10.0.0.5:7100'"
+        assert problems(here, "own", key_file=own, allowed_dir=allowed) == []
+        assert problems(far, "own", key_file=own) == []
+        assert problems(here, "own", key_file=own) == [
+            f"{where}: bound here with a key: [curve] allowed_dir is missing, so nobody could connect"
+        ]
+        assert problems(here, "other", key_file=own, allowed_dir=allowed) == [
+            f"{where}: [server_keys] says that {other.public} answers there; the public key of [curve] "
+            f"key_file is {pair.public}"
+        ]
+        assert problems(here, "") == [
+            f"{where}: beyond loopback ZeroMQ needs CURVE: set [curve] key_file and allowed_dir, or "
+            f"--key-file; `pipeline keygen` makes keys"
+        ]
+        assert problems(far, "", key_file=own) == [
+            f'{tmp_path}/book.toml: [server_keys]: there is none for shard-0, nor for "*"'
+        ]
+        Path(own).chmod(0o644)
+        (keys.allowed / "bad.pub").write_text("x" * 39)
+        assert problems(here, "own", key_file=own, allowed_dir=allowed) == [
+            f"{own}: mode is 0644; a secret key needs 0600: chmod 600 {own}",
+            f"{allowed}/bad.pub: line 1: neither a public key of 40 Z85 characters (these are 39), nor one "
+            f"of produce, read, stage, names-owners",
+        ]
 
     def test_show_has_what_counts(self, tmp_path: Path) -> None:
         path = tmp_path / "throttle-batch.toml"

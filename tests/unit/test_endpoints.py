@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from pipeline.addresses import book_of
 from pipeline.endpoints import (
     MAX_BOOK_BYTES,
     Endpoints,
@@ -51,6 +53,36 @@ def test_what_a_book_names_is_elsewhere_and_found_there(tmp_path: Path) -> None:
     assert endpoints.listens("shard-0.events")
     assert not endpoints.listens("shard-0.in")
     assert str(endpoints) == f"{tmp_path} and {path}"
+
+
+def test_edges_are_found_in_both(tmp_path: Path) -> None:
+    path = book(tmp_path, '[addresses]\n"edge-2.control" = "tcp://127.0.0.1:7100"')
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "edge-10.control"))
+        endpoints = open_endpoints(tmp_path, book_file=path)
+        assert endpoints.found("edge-*.control") == ["edge-2.control", "edge-10.control"]
+        assert not endpoints.is_elsewhere("edge-2.control")
+        assert not endpoints.is_elsewhere("edge-10.control")
+
+
+def test_who_is_beyond_loopback_is_elsewhere(tmp_path: Path) -> None:
+    addresses = {"edge-0.control": "tcp://10.0.0.5:1", "shard-0.events": "tcp://127.0.0.1:2"}
+    endpoints = Endpoints(tmp_path, book_of({"addresses": addresses}, "b"))
+    assert endpoints.is_elsewhere("edge-0.control")
+    assert not endpoints.workers_elsewhere
+    addresses["shard-0.events"] = "tcp://10.0.0.6:2"
+    assert Endpoints(tmp_path, book_of({"addresses": addresses}, "b")).workers_elsewhere
+
+
+def test_with_keys_one_socket_connects_to_one_kind(tmp_path: Path, secret: str) -> None:
+    path = book(tmp_path, f"[addresses]\n'shard-0.in' = 'tcp://127.0.0.1:1'\n[server_keys]\n'*' = '{KEY}'")
+    endpoints = open_endpoints(tmp_path, book_file=path, key_file=secret)
+    assert endpoints.connect_problems(["shard-0.in"]) == endpoints.connect_problems(["shard-1.in"]) == []
+    [line] = endpoints.connect_problems(["shard-0.in", "shard-1.in"])
+    assert line.startswith(
+        f"{path}: [addresses] has shard-0.in, but not shard-1.in: with keys one socket cannot"
+    )
+    assert open_endpoints(tmp_path).connect_problems(["shard-0.in", "shard-1.in"]) == []
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

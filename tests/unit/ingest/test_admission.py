@@ -465,3 +465,12 @@ def test_a_pid_of_another_key_costs_its_owner_nothing() -> None:
     assert admit(message, ada(pids), limited).routed
     admission = admit(message, Sender("bob", pids), limited)
     assert (reasons(admission), admission.held) == ([RejectReason.PID_TAKEN], None)
+
+
+def test_who_may_act_for_others_shares_its_pids_and_they_are_nobody_else_s() -> None:
+    """Two edges that were given the same post send it by the same pid."""
+    pids = PidOwners(10)
+    message = encode_envelope(HEADER, [GOOD])
+    for name in ("edge-0", "edge-1"):
+        assert not admit(message, Sender(name, pids, names_owners=True)).rejections
+    assert reasons(admit(message, Sender("bob", pids))) == [RejectReason.PID_TAKEN]

@@ -16,7 +16,7 @@ def test_a_pid_is_the_one_that_used_it_first() -> None:
     owners.check("p", "ada")
     owners.check("p", "ada")
     owners.check("q", "bob")
-    with pytest.raises(EventRejected, match="'p' was first used with another key than 'bob'") as caught:
+    with pytest.raises(EventRejected, match="'p' was first used with another key") as caught:
         owners.check("p", "bob")
     assert caught.value.reason is RejectReason.PID_TAKEN
     owners.check("p", "ada")

@@ -46,6 +46,12 @@ def test_a_stage_that_answers() -> None:
     ("seen", "status", "text"),
     [
         (Seen("shard-2", False), "failed", "nobody listens behind its socket: it is not running"),
+        (
+            Seen("shard-2", False, address="tcp://10.0.0.6:7220"),
+            "failed",
+            "nothing comes from tcp://10.0.0.6:7220 within 2 s: it is not running, cannot be reached, or "
+            "does not let us in",
+        ),
         (Seen("shard-2", True, 7, "T"), "failed", "process 7 is stopped (SIGSTOP, or a debugger)"),
         (
             Seen("edge-0", True, 7, "S"),
