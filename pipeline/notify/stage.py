@@ -1,14 +1,13 @@
 """The notify process: reads every scan's events, and tells hooks what they want to know.
 
 One loop. It reads what has come, writes what follows from it, sends what is due, and waits for whatever comes
-next. Each hook has one request under way at most, as a task of its own: one that hangs holds up no other.
+next; `delivery` has a task for each hook.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import time
 from collections import Counter
@@ -23,16 +22,14 @@ from pipeline.exposition import Metrics
 from pipeline.following import Following
 from pipeline.log import LimitedLog, Log
 from pipeline.metrics import Histogram, Scrape
-from pipeline.notify.config import LIVE_KEYS, Hook, NotifyConfig
-from pipeline.notify.ledger import Kept, Ledger
+from pipeline.notify.config import LIVE_KEYS, NotifyConfig
+from pipeline.notify.delivery import Delivery
+from pipeline.notify.ledger import Ledger
 from pipeline.notify.reading import JournalReader
-from pipeline.notify.retrying import Verdict, judge, retry_after_s
 from pipeline.notify.rules import Rules
-from pipeline.notify.sending import Answer, Sender
 from pipeline.notify.signing import Secrets
 from pipeline.notify.target import shown_target
 from pipeline.notify.telling import Telling
-from pipeline.notify.waiting import Drop, Waiting
 from pipeline.places import data_dir
 from pipeline.reread import read_anew
 from pipeline.runtime import die_with_parent, heed, take_descriptors, wall_ms
@@ -73,11 +70,9 @@ class NotifyStage:
         self._config = config
         self._read = read
         self._read_secrets = read_secrets
-        self._secrets = secrets
         self._log = log
         self._limited_log = LimitedLog(log)
         self.counters: Counter[str] = Counter()
-        self._attempt_s = Histogram()
         self._wakeup_s = Histogram()
         self._vitals = Vitals(os.getpid(), __version__, now)
         place = config.pipeline
@@ -95,12 +90,10 @@ class NotifyStage:
         except BaseException:
             self.close()
             raise
-        self._waiting = {name: Waiting(config.delivery) for name in config.hooks}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._delivery = Delivery(config, secrets, self._ledger, self._telling, self.counters, log)
+        self._delivery.add(self._ledger.messages(), now)
         self._polled: set[int] = set()
-        self._failure: BaseException | None = None
         self._forget_at = now
-        self._add(self._ledger.messages(), now)
 
     def close(self) -> None:
         """Close the sockets and the ledger."""
@@ -127,7 +120,7 @@ class NotifyStage:
             loop.add_signal_handler(number, stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._read_anew)
         heed(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        self._sender = Sender(len(self._config.hooks), self._config.delivery.timeout_s)
+        self._delivery.begin(self._wake.set)
         metrics = Metrics("notify", 0, self._config.metrics, self._scrape, self._log)
         if metrics.failed:
             self.counters["metrics_failed"] += 1
@@ -143,8 +136,8 @@ class NotifyStage:
         manager.ready()
         try:
             while not stops:
-                if self._failure is not None:
-                    raise self._failure
+                if self._delivery.failure is not None:
+                    raise self._delivery.failure
                 now = time.monotonic()
                 manager.alive(now)
                 self._wake.clear()
@@ -157,14 +150,13 @@ class NotifyStage:
                 await self._rest(0.0 if more else due - time.monotonic())
             manager.stopping()
             end = time.monotonic() + GRACE_S
-            while self._tasks and len(stops) < 2 and (left := end - time.monotonic()) > 0:
+            while self._delivery.under_way and len(stops) < 2 and (left := end - time.monotonic()) > 0:
                 self._wake.clear()
                 await self._rest(left)
         finally:
-            for task in self._tasks:
-                task.cancel()
+            self._delivery.cancel()
             self._telling.write(time.monotonic(), wall_ms())
-            self._sender.close()
+            self._delivery.close()
             self._binder.take_away(NOTIFY_CONTROL)
             for descriptor in self._polled:
                 loop.remove_reader(descriptor)
@@ -181,29 +173,11 @@ class NotifyStage:
         config = read_anew(read, self._config, LIVE_KEYS, self._log)
         self.counters[f"config_reloads{{result={'refused' if config is None else 'taken'}}}"] += 1
         if config is not None:
-            self._follow(config, secrets)
+            self._config = config
+            self._telling.follow(Rules(config.hooks))
+            self._delivery.follow(config, secrets, time.monotonic())
+            self._wake.set()
         self._binder.read_allowed_anew()
-
-    def _follow(self, config: NotifyConfig, secrets: Secrets) -> None:
-        """Go on with another configuration, and other hooks: a new one is told what is read from now on."""
-        before, secrets_before = self._config.hooks, self._secrets
-        self._config, self._secrets = config, secrets
-        hooks = config.hooks
-        for name in before.keys() - hooks:
-            self._drop(name, self._waiting.pop(name).leave())
-        for waiting in self._waiting.values():
-            waiting.settings = config.delivery
-        for name in hooks.keys() - before:
-            self._waiting[name] = Waiting(config.delivery)
-        signed_anew = [name for name in before if name in hooks and secrets[name] != secrets_before[name]]
-        if signed_anew:
-            self._log.info("secrets read anew", hooks=", ".join(signed_anew))
-        for name in before.keys() & hooks:
-            if name in signed_anew or hooks[name] != before[name]:
-                self._waiting[name].renew(time.monotonic())
-        self._telling.follow(Rules(hooks))
-        self._sender.follow(len(hooks), config.delivery.timeout_s)
-        self._wake.set()
 
     async def _rest(self, seconds: float) -> None:
         """Wait until something comes, for so long at most."""
@@ -231,17 +205,15 @@ class NotifyStage:
         if now >= self._forget_at:
             self._forget_at = now + FORGET_INTERVAL_S
             self._telling.forget(wall - int(self._config.memory.forget_after_s * 1000), MAX_SCANS)
-        self._add(self._telling.write(now, wall), now)
-        for hook in self._waiting:
-            self._send_due(hook, now)
+        self._delivery.add(self._telling.write(now, wall), now)
+        self._delivery.send_due(now)
         self._watch_sockets()
         return has_more(self._control) or (not self._telling.full and self._reader.has_more)
 
     def _next_deadline(self) -> float:
-        deadlines = [self._telling.next_deadline()]
+        deadlines = [self._telling.next_deadline(), self._delivery.next_deadline()]
         if not self._telling.full:
             deadlines.append(self._reader.next_deadline())
-        deadlines += [waiting.next_deadline() for waiting in self._waiting.values()]
         return min([self._forget_at, *(moment for moment in deadlines if moment is not None)])
 
     def _watch_sockets(self) -> None:
@@ -252,93 +224,17 @@ class NotifyStage:
                 self._polled.add(descriptor)
                 loop.add_reader(descriptor, self._wake.set)
 
-    # --- messages -----------------------------------------------------------------------------------
-
-    def _add(self, kept: list[Kept], now: float) -> None:
-        wall = wall_ms()
-        for number, hook, seen_ms in kept:
-            waiting = self._waiting.get(hook)
-            made_at = now - max(0, wall - seen_ms) / 1000
-            self._drop(
-                hook, [Drop(number, "no_hook")] if waiting is None else waiting.add(number, made_at, now)
-            )
-
-    def _drop(self, hook: str, drops: list[Drop]) -> None:
-        for drop in drops:
-            self.counters[f"dropped{{reason={drop.reason}}}"] += 1
-        if drops:
-            self._log.error("messages dropped", hook=hook, reason=drops[0].reason, count=len(drops))
-            self._telling.done(drop.number for drop in drops)
-
-    def _send_due(self, hook: str, now: float) -> None:
-        deadline = self._waiting[hook].next_deadline()
-        if deadline is None or now < deadline:
-            return
-        number, drops = self._waiting[hook].take(now)
-        self._drop(hook, drops)
-        if number is not None:
-            task = asyncio.get_running_loop().create_task(self._deliver(hook, number))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._failure = error
-        self._wake.set()
-
-    async def _deliver(self, name: str, number: int) -> None:
-        hook, waiting = self._config.hooks[name], self._waiting[name]
-        identity, body = self._ledger.message(number)
-        self.counters["attempts"] += 1
-        began = time.monotonic()
-        answer = await self._sender.post(hook.url, self._secrets[name], identity, body, wall_ms() // 1000)
-        verdict = judge(answer.status)
-        asked_s = retry_after_s(answer.retry_after, wall_ms() / 1000)
-        now = time.monotonic()
-        self._attempt_s.observe(now - began)
-        if self._waiting.get(name) is not waiting:  # its hook is no more, and its messages are dropped
-            return
-        if verdict is Verdict.GONE and self._config.hooks[name] != hook:
-            verdict = Verdict.UNWELL  # that was of the hook before
-        drops = waiting.answered(verdict, asked_s, random.random(), now)  # noqa: S311  jitter, no secret
-        if verdict is Verdict.DELIVERED:
-            self._telling.done([number])
-        self._drop(name, drops)
-        self._add(self._telling.write(now, wall_ms()), now)  # what is said below is then durable
-        self._tell(name, hook, identity, verdict, answer)
-
-    def _tell(self, name: str, hook: Hook, identity: str, verdict: Verdict, answer: Answer) -> None:
-        """Count and log what became of an attempt."""
-        if verdict is Verdict.DELIVERED:
-            self.counters["delivered"] += 1
-            self._log.info("delivered", hook=name, id=identity, status=answer.status)
-            return
-        reason = "no_answer" if answer.status is None else str(verdict.value)
-        self.counters[f"failed{{reason={reason}}}"] += 1
-        facts = {"hook": name, "target": shown_target(hook.url), "id": identity, "status": answer.status}
-        if verdict is Verdict.GONE:
-            self._log.error("hook is gone", **facts)
-        else:
-            waiting = len(self._waiting[name])
-            self._limited_log.warning(
-                "not delivered", time.monotonic(), **facts, problem=answer.problem, waiting=waiting
-            )
-
     # --- how it is ----------------------------------------------------------------------------------
 
     def _scrape(self) -> Scrape:
         """Return what there is to tell; another thread calls it, so what it reads it copies at once."""
-        took = {"attempt_seconds": self._attempt_s, "wakeup_seconds": self._wakeup_s}
+        took = {"attempt_seconds": self._delivery.attempt_s, "wakeup_seconds": self._wakeup_s}
         return Scrape([({}, self._figures())], took)
 
     def _figures(self) -> dict[str, float]:
         counters: dict[str, float] = dict(self.counters)
         counters["scans"] = self._telling.scans
-        hooks = list(self._waiting.values())
-        counters["waiting"] = sum(len(waiting) for waiting in hooks)
-        counters["hooks_gone"] = sum(waiting.gone for waiting in hooks)
-        counters["hooks_failing"] = sum(waiting.failures > 0 for waiting in hooks)
+        counters |= self._delivery.counters()
         counters["silent_shards"] = self._config.pipeline.shards - self._reader.heard_shards
         for reason, times in self._binder.refused().items():
             counters[f"peers_refused{{reason={reason}}}"] = times
