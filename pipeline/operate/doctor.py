@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from pipeline.endpoint_options import endpoint_options, find_pipeline
+from pipeline.operate.ascii_json import as_ascii
 from pipeline.operate.token_file import given_token_file, read_token_file, token_file_option
 
 
@@ -72,7 +73,6 @@ def doctor(
       pipeline doctor --run-dir /run/scanstream --edge https://127.0.0.1:8443/
       pipeline doctor --json --min-free 10240
     """
-    import msgspec
 
     from pipeline.log import let_go
     from pipeline.operate.examination import Order, examine
@@ -90,7 +90,7 @@ def doctor(
     )
     try:
         if as_json:
-            click.echo(msgspec.json.encode(as_document(findings)))
+            click.echo(as_ascii(as_document(findings)))
         else:
             on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
             for line in as_lines(findings, colour=on_terminal and not os.environ.get("NO_COLOR")):

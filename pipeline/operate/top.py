@@ -46,9 +46,9 @@ def top(
       pipeline top --once
       pipeline top --json --run-dir /run/scanstream
     """
-    import msgspec
 
     from pipeline.errors import PeerError
+    from pipeline.operate.ascii_json import as_ascii
     from pipeline.operate.board import Board
     from pipeline.operate.gathering import Gathering
     from pipeline.operate.picture import lines
@@ -69,7 +69,7 @@ def top(
     if not document["stages"]:
         raise PeerError(f"no pipeline is found in {place}; start one with bin/up, or name its --run-dir")
     if as_json:
-        click.echo(msgspec.json.encode(document))
+        click.echo(as_ascii(document))
         return
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1_000
     for line in lines(document, columns):
