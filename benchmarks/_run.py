@@ -3,7 +3,7 @@
     bin/bench [NAME...] [--quick | --full] [--list] [--draw]
     bin/bench NAME [OPTION...]
 
-Without a name: all of them, about 17 minutes; with --quick 3, with --full some hours. Each prints its tables,
+Without a name: all of them, about 19 minutes; with --quick 3, with --full some hours. Each prints its tables,
 and writes its section of docs/BENCHMARKS.md, its figures as docs/benchmarks/NAME.json, and pictures of them.
 With one name, options are its own, which `bin/bench NAME --help` tells; with options of its own it only
 prints, unless --write is among them.

@@ -36,7 +36,7 @@ from _options import Option, parse
 from _report import Report, Table
 from _servers import MAX_CONNECTIONS, Ours, Server
 
-MINUTES = {"quick": 0.7, "normal": 4.5, "full": 90}
+MINUTES = {"quick": 0.7, "normal": 4.2, "full": 90}
 PACKAGES = ("cc", "nchan", "nats-server", "pushpin", "node", "npm")
 FRAMES_PER_S = 10
 MOST_OF_OTHERS = {"C send() loop": 1.5, "nginx nchan": 1.1, "nats-server WebSocket": 0.6}
@@ -47,7 +47,7 @@ OPTIONS = (
     Option(
         "sizes",
         "bytes of a message; z behind it: compression is offered",
-        "120,2048,2048z",
+        "120,2048z",
         quick="120",
         full="120,120z,2048,2048z,8192,8192z",
     ),

@@ -28,7 +28,7 @@ from pipeline.throttle_batch.channel import CHECKPOINT_SHARE
 from pipeline.throttle_batch.records import LifeState
 from pipeline.throttle_batch.scan_state import ScanState
 
-MINUTES = {"quick": 0.2, "normal": 0.6, "full": 0.8}
+MINUTES = {"quick": 0.2, "normal": 0.4, "full": 0.8}
 OPTIONS = (
     Option("rounds", "of which the best counts", 5, quick=2, full=7, smallest=1),
     Option("events", "of the reference scan", 15_000, smallest=1000),

@@ -26,7 +26,7 @@ from tests.faults.stand import Stand
 from tests.faults.traffic import event
 from tests.harness import private_dir
 
-MINUTES = {"quick": 0.3, "normal": 1, "full": 4}
+MINUTES = {"quick": 0.3, "normal": 0.9, "full": 4}
 OPTIONS = (Option("kills", "of each stage", 8, quick=2, full=40, smallest=1),)
 SCAN = "gap"
 PAUSE_S = 0.005

@@ -25,7 +25,7 @@ from tests.harness import Pipeline, Process, private_dir
 
 EVENT = b'{"type":"portFound","ip":"10.0.0.5","port":443,"protocol":"TCP","state":"Open"}'
 ANSWER = b'{"scan_id":"demo","accepted":1,"epoch":1795416705922,"seq":1000,"next":"1795416705922:1000"}'
-MINUTES = {"quick": 0.2, "normal": 0.6, "full": 2}
+MINUTES = {"quick": 0.2, "normal": 0.4, "full": 2}
 OPTIONS = (
     Option("connections", "how many post at the same time", (1, 16), quick=(16,), smallest=(1,)),
     Option("runs", "interleaved", 3, quick=2, full=5, smallest=1),

@@ -40,7 +40,7 @@ from pipeline.sockets import shard_events
 from pipeline.wire import channel_name, decode_frame
 from tests.harness import Pipeline, private_dir
 
-MINUTES = {"quick": 0.4, "normal": 1.5, "full": 12}
+MINUTES = {"quick": 0.4, "normal": 1.3, "full": 12}
 OPTIONS = (
     Option("loads", "percent of capacity", (0, 10, 50, 90), quick=(0, 50), smallest=(0, 10)),
     Option("samples", "pairs of events of each round", 40, quick=25, full=300, smallest=2),

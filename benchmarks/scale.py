@@ -27,7 +27,7 @@ from _report import Report, Table
 from _servers import MAX_CONNECTIONS, Ours, SendLoop, Server
 from _through import Sample, Way, through
 
-MINUTES = {"quick": 0.5, "normal": 2.2, "full": 15}
+MINUTES = {"quick": 0.5, "normal": 2, "full": 15}
 PACKAGES = ("cc",)
 OPTIONS = (
     Option(

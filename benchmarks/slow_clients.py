@@ -23,7 +23,7 @@ from tests.harness import private_dir
 from tests.sockets.many import FastReaders, Scan, join, rss_bytes
 from tests.sockets.peers import Edge, Peers, PlayedWorkers
 
-MINUTES = {"quick": 0.0, "normal": 0.8, "full": 2}
+MINUTES = {"quick": 0.0, "normal": 1, "full": 2}
 OPTIONS = (
     Option("seconds", "alone, and at least beside", 10.0, full=30.0, smallest=0.5),
     Option("stalled", "browsers that never read", 200, smallest=3),

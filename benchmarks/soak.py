@@ -31,7 +31,7 @@ from _through import EDGE, Way, through
 from tests.faults.stand import Stand
 from tests.harness import private_dir
 
-MINUTES = {"quick": 0.0, "normal": 1.2, "full": 31}
+MINUTES = {"quick": 0.0, "normal": 1.1, "full": 31}
 OPTIONS = (
     Option("minutes", "of load", 0.7, full=30.0, smallest=0.02),
     Option("percent", "of capacity", 50),

@@ -29,7 +29,7 @@ from _producers import EVENT
 from _report import Report, Table
 from _through import STAGES, Sample, Way, through
 
-MINUTES = {"quick": 0.4, "normal": 2.5, "full": 20}
+MINUTES = {"quick": 0.4, "normal": 2, "full": 20}
 LEAST_RATIO = 0.12
 OPTIONS = (
     Option(
