@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import Emitter
 from pipeline.errors import NotDelivered
+from tests.e2e.test_posts import post
 from tests.harness import PATIENCE, Pipeline, Process, deadline, private_dir
 
 GOOD = b'{"type":"hostDiscovered","ip":"10.0.0.5"}'
@@ -19,11 +20,11 @@ END = b'{"type":"scanCompleted"}'
 
 
 @contextmanager
-def limited(toml: str) -> Iterator[Pipeline]:
+def limited(toml: str, edge: str = "") -> Iterator[Pipeline]:
     with private_dir() as place:
         pipeline = Pipeline(place, shards=2)
         try:
-            pipeline.start(config={"ingest": f"[quotas]\n{toml}"})
+            pipeline.start(config={"ingest": f"[quotas]\n{toml}", "edge": edge})
             yield pipeline
         finally:
             pipeline.close()
@@ -84,3 +85,16 @@ def test_a_scan_too_many_is_refused_and_emit_says_so(tmp_path: Path) -> None:
         finally:
             emit.close()
         assert pipeline.get("/api/scans/a")[0] == 200
+
+
+def test_what_is_posted_beyond_a_rate_is_sent_again_and_answered_504() -> None:
+    toml = "events_per_s = 0.001\nburst_s = 1000\n"
+    with limited(toml, edge="[http_in]\nanswer_timeout_s = 0.5\n") as pipeline:
+        end = deadline(30)
+        while (
+            pipeline.get("/api/scans/demo")[0] != 200
+        ):  # one is taken, whether it is answered in time or not
+            assert time.monotonic() < end
+            assert post(pipeline, START)[0] in (200, 504)
+        assert post(pipeline, START)[0] == 504
+        assert pipeline.stop()["ingest-0"]["held_back{reason=rate}"] > 0
