@@ -54,8 +54,8 @@ class Channel:
 
     Attributes:
         owner: the pid of the producer that has this life for itself; empty for none.
-        opened_by: the pid of the producer whose event brought it into memory; empty for a foreign one's, or
-            a journal.
+        opened_by: the producer whose event brought it into memory, by its key or else its pid; empty for a
+            foreign one without a key, or a journal.
         wants_detail: its state is not whole until `supply` gives what the journal keeps of it.
         rate: how fast events come.
         event_bytes: of all events committed.

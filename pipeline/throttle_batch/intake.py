@@ -244,7 +244,8 @@ class Intake:
         if channel is None:
             if self._lives.full:
                 return None
-            opened, quota = self._lives.opened_by(pid), self.limits.max_channels_per_producer
+            opener = f"key {header.by}" if header.by else f"pid {pid}" if pid else ""
+            opened, quota = self._lives.opened_by(opener), self.limits.max_channels_per_producer
             if opened >= quota:
                 raise EventRejected(
                     RejectReason.QUOTA,
@@ -253,7 +254,7 @@ class Intake:
             ended = self._lives.current(name)
             if ended is not None:
                 self.gathered.channels[name, ended.epoch] = ended  # to be closed, ahead of the new life
-            channel = self._lives.open(name, pid, now, starts=starts)
+            channel = self._lives.open(name, opener, now, starts=starts)
             # Whether anything of the run is taken or not: what is in memory must be freed again.
             self.gathered.channels[name, channel.epoch] = channel
             if header.own and not channel.head_seq:

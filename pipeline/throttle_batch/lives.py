@@ -98,31 +98,31 @@ class Lives:
         """Whether `open` must not be called: `max_channels` are in memory."""
         return len(self._lives) >= self._config.limits.max_channels
 
-    def opened_by(self, pid: str) -> int:
+    def opened_by(self, opener: str) -> int:
         """Return how many of the lives in memory a producer has opened since the worker started."""
-        return self._opened[pid]
+        return self._opened[opener]
 
-    def open(self, name: str, pid: str, now: float, *, starts: bool) -> Channel:
+    def open(self, name: str, opener: str, now: float, *, starts: bool) -> Channel:
         """Return the life that an event goes to which `taking` has none for; it is the present one now.
 
         Args:
             name: `kind/id`.
-            pid: whose event it is; empty for a foreign producer's.
+            opener: whose event it is; empty for a foreign producer's without a key.
             now: monotonic seconds.
             starts: whether the event begins a new life after the end of another.
         """
         before = self._current.get(name) or self._past.get(name)
         epoch = max(self._wall_ms(now), self.deleted_epoch + 1)
         if isinstance(before, LifeRecord) and not (before.cut or (starts and before.ended)):
-            channel = self._open(name, before.epoch, pid, now)
+            channel = self._open(name, before.epoch, opener, now)
             self._recall(channel, before, now)
             channel.keep_from(now)
             return channel
         if before is not None:
             epoch = max(epoch, before.epoch + 1)
-        return self._open(name, epoch, pid, now)
+        return self._open(name, epoch, opener, now)
 
-    def _open(self, name: str, epoch: int, pid: str, now: float) -> Channel:
+    def _open(self, name: str, epoch: int, opener: str, now: float) -> Channel:
         config = self._config
         channel = Channel(
             name,
@@ -135,9 +135,9 @@ class Lives:
             ScanState(config.state.max_hosts, config.state.max_entries, self._budget),
             Watchdog(config.watchdog, now) if name.startswith("scan/") else None,
         )
-        if pid:
-            channel.opened_by = pid
-            self._opened[pid] += 1
+        if opener:
+            channel.opened_by = opener
+            self._opened[opener] += 1
         self._past.pop(name, None)
         self._current[name] = channel
         self._lives[name, epoch] = channel

@@ -273,6 +273,24 @@ def check_the_quota_of_a_producer(core: Core) -> None:
     assert rig.nacks[-1].channel == "scan/f"
 
 
+def check_the_quota_of_a_key(core: Core) -> None:
+    """Whichever pids it goes by; and foreign producers with a key have one."""
+    rig = core.batcher(max_channels_per_producer=2)
+
+    rig.at(0.0, *[keyed("ada", numbered(1, FACTS[1], channel=f"scan/{pid}", pid=pid)) for pid in "abc"])
+    rig.at(0.1, keyed("ada", foreign(FACTS[1], channel="scan/d")))
+    assert {channel.name for channel in rig.batcher.channels()} == {"scan/a", "scan/b"}
+    assert [(nack.pid, nack.reason) for nack in rig.nacks] == [("c", "quota")]
+    assert rig.batcher.counters["rejected{reason=quota}"] == 2
+    rig.at(0.2, keyed("bob", numbered(1, FACTS[1], channel="scan/c", pid="d")))
+    rig.at(
+        0.3,
+        numbered(1, FACTS[1], channel="scan/d", pid="ada"),
+        numbered(1, FACTS[1], channel="scan/e", pid="key ada"),
+    )
+    assert len(list(rig.batcher.channels())) == 5, "another key, and pids that look like one"
+
+
 def check_the_limit_of_past_channels(core: Core) -> None:
     rig = core.batcher(max_past_channels=2)
     for number, name in enumerate("abc"):

@@ -440,9 +440,15 @@ MUTATIONS = {
     ),
     "a quota for all together": (
         "lives",
-        "            self._opened[pid] += 1\n",
+        "            self._opened[opener] += 1\n",
         '            self._opened["q"] += 1\n',
         intake.check_the_quota_of_a_producer,
+    ),
+    "a quota of pids, where there are keys": (
+        "intake",
+        'f"key {header.by}" if header.by else ',
+        "",
+        intake.check_the_quota_of_a_key,
     ),
     "no bound of what is kept in mind": (
         "lives",
