@@ -73,16 +73,18 @@ WAIT_TOLD_S = 5.0
 """After so long it is told what is waited for, as `emit` gives up then."""
 
 
-def waited_for(place: str, *, answered: bool, unknown: Collection[str]) -> str | None:
+def waited_for(place: str, *, answered: bool, unknown: Collection[str], key: str = "") -> str | None:
     """Return, in words, what is still waited for; None for nothing but events.
 
     Args:
         place: the run directory.
         answered: whether a worker has given a sign of life.
         unknown: the channels that were asked for and that nobody knows.
+        key: our public key, which who answers must let in; empty for none.
     """
     if not answered:
-        return f"waiting: no pipeline answers in {place}"
+        let_in = f"; if it runs, it does not let in this key: {key}" if key else ""
+        return f"waiting: no pipeline answers in {place}{let_in}"
     return f"waiting: no such scan yet: {', '.join(sorted(unknown))}" if unknown else None
 
 

@@ -195,7 +195,9 @@ class Tail:
     def _tell_waiting(self) -> None:
         unknown = [channel for channel in self._unknown if self._following.position(channel) is None]
         answered = self._shards is not None
-        if line := waited_for(str(self._endpoints), answered=answered, unknown=unknown):
+        keys = self._endpoints.keys
+        own = keys.public if keys is not None else ""
+        if line := waited_for(str(self._endpoints), answered=answered, unknown=unknown, key=own):
             self._notice(line)
 
     def _connect_new(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -94,8 +96,8 @@ def test_an_event_goes_all_the_way_over_tcp_with_keys(spread: Spread, place: Pat
     """From emit over ingest, worker and edge to a browser; and to tail."""
     spread.keys.make("ada")
     spread.keys.make("reader", "read")
-    spread.worker.popen.send_signal(1)  # SIGHUP: both were let in since it was started
-    spread.ingest.popen.send_signal(1)
+    spread.worker.popen.send_signal(signal.SIGHUP)  # both were let in since it was started
+    spread.ingest.popen.send_signal(signal.SIGHUP)
     for process in (spread.worker, spread.ingest):
         process.wait_for("allow-list read anew", peers=3)
     scan = place / "scan.ndjson"
@@ -131,7 +133,9 @@ def test_a_producer_whose_key_is_not_allowed_gets_nothing_through_and_is_told(sp
     stranger = spread.keys.make("stranger", allowed=False)
     with closing(Emitter("office", endpoints=spread.book, key_file=spread.keys.file("stranger"))) as emitter:
         emitter.emit(SCAN[0])
-        spread.ingest.wait_for("connection refused", reason="unknown_key", key=stranger.public)
+        spread.ingest.wait_for(
+            "connection refused", reason="unknown_key", socket="ingest-0.control", key=stranger.public
+        )
         with pytest.raises(NotDelivered, match=r"refuses this key: .* is not in its allow-list") as caught:
             emitter.close(5 * PATIENCE)
         assert stranger.public in str(caught.value)
@@ -145,9 +149,24 @@ def test_a_producer_without_a_key_is_told_what_it_needs(spread: Spread) -> None:
     bare = spread.keys.book(spread.addresses, server="", name="bare")
     with closing(Emitter("office", endpoints=bare)) as emitter:
         emitter.emit(SCAN[0])
-        spread.ingest.wait_for("connection refused", reason="mechanism")
+        spread.ingest.wait_for("connection refused", reason="mechanism", socket="ingest-0.control")
         with pytest.raises(NotDelivered, match="lets in nobody without a key: give --key-file"):
             emitter.close(5 * PATIENCE)
+
+
+def test_a_reader_whose_key_is_for_producing_is_told_after_a_while(spread: Spread) -> None:
+    """A worker does not answer it; so it is told what may be the matter."""
+    ada = spread.keys.make("ada")
+    spread.worker.popen.send_signal(signal.SIGHUP)
+    spread.worker.wait_for("allow-list read anew", peers=2)
+    args = ("tail", "--scan", "office", *spread.keys.flags(spread.book, "ada", binds=False))
+    with closing(Process(*args)) as reader:
+        spread.worker.wait_for("connection refused", reason="role", peer="ada")
+        end = deadline(30)
+        while f"if it runs, it does not let in this key: {ada.public}" not in reader.errors:
+            assert time.monotonic() < end, reader.errors
+            threading.Event().wait(0.05)
+        assert reader.output == ""
 
 
 def test_emit_needs_no_book_if_it_is_told_the_ingest_s_two_addresses(spread: Spread, place: Path) -> None:
@@ -188,3 +207,16 @@ def test_up_runs_a_whole_pipeline_over_tcp_with_keys(place: Path) -> None:
                 emitter.emit(event)
         assert sorted(path.name for path in up.run_dir.iterdir() if path.is_socket()) == []
         assert up.terminate() == 0
+
+
+@pytest.mark.parametrize("command", ["emit", "tail", "doctor", "top"])
+def test_a_key_that_others_can_read_is_named_and_nothing_is_done(place: Path, command: str) -> None:
+    keys = Keyring(place)
+    keys.make("ada")
+    Path(keys.file("ada")).chmod(0o640)
+    with closing(Process(command, "--run-dir", str(place), "--key-file", keys.file("ada"))) as process:
+        assert process.wait() == 78
+        assert process.errors == (
+            f"error: {keys.file('ada')}: mode is 0640; a secret key needs 0600: chmod 600 {keys.file('ada')}"
+        )
+        assert process.output == ""

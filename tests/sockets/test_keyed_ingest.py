@@ -221,3 +221,19 @@ def test_on_loopback_without_keys_it_says_who_can_connect(run_dir: Path) -> None
     with closing(Process("ingest", *args)) as process:
         process.wait_for("without keys any user of this machine can connect")
         process.wait_for("ready")
+
+
+def test_a_key_is_changed_without_a_gap(rig: Rig) -> None:
+    """Both are let in while both are in the file, and are one peer: what belongs to it stays its own."""
+    old = rig.data("ada")
+    old.send(envelope(START))
+    rig.arrived()
+    new = rig.keys.make("new", allowed=False)
+    with (rig.keys.allowed / "ada.pub").open("a") as file:
+        file.write(new.public + "\n")
+    rig.process.popen.send_signal(signal.SIGHUP)
+    rig.process.wait_for("allow-list read anew", peers=4)
+    rig.data("new").send(envelope(FACT, pseq=2))
+    assert rig.arrived()[0].by == "ada"
+    old.send(envelope(FACT, pseq=3))
+    assert rig.arrived()[0].by == "ada"
