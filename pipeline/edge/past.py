@@ -139,6 +139,11 @@ def merged(parts: list[Part], limit: int) -> tuple[list[PastLife], str | None]:
     return lives, _told(floor) if floor is not None else None
 
 
+def place_of(life: PastLife, shard: int) -> str:
+    """Return the place of a life in the list, for the list to go on after it."""
+    return _told((life.mark[0], shard, life.mark[1]))
+
+
 def _told(place: Place) -> str:
     return "-".join(map(str, place))
 

@@ -607,3 +607,37 @@ def run(*args: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def test_a_list_of_past_scans_tells_nothing_of_those_between() -> None:
+    with private_dir() as place, ExitStack() as stack:
+        (place / "secret").write_bytes(SECRET)
+        made = Pipeline(place, shards=2)
+        stack.callback(made.close)
+        made.start(
+            config={
+                "edge": f'[accounts]\nsecret_file = "{place}/secret"\n',
+                "throttle-batch": "[cleanup]\ncleanup_after_s = 0.1\n",
+            }
+        )
+        owners = "bababb"
+        for number, owner in enumerate(owners):
+            with Emitter(f"past-{number}", run_dir=str(made.run_dir)) as emitter:
+                emitter.emit({"type": "scanStarted", "owner": owner})
+                emitter.emit({"type": "scanCompleted"})
+                emitter.flush(20 * PATIENCE)
+
+        def past(bearer: str, rest: str = "") -> Any:
+            return json.loads(ask(made, f"/api/scans?past=true&limit=1{rest}", bearer)[1])
+
+        end = deadline(30)
+        while len(json.loads(ask(made, "/api/scans?past=true", ADMIN)[1])["scans"]) < len(owners):
+            assert time.monotonic() < end
+        assert past(token("c")) == {"scans": [], "next": None, "complete": True}
+        found, following = [], ""
+        for _ in range(2):
+            page = past(A, following)
+            found += [scan["scan_id"] for scan in page["scans"]]
+            following = f"&after={page['next']}"
+        assert (found, page["next"]) == (["past-3", "past-1"], None)
+        assert past(token("c", scans=["past-0"]))["next"] is None

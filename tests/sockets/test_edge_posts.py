@@ -344,3 +344,18 @@ def test_a_sender_that_goes_in_the_middle_leaves_no_bytes(begin: Begin) -> None:
     with scene.posting(HOST + b" " * 900_000) as sent:
         scene.ack(scene.taken())
         assert answer(sent)[0] == 200
+
+
+@pytest.mark.parametrize("digits", [16, 5_000])
+def test_a_length_that_no_body_has_is_refused_whatever_its_digits(begin: Begin, digits: int) -> None:
+    scene = begin()
+    with closing(tcp.create_connection(("127.0.0.1", scene.edge.port), timeout=WAIT_S * PATIENCE)) as sent:
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        sent.sendall(f"{head}Content-Length: {'9' * digits}\r\n\r\n{{}}".encode())
+        told = b""
+        while more := sent.recv(65_536):
+            told += more
+    assert told.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 ")), told[:200]
+    assert scene.edge.get("/healthz")[0] == 200
+    scene.edge.stop()
+    assert not [line for line in scene.edge.process.lines if line.get("level") == "error"]

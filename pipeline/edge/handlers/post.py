@@ -32,6 +32,8 @@ from pipeline.wire import channel_name
 RETRY_AFTER_S = 1
 MAX_DISCARDED_BYTES = 16_777_216
 """Of a body that is refused so much is read and let go of, so that its sender reads the answer."""
+_DIGITS = 15
+"""Of a length: none that is read has more, and Python refuses to read very many."""
 _NO_ROOM: Answer = (503, {"error": "the edge holds as much as it may: http_in.max_total_bytes; retry"})
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
@@ -100,8 +102,8 @@ class PostedEvents(Events):
         self._media_type = media_type(headers.get("Content-Type", ""))
         self._packed = is_packed(headers.get("Content-Encoding", ""))
         length = headers.get("Content-Length", "0")
-        if length.isdecimal() and int(length) > settings.max_body_bytes:
-            raise too_large(f"{int(length)} bytes", settings.max_body_bytes)
+        if length.isdecimal() and (len(length) > _DIGITS or int(length) > settings.max_body_bytes):
+            raise too_large(f"{length[:_DIGITS]} bytes", settings.max_body_bytes)
         return None
 
     def data_received(self, chunk: bytes) -> None:

@@ -10,7 +10,7 @@ from pipeline.edge import connections
 from pipeline.edge.filter import DEFAULT_CRITICAL
 from pipeline.edge.handlers.asked import asked_filter
 from pipeline.edge.handlers.guarded import ANSWER_TIMEOUT_S, Guarded
-from pipeline.edge.past import MAX_PAST, past_entry, read_after, read_flag, read_search
+from pipeline.edge.past import MAX_PAST, Place, past_entry, place_of, read_after, read_flag, read_search
 from pipeline.edge.since import read_since, resume_at
 from pipeline.edge.statistics import (
     MAX_AFTER,
@@ -23,7 +23,10 @@ from pipeline.edge.statistics import (
 )
 from pipeline.event import is_scan_id
 from pipeline.frame import Position
-from pipeline.wire import MAX_HOSTS_A_PAGE, Document, PastRequest, channel_name
+from pipeline.wire import MAX_HOSTS_A_PAGE, Document, PastLife, PastRequest, channel_name
+
+MAX_PASSED_OVER = 10
+"""Questions asked for one answer, of a hundred past scans or more each, while they cannot be seen."""
 
 
 class Statistics(Guarded):
@@ -47,15 +50,35 @@ class ScanList(Guarded):
             self.answer({"error": str(error)}, 400)
             return
         if past:
-            lives, following, complete = await self.service.archive.past(
-                PastRequest(0, search=search), limit, after
-            )
-            self.answer(
-                {"scans": list(map(past_entry, self.seen(lives))), "next": following, "complete": complete}
-            )
+            lives, following, complete = await self._past(PastRequest(0, search=search), limit, after)
+            self.answer({"scans": list(map(past_entry, lives)), "next": following, "complete": complete})
             return
         summaries, complete = await self.summaries()
         self.answer(scan_list(summaries, complete=complete))
+
+    async def _past(
+        self, wanted: PastRequest, limit: int, after: Place | None
+    ) -> tuple[list[PastLife], str | None, bool]:
+        """Return past scans that may be seen, where the list goes on, and whether every shard has answered.
+
+        Those that may not be seen are passed over, so that neither a gap nor `next` tells of them. Only
+        behind `MAX_PASSED_OVER` questions for nothing but such ones the list goes on from one of these.
+        """
+        archive = self.service.archive
+        if self.identity.admin:
+            return await archive.past(wanted, limit, after)
+        found: list[PastLife] = []
+        following: str | None = None
+        for _ in range(MAX_PASSED_OVER):
+            lives, following, complete = await archive.past(wanted, max(limit, 100), after)
+            found += self.seen(lives)
+            after = read_after(following)
+            if len(found) > limit or after is None:
+                break
+        if len(found) > limit:
+            last = found[limit - 1]
+            following = place_of(last, self.service.upstream.shard_of(last.channel))
+        return found[:limit], following, complete
 
 
 _UNDELETED = {
