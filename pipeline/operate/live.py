@@ -106,6 +106,7 @@ def _draw(screen: curses.window, watching: Watching) -> None:
             return
         if watching.problem is not None:
             raise watching.problem
+        _follow_size()
         latest = watching.latest
         if latest is None or (latest is drawn and size == screen.getmaxyx()):
             continue
@@ -116,6 +117,13 @@ def _draw(screen: curses.window, watching: Watching) -> None:
             with contextlib.suppress(curses.error):  # the last cell of the screen cannot be left
                 screen.addstr(row, 0, line, _look(row, line))
         screen.refresh()
+
+
+def _follow_size() -> None:
+    """Take the terminal's size as it is: curses hears of another by a signal alone, which may pass it by."""
+    columns, rows = os.get_terminal_size(sys.stdout.fileno())
+    if curses.is_term_resized(rows, columns):
+        curses.resizeterm(rows, columns)
 
 
 def _look(row: int, line: str) -> int:

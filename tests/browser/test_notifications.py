@@ -41,6 +41,8 @@ RECORD = """
     Object.defineProperty(document, "hidden", { get: () => hidden });
     window.hide = (value) => { hidden = value; document.dispatchEvent(new Event("visibilitychange")); };
 """
+GRANTED = 'Object.defineProperty(window.Notification, "permission", { get: () => "granted" });'
+"""Chromium without windows says that they are denied, whatever its context grants."""
 FINDING = {"type": "vulnerabilityFound", "ip": "10.0.0.1", "severity": "Critical", "title": "<b>bad</b>"}
 
 
@@ -48,7 +50,7 @@ FINDING = {"type": "vulnerabilityFound", "ip": "10.0.0.1", "severity": "Critical
 def dashboard(pipeline: Pipeline, open_page: OpenPage) -> Dashboard:
     pipeline.start()
     found = open_page(permissions=["notifications"])
-    found.page.add_init_script(RECORD)
+    found.page.add_init_script(RECORD + GRANTED)
     return found
 
 

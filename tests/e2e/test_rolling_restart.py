@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.test_up import Up, gone
 from tests.faults.scene import Scene
-from tests.harness import PATIENCE, deadline, private_dir
+from tests.harness import deadline, private_dir
 
 
 class Stage:
@@ -99,9 +99,7 @@ def test_again_and_again_and_one_at_a_time(place: Path) -> None:
 def test_a_new_edge_that_is_not_ready_leaves_the_old_one_where_it_is(place: Path) -> None:
     config = place / "edge.toml"
     config.write_text("")
-    (place / "up.toml").write_text(
-        f'[stages]\nedge_config = "{config}"\n[restart]\nstart_s = {12 * PATIENCE}\n'
-    )
+    (place / "up.toml").write_text(f'[stages]\nedge_config = "{config}"\n[restart]\nstart_s = 20\n')
     up = Up(place, "-c", str(place / "up.toml"))
     try:
         up.ready()

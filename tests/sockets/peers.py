@@ -46,6 +46,7 @@ from pipeline.wire import (
 from tests.harness import PATIENCE, Process, deadline
 
 WAIT_S = 15.0
+SELDOM = {"PIPELINE_HEARTBEAT__INTERVAL_S": "1800", "PIPELINE_HEARTBEAT__CLIENT_TIMEOUT_S": "3600"}
 
 
 class Peers:
@@ -132,6 +133,10 @@ def counters(dealer: zmq.Socket[bytes]) -> dict[str, float]:
 # --- the workers of an edge ---------------------------------------------------------------------------
 
 
+def _topic(channel: str) -> bytes:
+    return b"F|%b|" % channel.encode()
+
+
 class PlayedWorkers:
     """All shards of an edge, played by a test: it publishes what it likes, and answers when it likes."""
 
@@ -139,6 +144,8 @@ class PlayedWorkers:
         self.shards = shards
         self.events = [peers.bind(zmq.XPUB, shard_events(shard)) for shard in range(shards)]
         self.history = [peers.bind(zmq.ROUTER, shard_history(shard)) for shard in range(shards)]
+        self._topics: set[bytes] = set()
+        self._early: set[bytes] = set()  # joined, and no test has asked for that yet
         self._poller = zmq.Poller()
         for socket in self.history:
             self._poller.register(socket, zmq.POLLIN)
@@ -152,13 +159,31 @@ class PlayedWorkers:
 
     def joined(self, channel: str) -> None:
         """Wait until the edge has subscribed to a channel."""
-        topic = b"\x01F|" + channel.encode() + b"|"
-        receive(self.events[shard_of(channel, self.shards)], lambda raw: raw == topic)
+        if _topic(channel) in self._early:
+            self._early.discard(_topic(channel))
+        else:
+            self._hear(channel, b"\x01")
+
+    def see_joined(self, channel: str) -> None:
+        """Wait until the edge is subscribed to a channel: what is published before is lost."""
+        if _topic(channel) not in self._topics:
+            self._hear(channel, b"\x01")
+            self._early.add(_topic(channel))
 
     def left(self, channel: str) -> None:
         """Wait until the edge has unsubscribed from a channel."""
-        topic = b"\x00F|" + channel.encode() + b"|"
-        receive(self.events[shard_of(channel, self.shards)], lambda raw: raw == topic)
+        self._hear(channel, b"\x00")
+
+    def _hear(self, channel: str, wanted: bytes) -> None:
+        def note(raw: bytes) -> bool:
+            if raw.startswith(b"\x01"):
+                self._topics.add(raw[1:])
+            else:
+                self._topics.discard(raw[1:])
+                self._early.discard(raw[1:])
+            return raw == wanted + _topic(channel)
+
+        receive(self.events[shard_of(channel, self.shards)], note)
 
     def beacon(
         self,
@@ -216,8 +241,10 @@ class Edge:
         self.process = Process(
             "edge", "--run-dir", str(place), "--shards", str(shards), "--log-format", "json",
             "--log-level", "debug", "-c", str(config), *(args or ("--port", "0")),
-            # Workers that a test plays send few beacons; only where it asks for it does that count.
-            env={} if "silent_s" in toml else {"PIPELINE_UPSTREAM__SILENT_S": "600"},
+            # Workers that a test plays send few beacons, and a slow machine is given many signs of life; only
+            # where it asks for it does that count.
+            env=({} if "silent_s" in toml else {"PIPELINE_UPSTREAM__SILENT_S": "600"})
+            | ({} if "[heartbeat]" in toml else SELDOM),
         )  # fmt: skip
         ready = self.process.wait_for("ready")
         self.port = urlsplit(ready["edge"]).port or 0

@@ -6,6 +6,8 @@ import gzip
 import http.client
 import re
 import socket as tcp
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,7 +30,7 @@ from pipeline.wire import (
     encode,
     encode_hosts,
 )
-from tests.harness import PATIENCE, Process, private_dir
+from tests.harness import PATIENCE, Process, deadline, private_dir
 from tests.sockets.peers import Edge, Peers, PlayedWorkers, answer
 
 Start = Callable[..., tuple[Edge, PlayedWorkers]]
@@ -263,10 +265,10 @@ def test_ready_once_every_shard_is_heard_and_not_when_one_falls_silent(start: St
 
 def test_not_ready_while_a_shard_cannot_write(start: Start) -> None:
     edge, workers = start("[upstream]\nsilent_s = 60\n")
-    workers.beacon(1)
-    workers.beacon(0, writable=False)
     status, body = edge.get("/readyz")
     while "unwritable_shards" not in body:
+        workers.beacon(1)
+        workers.beacon(0, writable=False)
         status, body = edge.get("/readyz")
     assert (status, body) == (
         503,
@@ -276,8 +278,8 @@ def test_not_ready_while_a_shard_cannot_write(start: Start) -> None:
             "unwritable_shards": [0],
         },
     )
-    workers.beacon(0)
     while status != 200:
+        workers.beacon(0)
         status, body = edge.get("/readyz")
     assert body == {"status": "ready", "connections": 0}
 
@@ -498,7 +500,11 @@ def test_another_number_of_shards_ends_the_edge_with_78(run_dir: Path) -> None:
         with Peers(run_dir) as peers:
             workers = PlayedWorkers(peers, 1)
             workers.shards = 4
-            workers.beacon(0)
+            end, pause = deadline(20), threading.Event()
+            while edge.process.popen.poll() is None:
+                assert time.monotonic() < end
+                workers.beacon(0)  # one alone may be lost, if the edge has had to connect again
+                pause.wait(0.05)
             assert edge.process.wait() == 78
         assert edge.process.errors == (
             "error: shard 0 is one of 4, spread by 'rendezvous-blake2b64'; "

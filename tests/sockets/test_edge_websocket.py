@@ -111,6 +111,7 @@ def publish(workers: PlayedWorkers, model: Worker, count: int, *, lost: bool = F
     """Publish a frame of so many events, or lose it on the way."""
     frame = model.publish(count)
     if not lost:
+        workers.see_joined(frame.channel)
         header = encode(frame.header)
         workers.publish(frame.channel, b"F|%b|%b\n%b" % (frame.channel.encode(), header, frame.body))
 

@@ -120,7 +120,7 @@ def test_flush_returns_when_everything_is_acked(pipeline: Pipeline, logs: Logs) 
         emitter.flush(FLUSH_S)
         assert emitter.unacked == 0
         assert logs.accepted("scan/demo") == 5_000
-        emitter.flush(0.0 * PATIENCE)
+        emitter.flush(0.0)
     assert logs.of("scan/demo") == [event(number) for number in range(1, 5_001)]
 
 
@@ -226,7 +226,7 @@ def until_told(emitter: Emitter) -> None:
     """Wait until a worker has said that it can open no further channel."""
     for _ in range(int(200 * PATIENCE)):
         try:
-            emitter.flush(0.1 * PATIENCE)
+            emitter.flush(0.1)
         except NotDelivered as error:
             if "can open no further channel: max_channels" in str(error):
                 return
@@ -406,7 +406,7 @@ def test_no_pipeline_is_an_error_that_names_the_directory(run_dir: Path) -> None
     with pytest.raises(
         NotDelivered, match=f"1 events are not acknowledged after {0.05 * PATIENCE:g} s; .* {run_dir} "
     ) as late:
-        emitter.flush(0.05 * PATIENCE)
+        emitter.flush(0.05)
     assert late.value.unacked == 1
     with pytest.raises(NotDelivered):
         emitter.close(0.0)

@@ -65,7 +65,8 @@ def test_one_that_reads_again_is_told_what_it_missed_and_given_what_is_critical(
     run_dir: Path, path: str
 ) -> None:
     with Peers(run_dir) as peers:
-        edge = Edge(run_dir, "[limits]\nmax_lag_s = 0.5\nkernel_buffer_bytes = 16384\n")
+        limits = "[limits]\nmax_lag_s = 0.5\nstalled_s = 600\nkernel_buffer_bytes = 16384\n"
+        edge = Edge(run_dir, limits + "[heartbeat]\n")
         workers = PlayedWorkers(peers, 1)
         try:
             with edge.raw(path, receive_buffer=4_096) as slow:

@@ -192,7 +192,6 @@ def test_it_goes_on_and_is_drawn_anew_in_another_size(whole: Pipeline, terminal:
         terminal.read_until(lambda shown: b"later" in shown)
         drawn = len(terminal.shown)
         terminal.resize(40, 8)
-        terminal.popen.send_signal(signal.SIGWINCH)
         terminal.read_until(lambda shown: b"more" in shown, since=drawn)  # what has no room is counted
     terminal.press(b"q")
     assert terminal.ended() == (0, b"")
