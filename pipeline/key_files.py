@@ -5,6 +5,7 @@ A secret key's file is its user's own with mode 0600, or it is not read. Shared 
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -125,27 +126,24 @@ def read_allowed(directory: Path) -> AllowList:
     problems: list[str] = []
     peers: list[Peer] = []
     try:
-        found = directory.stat()
+        strangers = _strangers_write(directory)
         files = sorted(file for file in directory.iterdir() if file.suffix == ".pub")
     except OSError as error:
         raise ConfigError([f"{directory}: {error.strerror}"]) from None
-    if found.st_mode & 0o022:
-        mode = stat.S_IMODE(found.st_mode)
-        raise ConfigError(
-            [
-                f"{directory}: mode is {mode:04o}; nobody else may write there, or they let themselves in: "
-                f"chmod go-w {shlex.quote(str(directory))}"
-            ]
-        )
+    if strangers:
+        raise ConfigError([strangers])
     if len(files) > MAX_PEERS:
         raise ConfigError([f"{directory}: {len(files)} files; the limit is {MAX_PEERS}"])
     for file in files:
         try:
+            strangers = _strangers_write(file)
             with file.open("rb") as opened:
                 raw = opened.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             problems.append(f"{file}: {error.strerror}")
             continue
+        if strangers:
+            problems.append(strangers)
         if len(raw) > MAX_FILE_BYTES:
             problems.append(f"{file}: larger than {MAX_FILE_BYTES} bytes")
             continue
@@ -158,3 +156,25 @@ def read_allowed(directory: Path) -> AllowList:
     if problems:
         raise ConfigError(problems)
     return listed
+
+
+def _strangers_write(path: Path) -> str:
+    """Say, in words, that others than this user and root may change a part of the allow-list; empty if not.
+
+    Raises:
+        OSError: it cannot be looked at, or is neither a file nor a directory.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EINVAL, "not a file")
+    if found.st_uid not in (0, os.getuid()):
+        return (
+            f"{path}: belongs to user {found.st_uid}, who could let themselves in; not to user {os.getuid()}"
+        )
+    if found.st_mode & 0o022:
+        mode = stat.S_IMODE(found.st_mode)
+        command = f"chmod go-w {shlex.quote(str(path))}"
+        return (
+            f"{path}: mode is {mode:04o}; nobody else may write there, or they let themselves in: {command}"
+        )
+    return ""

@@ -185,7 +185,9 @@ class TestCommand:
             f'{tmp_path}/book.toml: [server_keys]: there is none for shard-0, nor for "*"'
         ]
         Path(own).chmod(0o644)
-        (keys.allowed / "bad.pub").write_text("x" * 39)
+        bad = keys.allowed / "bad.pub"
+        bad.write_text("x" * 39)
+        bad.chmod(0o644)
         assert problems(here, "own", key_file=own, allowed_dir=allowed) == [
             f"{own}: mode is 0644; a secret key needs 0600: chmod 600 {own}",
             f"{allowed}/bad.pub: line 1: neither a public key of 40 Z85 characters (these are 39), nor one "

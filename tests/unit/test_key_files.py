@@ -102,6 +102,7 @@ def allowed(place: Path, **files: str) -> list[str]:
     """Write an allow-list; return what is wrong with it."""
     for name, text in files.items():
         (place / f"{name}.pub").write_text(text)
+        (place / f"{name}.pub").chmod(0o644)
     with pytest.raises(ConfigError) as caught:
         read_allowed(place)
     return caught.value.problems
@@ -138,6 +139,32 @@ def test_a_directory_that_others_write_is_refused(tmp_path: Path) -> None:
         f"{tmp_path}: mode is 0775; nobody else may write there, or they let themselves in: "
         f"chmod go-w {tmp_path}"
     )
+
+
+def test_a_peer_s_file_that_others_write_is_refused(tmp_path: Path) -> None:
+    public = write_pair(tmp_path / "ada", new_pair(), (), force=False)[1]
+    public.chmod(0o666)
+    [line] = allowed(tmp_path)
+    assert line.startswith(f"{public}: mode is 0666; nobody else may write there")
+
+
+def test_what_belongs_to_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pair(tmp_path / "ada", new_pair(), (), force=False)
+    own, status = os.getuid(), Path.stat
+
+    def of_another(path: Path, **options: bool) -> os.stat_result:
+        found = list(status(path, **options))
+        found[stat.ST_UID] = own + 7
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", of_another)
+    [line] = allowed(tmp_path)
+    assert line == f"{tmp_path}: belongs to user {own + 7}, who could let themselves in; not to user {own}"
+
+
+def test_a_peer_that_is_no_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ada.pub")
+    assert allowed(tmp_path) == [f"{tmp_path}/ada.pub: not a file"]
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
