@@ -204,6 +204,11 @@ class PlayedWorkers:
             return self.history.index(socket), peer, decode_history_request(raw)
         raise AssertionError("the edge asks nothing")
 
+    def asked(self, seconds: float) -> Iterator[tuple[int, bytes, HistoryRequest]]:
+        """Yield the edge's questions, as `question` gives them, until none has come for so long."""
+        while self._poller.poll(seconds * 1000):
+            yield self.question(seconds)
+
     def unasked(self) -> list[HistoryRequest]:
         """Return the questions that have come and nobody has looked at."""
         asked = []

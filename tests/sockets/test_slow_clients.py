@@ -77,10 +77,14 @@ def test_one_that_reads_again_is_told_what_it_missed_and_given_what_is_critical(
                 critical = scan.seq
                 scan.play(20, 0.05)
                 edge.process.wait_for("pace changed", pace=1)
-                answering = threading.Thread(target=_answer_state, args=(workers, scan.seq))
+                over = threading.Event()
+                answering = threading.Thread(target=_answer_states, args=(workers, scan.seq, over))
                 if path.startswith("/ws"):
                     answering.start()
-                events, lag, seen, shown = _read_to(slow, scan.seq)
+                try:
+                    events, lag, seen, shown = _read_to(slow, scan.seq)
+                finally:
+                    over.set()
                 if path.startswith("/ws"):
                     answering.join()
                     assert (lag["to"], shown) == (scan.seq, [scan.seq]), "and nothing behind it is told"
@@ -96,12 +100,13 @@ def test_one_that_reads_again_is_told_what_it_missed_and_given_what_is_critical(
         assert counted["events_skipped{reason=too_slow}"] == lag["skippedMessages"]
 
 
-def _answer_state(workers: PlayedWorkers, seq: int) -> None:
-    """Answer with a state of a quarter of a megabyte, at this event."""
-    shard, peer, request = workers.question()
-    assert isinstance(request, StateRequest)
-    header = encode(StateHeader(request.id, request.channel, request.epoch, seq))
-    workers.answer(shard, peer, header + b'\n{"pad":"%b"}' % (b"." * 250_000))
+def _answer_states(workers: PlayedWorkers, seq: int, over: threading.Event) -> None:
+    """Answer each question with a state of 250 kB, at this event; some come more than once."""
+    while not over.is_set():
+        for shard, peer, request in workers.asked(0.05):
+            if isinstance(request, StateRequest):
+                header = encode(StateHeader(request.id, request.channel, request.epoch, seq))
+                workers.answer(shard, peer, header + b'\n{"pad":"%b"}' % (b"." * 250_000))
 
 
 def _read_to(slow: RawBrowser, last: int) -> tuple[int, dict[str, object], list[int], list[int]]:
