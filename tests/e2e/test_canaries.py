@@ -30,6 +30,8 @@ from tests.sockets.receiver import receiver
 from tests.sockets.test_notify import SECRET as HOOK_SECRET
 from tests.sockets.test_notify import Notify, hook_line
 
+pytestmark = pytest.mark.timeout(300)
+
 CANARY = "canary-5e1f"
 """Stands in everything that is secret and is none of the tokens."""
 DRIVES = "\x1b]0;pwned\x07\x9b31m\u202egnp\u2028\r"

@@ -17,7 +17,8 @@ from tests.harness import PATIENCE, Pipeline
 from tests.specs.printing import DOCS
 from tests.specs.test_answers import ABOUT, FOUND, send
 
-OPEN = {"edge": "[http_in]\nrequests_per_s = 100000\nrequest_burst = 100000\n"}
+FAST = "requests_per_s = 100000\nrequest_burst = 100000\n"
+OPEN = {"edge": f"[http_in]\n{FAST}[requests]\n{FAST}"}
 PHASES, EXAMPLES = ("coverage,fuzzing", 300) if LONG else ("fuzzing", 25)
 SEED = () if LONG else ("--seed", "1")
 CHECKS = (
