@@ -15,13 +15,18 @@ import pytest
 from websockets.sync.client import ClientConnection
 from websockets.typing import Subprotocol
 
+from pipeline.edge.handlers.past import MAX_ASKED
 from pipeline.tokens import mint
 from pipeline.wire import (
     AccessReply,
     AccessRequest,
     HistoryRequest,
+    PastLife,
+    PastReply,
+    PastRequest,
     StateHeader,
     StateRequest,
+    TotalsEntry,
     encode,
     encode_state,
 )
@@ -263,3 +268,28 @@ def test_a_stream_that_is_refused_costs_no_ticket(start: Start, run_dir: Path) -
     status, said = edge.get(f"/sse/stats?ticket={text}")
     assert (status, said) == (429, {"error": "too many requests at once"})
     assert not (run_dir / "tickets").exists(), "none was taken in"
+
+
+def test_an_earlier_scan_is_looked_for_among_so_many_of_others(start: Start) -> None:
+    edge, workers = start("")
+    others = [
+        PastLife(
+            channel="scan/demo", epoch=1, mark=(5, row), present=False, status="completed", error=None,
+            started_ms=1, ended_ms=2, last_event_ms=2, events=1, held_events=1, size_bytes=1,
+            totals=TotalsEntry(), name="", targets=(), targets_left_out=0, labels={}, owner="b",
+        )
+        for row in range(50)
+    ]  # fmt: skip
+    asked = 0
+    with sent(edge, "/api/scans/demo/compare", A) as comparing:
+        shard, peer, request = answer_until(workers, StateRequest, "a")
+        workers.answer(shard, peer, encode_state(StateHeader(request.id, "scan/demo", 7, 3), None))
+        workers.answer_channels([])
+        while asked < MAX_ASKED:
+            shard, peer, request = workers.question()
+            assert isinstance(request, PastRequest)
+            workers.answer(shard, peer, encode(PastReply(request.id, 0, others, (5, 0))))
+            asked += 1
+        answered = comparing.getresponse()
+        assert answered.status == 404
+        assert json.loads(answered.read()) == {"error": "no earlier scan of the same targets is kept"}

@@ -15,6 +15,9 @@ from pipeline.edge.statistics import channel_scans
 from pipeline.event import is_scan_id
 from pipeline.wire import Document, PastRequest, channel_name, split_channel
 
+MAX_ASKED = 20
+"""Questions asked for an earlier scan, of 50 past ones each, while those found may not be seen."""
+
 
 class _About(msgspec.Struct, frozen=True):
     status: str = ""
@@ -110,7 +113,7 @@ class Compare(Guarded):
             and (set(scan.targets) == set(about.targets) if about.targets else scan.channel == channel)
         ]
         following: str | None = None
-        while True:
+        for _ in range(MAX_ASKED):
             lives, following, _ = await self.service.archive.past(wanted, 50, read_after(following))
             earlier = [(life.epoch, life.channel) for life in self.seen(lives) if life.epoch < epoch]
             if earlier or following is None:
