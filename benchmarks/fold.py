@@ -21,7 +21,8 @@ from _measuring import end_in_order
 from _options import Option, parse
 from _report import Report, Table
 
-from pipeline.event import AnyEvent, Catalogue, Treatment, encode_event, event_type, read_event
+from pipeline.event import AnyEvent, Catalogue, Treatment, event_type, read_event
+from pipeline.event_json import encode_event
 from pipeline.producer.simulate import heroforge
 from pipeline.throttle_batch.batcher import CHECKPOINT_EVENTS
 from pipeline.throttle_batch.channel import CHECKPOINT_SHARE

@@ -29,7 +29,8 @@ from typing import Literal, Self
 
 from pipeline.endpoints import Endpoints, ingest_at, open_endpoints
 from pipeline.errors import EventRejected, NotDelivered, OperatorError, PipelineError, RejectReason
-from pipeline.event import MAX_EVENT_BYTES, Event, check_scan_id, encode_event
+from pipeline.event import MAX_EVENT_BYTES, Event, check_scan_id
+from pipeline.event_json import encode_event
 from pipeline.outboxes import Outboxes, Rejected
 from pipeline.places import run_dir as resolve_run_dir
 from pipeline.sockets import ingest_control

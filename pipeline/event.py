@@ -275,7 +275,6 @@ AnyEvent: TypeAlias = KnownEvent | UnknownEvent
 
 _decode_known: Callable[[bytes], KnownEvent] = msgspec.json.Decoder(KnownEvent).decode
 _decode_unknown: Callable[[bytes], UnknownEvent] = msgspec.json.Decoder(UnknownEvent).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class CatalogueEntry(msgspec.Struct, frozen=True):
@@ -520,21 +519,6 @@ def read_events(raws: Sequence[bytes]) -> list[AnyEvent]:
         return [_decode_known(raw) for raw in raws]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return [read_event(raw) for raw in raws]
-
-
-def encode_event(event: Event | Mapping[str, object]) -> bytes:
-    """Return the compact JSON of an event: one line, fields at their default left out.
-
-    Args:
-        event: a typed event, or a mapping with a `type`.
-
-    Raises:
-        EventRejected: `schema` when it holds something JSON cannot say.
-    """
-    try:
-        return _encode(event)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise EventRejected(RejectReason.SCHEMA, str(error)) from None
 
 
 _DEFAULT = Catalogue()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pipeline.errors import RejectReason
-from pipeline.event import Lost, encode_event
+from pipeline.event import Lost
+from pipeline.event_json import encode_event
 from pipeline.outbox import Outbox
 from pipeline.spool import Spool
 from pipeline.wire import Ack, EnvelopeHeader, Feedback, Nack

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pipeline.event import ScanStarted, encode_event, read_event
+from pipeline.event import ScanStarted, read_event
+from pipeline.event_json import encode_event
 
 MAX_NAME = 200
 """Characters of a name."""

@@ -16,7 +16,8 @@ import click
 
 from pipeline.endpoint_options import endpoint_options, find_pipeline
 from pipeline.errors import OperatorError
-from pipeline.event import ScanCompleted, ScanStarted, encode_event, is_scan_id
+from pipeline.event import ScanCompleted, ScanStarted, is_scan_id
+from pipeline.event_json import encode_event
 from pipeline.producer.adapters import ADAPTER_NAMES, Adapter, open_adapter
 from pipeline.producer.description import Description
 from pipeline.producer.terminal import Terminal

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pipeline.event import ScanStarted, encode_event, ends_channel, read_event
+from pipeline.event import ScanStarted, ends_channel, read_event
+from pipeline.event_json import encode_event
 from pipeline.producer.adapters import Problem
 
 _MAX_MESSAGE = 4_096

@@ -14,7 +14,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.event import Severity, encode_event
+from pipeline.event import Severity
+from pipeline.event_json import encode_event
 
 EVENTS = 15_000
 """How many events the scan has."""

@@ -29,7 +29,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import EventRejected, RejectReason
-from pipeline.event import Catalogue, Event, EventClass, Lost, encode_event, event_type
+from pipeline.event import Catalogue, Event, EventClass, Lost, event_type
+from pipeline.event_json import encode_event
 from pipeline.throttle_batch.channel import Channel
 from pipeline.throttle_batch.config import LimitsSection
 from pipeline.throttle_batch.lives import Lives

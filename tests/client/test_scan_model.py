@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.event import SEVERITIES, Catalogue, encode_event, read_event
+from pipeline.event import SEVERITIES, Catalogue, read_event
+from pipeline.event_json import encode_event
 from pipeline.throttle_batch.scan_state import ScanState
 from tests.harness import PATIENCE
 

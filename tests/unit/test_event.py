@@ -18,16 +18,15 @@ from pipeline.event import (
     Event,
     EventClass,
     KnownEvent,
-    PortFound,
     Treatment,
     UnknownEvent,
     check_event,
     check_scan_id,
-    encode_event,
     event_type,
     is_scan_id,
     read_event,
 )
+from pipeline.event_json import encode_event
 
 KNOWN = {kind.__struct_config__.tag: kind for kind in get_args(KnownEvent)}
 
@@ -400,28 +399,6 @@ def test_a_key_that_cannot_be_read_harms_nobody(text: bytes) -> None:
 
 
 # --- writing, and ids ---------------------------------------------------------------------------------
-
-
-def test_an_event_is_one_line_without_its_defaults() -> None:
-    event = PortFound(ip="1", port=1, protocol="TCP", state="Open")
-    assert encode_event(event) == b'{"type":"portFound","ip":"1","port":1,"protocol":"TCP","state":"Open"}'
-    assert encode_event({"type": "mine", "text": "a\nb"}) == b'{"type":"mine","text":"a\\nb"}'
-
-
-ENDLESS: dict[str, object] = {"type": "mine"}
-ENDLESS["itself"] = ENDLESS
-
-
-@pytest.mark.parametrize(
-    "event",
-    [{"type": "mine", "x": object()}, {"type": "mine", "x": "\ud800"}, {"type": "mine", (1, 2): 1}, ENDLESS],
-    ids=["object", "surrogate", "key", "endless"],
-)
-def test_what_json_cannot_say_is_refused(event: dict[str, object]) -> None:
-    with pytest.raises(EventRejected) as caught:
-        encode_event(event)
-    assert caught.value.reason is RejectReason.SCHEMA
-    assert caught.value.message
 
 
 def test_every_type_is_an_event() -> None:

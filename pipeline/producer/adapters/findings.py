@@ -9,7 +9,8 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from pipeline.errors import EventRejected
-from pipeline.event import Severity, check_event, encode_event
+from pipeline.event import Severity, check_event
+from pipeline.event_json import encode_event
 from pipeline.producer.adapters import Problem
 
 MAX_TEXT = 1_024

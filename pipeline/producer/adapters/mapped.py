@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import msgspec
 
 from pipeline.errors import EventRejected, InputMalformed, OperatorError
-from pipeline.event import check_event, encode_event
+from pipeline.event import check_event
+from pipeline.event_json import encode_event
 from pipeline.producer.adapters.findings import Findings, port_number
 from pipeline.producer.adapters.tool_lines import ToolLines, json_object
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from pipeline.errors import EventRejected
-from pipeline.event import MAX_EVENT_BYTES, Catalogue, Error, ScanStarted, check_event, encode_event
+from pipeline.event import MAX_EVENT_BYTES, Catalogue, Error, ScanStarted, check_event
+from pipeline.event_json import encode_event
 from pipeline.producer.adapters import Problem
 from pipeline.producer.adapters.lines import Line, Lines
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from pipeline.event import encode_event
+from pipeline.event_json import encode_event
 from pipeline.producer.adapters.nmap_scripts import vulnerabilities
 
 MAX_TEXT = 4_096

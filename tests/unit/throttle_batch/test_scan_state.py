@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.event import DEFAULT_CATALOGUE, FACT, SEVERITIES, encode_event, read_event
+from pipeline.event import DEFAULT_CATALOGUE, FACT, SEVERITIES, read_event
+from pipeline.event_json import encode_event
 from pipeline.producer.simulate import heroforge
 from pipeline.throttle_batch.records import LifeState, ScanAbout
 from pipeline.throttle_batch.scan_state import (

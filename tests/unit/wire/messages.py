@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from pipeline.errors import MessageMalformed
-from pipeline.event import encode_event
+from pipeline.event_json import encode_event
 from pipeline.wire import Document, Page
 
 Decoder = Callable[[bytes], object]
