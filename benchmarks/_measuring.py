@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+os.environ.setdefault("SCANSTREAM_TEST_FRESH", "1")
+"""Before the tests' harness is imported: what it forks shares memory, and the core, of the one it is of."""
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 """What is measured has a core to itself; all else is on another one, if there is another one."""

@@ -15,6 +15,7 @@ PUSH to another process and by PUSH back, nothing else.
 from __future__ import annotations
 
 import random
+import statistics
 import subprocess
 import sys
 import threading
@@ -283,11 +284,11 @@ def tell(report: Report, rounds: dict[int, list[dict[str, Round]]], rates: dict[
             ]
             name = f"{percent} % of capacity" if percent else "idle"
             table.add(name, rates.get(percent, 0), p50, p99, ratios, *hops)
-            lines["p50"].append((percent, percentile(p50, 50)))
-            lines["p99"].append((percent, percentile(p99, 50)))
+            lines["p50"].append((percent, statistics.median(p50)))
+            lines["p99"].append((percent, statistics.median(p99)))
             for (of_load, part), most in MOST_MS.items():
                 if kind == CRITICAL and of_load == percent:
-                    value = percentile(p50 if part == 50 else p99, 50)
+                    value = statistics.median(p50 if part == 50 else p99)
                     report.target(f"critical, {name}: p{part}, ms", value, "<=", most)
         report.add(table)
         report.lines(f"A {kind} event, emit() to client", "percent of capacity", "ms", lines)

@@ -29,7 +29,7 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
         text=True,
         check=False,
         timeout=100 * PATIENCE,
-        env={**os.environ, "PYTHONWARNINGS": "default"},
+        env={"SCANSTREAM_TEST_FRESH": "0", **os.environ, "PYTHONWARNINGS": "default"},
     )
     assert done.returncode == 0, done.stderr + done.stdout
     kept = json.loads((tmp_path / "benchmarks" / f"{name}.json").read_text())
