@@ -71,7 +71,7 @@ def numbered(run_dir: str, over: threading.Event) -> None:
         number += 1
         emitter.emit({"type": "note", "n": number, "text": TEXT})
     try:
-        emitter.close(10)
+        emitter.close(2)
     except NotDelivered as error:
         print(f"numbered: {error}", file=sys.stderr)
 
