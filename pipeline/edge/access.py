@@ -14,8 +14,8 @@ names the proxy's client by no address                refused, 403
 is forwarded, and its host is not in `hosts`          refused, 403
 is not forwarded, and its `Host` is neither a         refused, 403
 loopback name nor in `hosts`
-has an `Origin` that is not the scheme and host it    refused: 403, or close 4403 on a WebSocket
-asks for
+has an `Origin` that is neither the scheme and host   refused: 403, or close 4403 on a WebSocket
+it asks for nor in `origins`
 is anything else                                      served
 ===================================================== ================================================
 
@@ -53,22 +53,25 @@ class Visit:
         scheme: `http` or `https`, as the browser sees it.
         refused: why it is refused for where it claims to come in; None if it is not.
         foreign: why it is refused for the page it comes from; None if it is not.
+        guest: the origin in `origins` whose page it comes from; None for any other.
     """
 
     address: str
     scheme: str
     refused: str | None
     foreign: str | None
+    guest: str | None = None
 
 
 class Access:
     """Args:
-    http: which names and proxies are trusted.
+    http: which names, proxies and pages of other origins are trusted.
     """
 
     def __init__(self, http: HttpSection) -> None:
         self._proxies = networks(http.trusted_proxies)
         self._hosts = {name.lower() for name in http.hosts}
+        self._guests = frozenset(http.origins)
 
     def judge(self, headers: Mapping[str, str], peer: str, scheme: str) -> Visit:
         """Return what a request is.
@@ -95,7 +98,10 @@ class Access:
             return Visit(peer, scheme, NO_HOST, None)
         elif not is_loopback(_host_name(host)) and _host_name(host).lower() not in self._hosts:
             return Visit(peer, scheme, f"Host {host[:80]!r} is not a loopback name", None)
-        return Visit(peer, scheme, None, _foreign(headers.get("Origin"), scheme, host))
+        origin = headers.get("Origin")
+        if origin in self._guests:
+            return Visit(peer, scheme, None, None, origin)
+        return Visit(peer, scheme, None, _foreign(origin, scheme, host))
 
     def _is_proxy(self, address: str) -> bool:
         found = _address(address)
@@ -154,7 +160,7 @@ def _foreign(origin: str | None, scheme: str, host: str) -> str | None:
         parts = urlsplit("")
     if parts.scheme == scheme and parts.netloc.lower() == host.lower():
         return None
-    return f"Origin {origin[:80]!r} is not this edge, {scheme}://{host[:80]}"
+    return f"Origin {origin[:80]!r} is neither this edge, {scheme}://{host[:80]}, nor in http.origins"
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

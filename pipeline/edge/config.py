@@ -234,7 +234,7 @@ LIVE_KEYS = (
     | {f"compression.{key}" for key in CompressionSection.__struct_fields__}
     | {f"users.{key}" for key in UsersSection.__struct_fields__}
     | {f"http_in.{key}" for key in HttpInSection.__struct_fields__}
-    | {"http.hosts", "http.trusted_proxies"}
+    | {"http.hosts", "http.trusted_proxies", "http.origins"}
     | {"requests.header_timeout_s", "requests.max_unfinished", "requests.max_idle"}
     | {"requests.answer_stalled_s", "requests.max_untaken_bytes"}
     | {"requests.connects_per_s", "requests.connect_burst"}

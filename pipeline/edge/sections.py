@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
 import msgspec
 
 from pipeline.sections import is_loopback
+
+_ORIGIN = re.compile(r"(https?)://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+_OWN_PORT = {"http": "80", "https": "443"}
 
 
 class HttpSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,13 +69,28 @@ class HttpSection(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = []
 
+    origins: Annotated[
+        list[str],
+        msgspec.Meta(
+            max_length=64,
+            description="Origins of other sites whose pages may do what the edge's own page may, each "
+            "exactly as browsers send it. Without [accounts] they see every scan.",
+            examples=[["https://app.example.org"]],
+        ),
+    ] = []
+
     def problems(self, *, accounts: bool) -> list[str]:
         """Return what is wrong between keys, one line each.
 
         Args:
             accounts: whether there are accounts.
         """
-        found = []
+        found = [
+            f"[http] origins: {text!r} is no origin: it must be http://HOST or https://HOST, with :PORT "
+            f"where that is not the scheme's own, in small letters and without a path"
+            for text in self.origins
+            if not _is_origin(text)
+        ]
         if not is_loopback(self.address) and not accounts:
             found.append(
                 f"[http] address = {self.address!r}: must be a loopback address (127.0.0.1, ::1 or "
@@ -313,6 +332,12 @@ class DrainSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "s"},
         ),
     ] = 2.0
+
+
+def _is_origin(text: str) -> bool:
+    """Say whether a text is an origin as browsers send it (RFC 6454, 6.2)."""
+    match = _ORIGIN.fullmatch(text)
+    return match is not None and match[2] != _OWN_PORT[match[1]] and int(match[2] or 0) <= 65_535
 
 
 def networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:

@@ -325,6 +325,49 @@ def test_no_page_elsewhere_reaches_what_is_said_of_scans(
     assert workers.unasked() == []
 
 
+def test_a_page_of_a_listed_origin_may_ask_and_read_and_no_other(start: Start) -> None:
+    origin = "https://app.example.org"
+    edge, workers = start('[http]\norigins = ["https://app.example.org"]\n')
+    with edge.request("/api/scans", headers={"Origin": origin}) as sent:
+        workers.answer_channels(ALL)
+        response = sent.getresponse()
+        assert (response.status, bool(response.read())) == (200, True)
+    assert response.getheader("Access-Control-Allow-Origin") == origin
+    assert response.getheader("Access-Control-Allow-Credentials") is None
+    for path, status in (("/healthz", 200), ("/no", 404), ("/static/scanstream.js", 200)):
+        with edge.request(path, headers={"Origin": origin}) as sent:
+            response = sent.getresponse()
+            response.read()
+        assert (response.status, response.getheader("Access-Control-Allow-Origin")) == (status, origin), path
+        assert "Origin" in ", ".join(response.headers.get_all("Vary") or []), path
+    with edge.request("/healthz", headers={"Origin": "https://evil.example"}) as sent:
+        response = sent.getresponse()
+        response.read()
+    assert (response.status, response.getheader("Access-Control-Allow-Origin")) == (403, None)
+
+
+def test_a_page_of_a_listed_origin_is_told_what_it_may_ask(start: Start) -> None:
+    edge, workers = start('[http]\norigins = ["https://app.example.org"]\n')
+    asked = {
+        "Origin": "https://app.example.org",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+    }
+    with edge.request("/api/scans/a/events", "OPTIONS", headers=asked) as sent:
+        response = sent.getresponse()
+        assert (response.status, response.read()) == (204, b"")
+    assert "POST" in (response.getheader("Access-Control-Allow-Methods") or "").split(", ")
+    allowed = (response.getheader("Access-Control-Allow-Headers") or "").lower().split(", ")
+    assert {"authorization", "content-type", "idempotency-key"} <= set(allowed)
+    for headers in ({**asked, "Origin": "https://evil.example"}, {"Origin": "https://app.example.org"}):
+        with edge.request("/api/scans/a/events", "OPTIONS", headers=headers) as sent:
+            response = sent.getresponse()
+            response.read()
+        assert response.status in {403, 405}
+        assert response.getheader("Access-Control-Allow-Methods") is None
+    assert workers.unasked() == []
+
+
 def test_refusals_are_counted_and_do_not_fill_the_log(start: Start) -> None:
     edge, _ = start()
     for _ in range(200):

@@ -208,6 +208,20 @@ def test_nobody_else_has_a_scan_deleted(standing: tuple[Edge, PlayedWorkers]) ->
     assert workers.unasked() == []
 
 
+def test_a_page_of_a_listed_origin_may_have_a_scan_deleted() -> None:
+    with private_dir() as run_dir, Peers(run_dir) as peers:
+        edge = Edge(run_dir, '[http]\norigins = ["https://app.example.org"]\n', 2)
+        workers = PlayedWorkers(peers, 2)
+        try:
+            headers = {"Origin": "https://app.example.org", "Sec-Fetch-Site": "cross-site"}
+            with edge.request("/api/scans/a?epoch=9", "DELETE", headers) as sent:
+                shard, peer, request = workers.question()
+                workers.answer(shard, peer, encode(DeleteReply(request.id, "scan/a", [9])))
+                assert answer(sent)[0] == 200
+        finally:
+            edge.close()
+
+
 def test_an_export_of_a_scan_that_is_deleted_meanwhile_is_broken_off(
     standing: tuple[Edge, PlayedWorkers],
 ) -> None:

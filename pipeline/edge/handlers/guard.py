@@ -21,6 +21,9 @@ from pipeline.errors import TokenProblem, TokenRejected
 from pipeline.tokens import EVERYBODY, Identity
 from pipeline.wire import TOKEN_PROTOCOL
 
+_MAY_ASK_FOR_S = 600
+"""How long a browser may keep what a page of another origin may ask."""
+
 
 class Discreet(RequestHandler):
     """A request that is logged without its query, which may hold a token, whatever is wrong with it.
@@ -60,6 +63,27 @@ def enter(request: HTTPServerRequest, service: Service) -> Visit:
     request.remote_ip = visit.address
     request.protocol = visit.scheme
     return visit
+
+
+def share(handler: RequestHandler, visit: Visit) -> bool:
+    """Let a page of a listed origin read the answer; True when it only asked whether it may ask (CORS).
+
+    There are no cookies, so nothing is ever sent that the page itself has not.
+    """
+    if visit.guest is None:
+        return False
+    handler.set_header("Access-Control-Allow-Origin", visit.guest)
+    handler.set_header("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate, Content-Disposition")
+    handler.add_header("Vary", "Origin")
+    if handler.request.method != "OPTIONS" or "Access-Control-Request-Method" not in handler.request.headers:
+        return False
+    handler.set_header("Access-Control-Allow-Methods", ", ".join(methods(type(handler))))
+    handler.set_header(
+        "Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, Idempotency-Key"
+    )
+    handler.set_header("Access-Control-Max-Age", str(_MAY_ASK_FOR_S))
+    handler.set_status(204)
+    return True
 
 
 def identify(request: HTTPServerRequest, service: Service) -> Identity:

@@ -15,8 +15,9 @@ from typing import TypeVar
 
 import msgspec
 
+from pipeline.edge.access import Visit
 from pipeline.edge.accounts import may_see
-from pipeline.edge.handlers.guard import Discreet, enter, identify, methods
+from pipeline.edge.handlers.guard import Discreet, enter, identify, methods, share
 from pipeline.edge.past import read_epoch
 from pipeline.edge.service import Service
 from pipeline.errors import TokenRejected
@@ -48,6 +49,7 @@ class Guarded(Discreet):
         public: whether it needs no token: it tells nothing of any scan.
         of_operators: whether it needs the role `admin`.
         waits: whether a scan that is not there is waited for: then its reader finds out what may be seen.
+        visit: what the request was judged to be; None before.
         identity: who asks.
         life: the life of the scan in its path that may be seen, and no other; None where every one may.
         begins: events that are posted begin a scan, as far as is known.
@@ -59,6 +61,7 @@ class Guarded(Discreet):
 
     def initialize(self, service: Service) -> None:
         self.service = service
+        self.visit: Visit | None = None
         self.identity = EVERYBODY
         self.life: int | None = None
         self.begins = False
@@ -70,13 +73,16 @@ class Guarded(Discreet):
         self.set_header("Cache-Control", "no-store")
 
     async def prepare(self) -> None:
-        visit, path = enter(self.request, self.service), self.request.path
+        self.visit = visit = enter(self.request, self.service)
+        path = self.request.path
         if visit.refused is not None:
             self.service.refuse("host", visit.refused, path=path)
         elif visit.foreign is not None:
             self.service.refuse("origin", visit.foreign, path=path)
         if (problem := visit.refused or visit.foreign) is not None:
             self.answer({"error": problem}, 403)
+        elif share(self, visit):
+            self.finish()
         elif self.public:
             return
         elif wait_s := self.address_waits():
@@ -214,7 +220,8 @@ class Guarded(Discreet):
         Args:
             what: what is asked for, as in `a deletion`.
         """
-        if self.request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+        listed = self.visit is not None and self.visit.guest is not None
+        if listed or self.request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
             return None
         problem = f"{what} from another site"
         self.service.refuse("origin", problem, path=self.request.path)
@@ -238,4 +245,6 @@ class Guarded(Discreet):
     def write_error(self, status_code: int, **_details: object) -> None:
         if status_code == 405:
             self.set_header("Allow", ", ".join(methods(type(self))))
+        if self.visit is not None:
+            share(self, self.visit)  # what was set before is gone
         self.answer({"error": self._reason}, status_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.edge.handlers.guard import Discreet, enter
+from pipeline.edge.handlers.guard import Discreet, enter, share
 from pipeline.edge.handlers.guarded import SECURITY_HEADERS
 from pipeline.edge.page_files import PageFile, PageFiles, takes_gzip
 from pipeline.edge.service import Service
@@ -27,11 +27,13 @@ class Page(Discreet):
         self.set_header("Cache-Control", _REVALIDATED)
 
     def prepare(self) -> None:
-        problem = enter(self.request, self._service).refused
-        if problem is not None:
-            self._service.refuse("host", problem, path=self.request.path)
+        visit = enter(self.request, self._service)
+        if visit.refused is not None:
+            self._service.refuse("host", visit.refused, path=self.request.path)
             self.set_status(403)
-            self.finish(problem)
+            self.finish(visit.refused)
+        elif share(self, visit):
+            self.finish()
 
     def get(self, path: str) -> None:  # noqa: ARG002  # the page has no further path
         self.give(self._files.index)
@@ -43,7 +45,7 @@ class Page(Discreet):
         """Answer with a file; with 304 and nothing where the browser has it."""
         packed = file.packed if takes_gzip(self.request.headers.get("Accept-Encoding", "")) else None
         if file.packed is not None:
-            self.set_header("Vary", "Accept-Encoding")
+            self.add_header("Vary", "Accept-Encoding")
         if packed is not None:
             self.set_header("Content-Encoding", "gzip")
         self.set_header("Content-Type", file.media_type)

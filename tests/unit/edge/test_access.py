@@ -230,3 +230,59 @@ def test_a_page_behind_a_proxy_has_the_proxys_scheme_and_host(origin: str, own: 
     sent = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "Origin": origin}
     assert (behind({"Host": PUBLIC, **sent}).foreign is None) == own
     assert (behind({"Host": "127.0.0.1:8800", "X-Forwarded-Host": PUBLIC, **sent}).foreign is None) == own
+
+
+GUESTS = Access(HttpSection(origins=["https://app.example.org", "http://localhost:5173"]))
+
+
+@pytest.mark.parametrize(
+    ("origin", "listed"),
+    [
+        ("https://app.example.org", True),
+        ("http://localhost:5173", True),
+        ("http://app.example.org", False),
+        ("https://app.example.org:8443", False),
+        ("https://app.example.org.evil.com", False),
+        ("https://APP.example.org", False),  # no browser sends it so
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_pages_of_listed_origins_are_served_and_no_others(origin: str, listed: bool) -> None:
+    visit = GUESTS.judge({"Host": "localhost:8800", "Origin": origin}, "127.0.0.1", "http")
+    assert (visit.foreign is None, visit.guest) == ((True, origin) if listed else (False, None))
+
+
+def test_a_listed_origin_opens_no_other_name_and_is_not_the_edges_own_page() -> None:
+    assert GUESTS.judge(
+        {"Host": "evil.com", "Origin": "https://app.example.org"}, "127.0.0.1", "http"
+    ).refused
+    own = GUESTS.judge({"Host": "localhost:8800", "Origin": "http://localhost:8800"}, "127.0.0.1", "http")
+    assert (own.foreign, own.guest) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*",
+        "null",
+        "",
+        "https://a.example/",
+        "https://a.example:443",
+        "http://a.example:80",
+        "a.example",
+        "https://*.a.example",
+        "https://A.example",
+        "ftp://a.example",
+        "https://a.example:65536",
+        "https://a b",
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_is_a_mistake(text: str) -> None:
+    [problem] = HttpSection(origins=[text]).problems(accounts=False)
+    assert repr(text) in problem
+
+
+def test_origins_as_browsers_send_them_are_none() -> None:
+    good = ["https://a.example", "http://localhost:5173", "https://[::1]:8443", "http://127.0.0.1:1"]
+    assert HttpSection(origins=good).problems(accounts=False) == []
