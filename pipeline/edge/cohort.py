@@ -12,6 +12,7 @@ a reader sits down during a round            it is due what comes after the head
 a reader stands up, and its turn comes       its seat is due nothing: passed by
 a reader sits down again                     a new seat; the old one stays due nothing
 their filter leaves out a whole frame        nothing is queued; seats stay due its first event
+they keep a window, and a reader sits down   the window begins anew with the next frame
 frames wait past `MAX_QUEUED`                everybody stands up, and is given the rest by cursor
 ============================================ =========================================================
 """
@@ -22,9 +23,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.edge.delivery import Delivery
+from pipeline.edge.deflate import Context
+from pipeline.edge.delivery import Delivery, Encoded
 from pipeline.edge.sieve import Sieve
 from pipeline.edge.variant import Variant
+from pipeline.edge.ws_frame import text_frame
 
 if TYPE_CHECKING:
     from pipeline.edge.session import Session
@@ -102,11 +105,14 @@ class Cohort:
     sieve: their filter, with what the first of them was not told yet.
     """
 
-    __slots__ = ("_at", "_bytes", "_messages", "_queue", "_seats", "_sieve", "_stale", "_turns", "variant")
+    __slots__ = (
+        "_at", "_bytes", "_context", "_messages", "_queue", "_seats", "_sieve", "_stale", "_turns", "variant"
+    )  # fmt: skip
 
     def __init__(self, variant: Variant, sieve: Sieve) -> None:
         self.variant = variant
         self._sieve = sieve
+        self._context: Context | None = None
         self._seats: dict[Session, Seat] = {}
         self._queue: deque[Round] = deque()
         self._turns: list[Seat] = []
@@ -126,6 +132,8 @@ class Cohort:
         """Seat a reader that was told of everything before `at`, which is what `due` returns."""
         seat = self._seats[session] = Seat(session, at, offer, self._messages, self._bytes)
         self._stale = True
+        if self._context is not None:
+            self._context.forget()
         return seat
 
     def stand(self, seat: Seat) -> tuple[int, int, int]:
@@ -186,10 +194,22 @@ class Cohort:
         return settled is not None
 
     def _queue_up(self, passed: Delivery) -> None:
-        data, messages = passed.encoded(self.variant)
+        data, messages = self._encoded(passed)
         self._queue.append(Round(passed.first, passed.last + 1, data, messages))
         self._messages += messages
         self._bytes += len(data)
+
+    def _encoded(self, passed: Delivery) -> Encoded:
+        deflate = self.variant.deflate
+        if deflate is None or deflate.contexts is None:
+            return passed.encoded(self.variant)
+        if self._context is None:
+            self._context = deflate.contexts.open(deflate)
+            if self._context is None:
+                return passed.encoded(self.variant)
+        payload = passed.batch()
+        packed = self._context.compress(payload)
+        return Encoded(text_frame(payload) if packed is None else text_frame(packed, compressed=True), 1)
 
     def give(self, at_most: int) -> Given | None:
         """Offer the first of the queued frames to whose turn it is; None when everybody has everything.

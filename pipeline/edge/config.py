@@ -186,6 +186,16 @@ class CompressionSection(msgspec.Struct, frozen=True, kw_only=True):
             extra={"unit": "bytes"},
         ),
     ] = 512
+    max_contexts: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=100_000,
+            description="Readers of one scan who are given the same share a window that is kept from frame "
+            "to frame, which saves most of the bytes; 260 KiB each. Beyond these, and with 0, each frame is "
+            "compressed alone.",
+        ),
+    ] = 256
 
 
 class UpstreamSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -190,7 +190,11 @@ class Delivery:
         if variant.wire == "heroforge":
             events = split_events(self.body)
             return Encoded(variant.messages(events), len(events))
-        batch = browser_batch(
+        return Encoded(variant.message(self.batch(), Position(self.epoch, self.last)), 1)
+
+    def batch(self) -> bytes:
+        """Return the JSON of the message that brings it on our own wire."""
+        return browser_batch(
             split_channel(self.channel)[1],
             self.epoch,
             self.first,
@@ -200,7 +204,6 @@ class Delivery:
             self.body,
             self.filtered,
         )
-        return Encoded(variant.message(batch, Position(self.epoch, self.last)), 1)
 
 
 def join(parts: list[Delivery]) -> Delivery:

@@ -21,6 +21,7 @@ from pipeline.edge.archive import Archive
 from pipeline.edge.close_codes import DRAINING, LIMIT, CloseCode
 from pipeline.edge.cohort import Round
 from pipeline.edge.config import EdgeConfig
+from pipeline.edge.deflate import Contexts
 from pipeline.edge.fan_out import FanOut, Ladders
 from pipeline.edge.feed import Feed
 from pipeline.edge.heartbeat import SLOTS, Wheel
@@ -113,6 +114,7 @@ class Service:
         archive: the scans that are no longer in memory.
         comparing: held while two scans are compared.
         empty: set once none are taken and the last has gone.
+        contexts: the windows that readers in step keep.
         streams: Tornado's connections whose answers are streams of events.
         max_connections: how many there may be: what is configured, or what the process has descriptors for.
     """
@@ -148,6 +150,7 @@ class Service:
         self.askers = Rates(Rate(requests.requests_per_s, requests.request_burst))
         self.exports = Places(requests.max_exports)
         self.users = Users(config.users)
+        self.contexts = Contexts(config.compression.max_contexts)
         self.tickets: TicketOffice
         self.uplink: Uplink
         self.all_connections: AllConnections
@@ -188,6 +191,7 @@ class Service:
         self.inbound_rate = Rate(limits.max_inbound_per_s, 2 * limits.max_inbound_per_s)
         self.askers.follow(Rate(requests.requests_per_s, requests.request_burst))
         self.exports.follow(requests.max_exports)
+        self.contexts.most = config.compression.max_contexts
         self.users.follow(config.users)
         self.posters.follow(Rate(config.http_in.requests_per_s, config.http_in.request_burst))
         self.uplink.follow(config.http_in)

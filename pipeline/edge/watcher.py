@@ -226,10 +226,12 @@ class Watcher:
             self._start(self._ask_access())
         elif isinstance(action, End):
             self._end(action.code)
-        elif isinstance(action, Deliver):
-            self._transmitter.write(*action.delivery.encoded(self._session.variant))
         else:
-            self._transmitter.write(self._session.variant.message(action.message, action.position))
+            self._feed.stand(self._session)  # its cohort's window knows nothing of this message
+            if isinstance(action, Deliver):
+                self._transmitter.write(*action.delivery.encoded(self._session.variant))
+            else:
+                self._transmitter.write(self._session.variant.message(action.message, action.position))
 
     async def _fetch(self, wanted: Fetch) -> None:
         async with self._turn:

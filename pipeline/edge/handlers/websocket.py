@@ -41,6 +41,7 @@ class BrowserSocket(Discreet, ABC):
     def initialize(self, service: Service, wire: Wire = "native") -> None:
         self._service = service
         self._variant = Variant(wire)
+        self._keeps_window = False
 
     def prepare(self) -> None:
         self._visit = enter(self.request, self._service)
@@ -99,13 +100,14 @@ class BrowserSocket(Discreet, ABC):
 
     def _agree_on_compression(self) -> Agreement | None:
         """Take the browser's offer, if it can be met."""
-        settings = self._service.config.compression
+        settings, contexts = self._service.config.compression, self._service.contexts
         offers = ",".join(self.request.headers.get_list("Sec-WebSocket-Extensions"))
-        agreement = agree(offers) if settings.enabled else None
+        keep = self._keeps_window and contexts.most > 0
+        agreement = agree(offers, keep=keep) if settings.enabled else None
         if agreement is not None:
-            self._variant = replace(
-                self._variant, deflate=Deflate(agreement.window_bits, settings.level, settings.min_bytes)
-            )
+            kept = contexts if agreement.keeps else None
+            deflate = Deflate(agreement.window_bits, settings.level, settings.min_bytes, kept)
+            self._variant = replace(self._variant, deflate=deflate)
         return agreement
 
     def _refused(self, channel_id: str, offered: list[str]) -> tuple[CloseCode | None, str]:
@@ -156,6 +158,8 @@ class ScanSocket(BrowserSocket):
     def initialize(self, service: Service, wire: Wire = "native", kind: str = "scan") -> None:
         super().initialize(service, wire)
         self._kind = kind
+        # On HeroForge's wire a frame is many messages, of which a reader may take a part.
+        self._keeps_window = wire == "native"
 
     def _check(self, channel_id: str) -> None:
         if not is_scan_id(channel_id):
@@ -186,5 +190,7 @@ class ScanSocket(BrowserSocket):
             connection.opened_at,
             connection.holder,
         )
-        answers = ScanAnswers(watcher, connection.transmitter, self._variant, self._service.counters)
+        # What is not the cohort's is not compressed where a window is kept, and answers are small anyway.
+        plain = replace(self._variant, deflate=None)
+        answers = ScanAnswers(watcher, connection.transmitter, plain, self._service.counters)
         connection.open(watcher, answers.hear)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from pipeline.edge.cohort import MAX_QUEUED, Cohort
 from pipeline.edge.config import RingSection
+from pipeline.edge.deflate import Contexts, Deflate
 from pipeline.edge.delivery import Delivery
 from pipeline.edge.feed import Feed
 from pipeline.edge.session import Greeting, Session
@@ -213,3 +219,96 @@ def test_only_one_that_has_everything_sits_down() -> None:
     feed.leave(session)
     assert feed.cohorts() == []
     assert feed.sessions == feed.loose == set()
+
+
+# --- a window that is kept ----------------------------------------------------------------------------
+
+
+class Reading:
+    """A reader that keeps its window: inflates what it was given, by the one rule there is for it."""
+
+    def __init__(self, feed: Feed, variant: Variant) -> None:
+        self.feed = feed
+        self.session, self.socket = Session(CHANNEL, variant, "c", "start", GREETING), Socket()
+        feed.join(self.session)
+        self.session.on_head(HeadReply(1, CHANNEL, feed.epoch, feed.head, feed.head + 1))
+        assert feed.sit(self.session, self.socket.offer)
+        self.first = feed.head + 1
+
+    def aside(self, payload: bytes) -> None:
+        """Be given a message that the others are not, as a watcher gives it; then be in step again."""
+        self.feed.stand(self.session)
+        self.socket.took.append(self.session.variant.message(payload))
+        assert self.feed.sit(self.session, self.socket.offer)
+
+    def said(self) -> list[bytes]:
+        window, texts = zlib.decompressobj(-15), []
+        for data in self.socket.took:
+            size = data[1] & 0x7F
+            payload = data[2:] if size < 126 else data[4:] if size == 126 else data[10:]
+            if data[0] & 0x40:
+                payload = window.decompress(payload + b"\x00\x00\xff\xff")
+            texts.append(payload)
+        return texts
+
+
+def keeping(contexts: Contexts) -> Variant:
+    return Variant("native", deflate=Deflate(15, 1, 60, contexts))
+
+
+@given(st.lists(st.sampled_from(["frame", "frame", "give", "join", "leave", "aside"]), max_size=60))
+def test_whoever_comes_goes_or_is_told_something_else_reads_every_message(doings: list[str]) -> None:
+    feed, variant, head = started(), keeping(Contexts(8)), 0
+    readers = [Reading(feed, variant)]
+    everybody = list(readers)
+    frames: dict[int, bytes] = {}
+    expected: dict[Reading, list[bytes]] = {}
+    for number, doing in enumerate(doings):
+        if doing == "frame":
+            head += 1
+            delivery = frame(head)
+            frames[head] = delivery.batch()
+            feed.add(delivery, 0.0)
+            continue
+        for cohort in feed.cohorts():
+            assert not give_all(cohort)
+        if doing == "join":
+            readers.append(Reading(feed, variant))
+            everybody.append(readers[-1])
+        elif doing == "leave" and readers:
+            gone = readers.pop(number % len(readers))
+            feed.leave(gone.session)
+            expected[gone] = gone.said()
+        elif doing == "aside" and readers:
+            readers[number % len(readers)].aside(b'{"type":"aside","text":"%s"}' % (b"xyz" * 40))
+    for cohort in feed.cohorts():
+        give_all(cohort)
+    for reader in readers:
+        told = [text for text in reader.said() if b"aside" not in text]
+        assert told == [frames[seq] for seq in range(reader.first, head + 1)]
+    assert all(gone.said() == said for gone, said in expected.items())
+
+
+def test_frames_refer_to_those_before_until_somebody_sits_down() -> None:
+    feed, variant = started(), keeping(Contexts(1))
+    first = Reading(feed, variant)
+    for seq in (1, 2):
+        feed.add(frame(seq), 0.0)
+        give_all(only(feed))
+    alone, referring = map(len, first.socket.took)
+    assert referring < alone
+    second = Reading(feed, variant)
+    feed.add(frame(3), 0.0)
+    give_all(only(feed))
+    assert len(first.socket.took[2]) > referring
+    assert first.socket.took[2] is second.socket.took[0]
+    assert second.said() == [frame(3).batch()]
+
+
+def test_without_room_for_a_window_each_frame_is_compressed_alone() -> None:
+    feed, variant = started(), keeping(Contexts(0))
+    reader = Reading(feed, variant)
+    for seq in (1, 2):
+        feed.add(frame(seq), 0.0)
+        give_all(only(feed))
+    assert reader.socket.took == [frame(seq).encoded(variant).data for seq in (1, 2)]

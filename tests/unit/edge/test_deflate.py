@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from pipeline.edge.deflate import Agreement, Deflate, agree
+from pipeline.edge.deflate import Agreement, Context, Contexts, Deflate, agree
 
 TEXT = b'{"type":"portFound","ip":"10.0.0.5","port":443,"protocol":"TCP","state":"Open"},' * 400
 BASE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -87,3 +87,68 @@ def test_what_is_small_or_would_grow_goes_as_it_is() -> None:
     assert deflate.compress(b"a" * 511) is None
     assert deflate.compress(b"a" * 512) is not None
     assert deflate.compress(random.Random(7).randbytes(600)) is None
+
+
+@pytest.mark.parametrize(
+    ("offers", "agreed"),
+    [
+        ("permessage-deflate", Agreement(15, "permessage-deflate; client_no_context_takeover", True)),
+        (
+            "permessage-deflate; server_max_window_bits=9",
+            Agreement(9, "permessage-deflate; client_no_context_takeover; server_max_window_bits=9", True),
+        ),
+        ("permessage-deflate; server_no_context_takeover", Agreement(15, BASE)),
+    ],
+)
+def test_a_window_is_kept_unless_the_reader_will_not(offers: str, agreed: Agreement) -> None:
+    assert agree(offers, keep=True) == agreed
+
+
+def texts() -> list[bytes]:
+    """Return messages that have much in common with each other, and nothing in themselves."""
+    common = random.Random(3).randbytes(90).hex().encode()
+    return [b"%d %s" % (number, common) for number in range(20)]
+
+
+@pytest.mark.parametrize("window_bits", range(9, 16))
+def test_messages_in_one_window_refer_to_each_other_until_it_begins_anew(window_bits: int) -> None:
+    context = Context(Deflate(window_bits, 1, 100))
+    early, late = zlib.decompressobj(-window_bits), zlib.decompressobj(-window_bits)
+    alone = 0
+    kept = 0
+    for number, text in enumerate(texts()):
+        if number == 10:
+            context.forget()
+        packed = context.compress(text)
+        assert packed is not None
+        assert early.decompress(packed + b"\x00\x00\xff\xff") == text
+        if number >= 10:
+            assert late.decompress(packed + b"\x00\x00\xff\xff") == text
+        kept += len(packed)
+        alone += len(Deflate(window_bits, 1, 100).compress(text) or text)
+    assert kept < alone
+
+
+def test_what_goes_as_it_is_is_in_no_window() -> None:
+    context, reader = Context(Deflate(15, 1, 10)), zlib.decompressobj(-15)
+    noise = random.Random(1).randbytes(1_000)
+    assert context.compress(b"small") is None
+    for text in (TEXT, TEXT):
+        packed = context.compress(text)
+        assert packed is not None
+        assert reader.decompress(packed + b"\x00\x00\xff\xff") == text
+    assert context.compress(noise) is None
+    packed = context.compress(noise + TEXT)
+    assert packed is not None
+    assert reader.decompress(packed + b"\x00\x00\xff\xff") == noise + TEXT
+
+
+def test_there_are_only_so_many_windows() -> None:
+    contexts, deflate = Contexts(2), Deflate(15, 1, 0)
+    held = [contexts.open(deflate), contexts.open(deflate)]
+    assert None not in held
+    assert contexts.open(deflate) is None
+    held.pop()
+    assert contexts.open(deflate) is not None
+    contexts.most = 0
+    assert contexts.open(deflate) is None
