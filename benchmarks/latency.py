@@ -56,6 +56,7 @@ PAUSE_S = (0.02, 0.06)
 MOST_MS = {(0, 50): 2.0, (0, 99): 10.0, (50, 99): 50.0}
 """(percent of capacity, percentile) -> what is wanted of critical events."""
 WAIT_S = 60.0
+JOIN_S = 1.0
 ECHO = """
 import sys, zmq
 context = zmq.Context()
@@ -166,13 +167,11 @@ class Watch:
                 else:
                     self._note(payload, noted)
 
-    def wait(self, number: int) -> Seen:
-        """Return when an event passed, once it has passed both."""
+    def wait(self, number: int, seconds: float = WAIT_S) -> Seen | None:
+        """Return when an event passed, once it has passed both; None when it has not in time."""
         with self._changed:
             seen = self._seen.setdefault(number, Seen())
-            if not self._changed.wait_for(lambda: seen.bus and seen.client, WAIT_S):
-                raise SystemExit(f"event {number} did not come within {WAIT_S:g} s")
-        return seen
+            return seen if self._changed.wait_for(lambda: seen.bus and seen.client, seconds) else None
 
     def close(self) -> None:
         """End the threads."""
@@ -205,17 +204,34 @@ class Probe:
         self._emitter.emit({"type": "scanStarted"})
         self._emitter.flush(WAIT_S)
         self._watch = Watch(pipeline, kind)
-        self.send(Round([], [], [], [], []))  # both see this scan now
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        """Send until both see this scan: the bus tells a subscriber nothing of what was before it."""
+        for _ in range(int(WAIT_S / JOIN_S)):
+            self._emit()
+            if self._watch.wait(self._number, JOIN_S) is not None:
+                return
+        raise SystemExit(f"nothing of {self._type} came within {WAIT_S:g} s")
+
+    def _emit(self) -> None:
+        self._number += 1
+        event = b'{"type":"%b","phase":"probe","number":%d}' % (self._type.encode(), self._number)
+        self._emitter.emit(event)
+        self._emitter.flush(WAIT_S)
 
     def send(self, into: Round) -> None:
         """Send one, and wait until it has come."""
-        self._number += 1
-        event = b'{"type":"%b","phase":"probe","number":%d}' % (self._type.encode(), self._number)
         began = time.monotonic()
-        self._emitter.emit(event)
-        self._emitter.flush(WAIT_S)
+        self._emit()
         acked = time.monotonic()
         seen = self._watch.wait(self._number)
+        if seen is None:
+            raise SystemExit(f"event {self._number} did not come within {WAIT_S:g} s")
         for name, since, until in (
             ("total", began, seen.client),
             ("worker", began, seen.taken),
