@@ -27,8 +27,8 @@ from tests.e2e.watching import Connection, Watchers
 from tests.faults.stand import Stand
 from tests.harness import private_dir
 
-MINUTES = {"quick": 0.0, "normal": 0.7, "full": 10.5}
-OPTIONS = (Option("minutes", "of overload", 0.5, full=10.0, smallest=0.05),)
+MINUTES = {"quick": 0.0, "normal": 1.7, "full": 10.5}
+OPTIONS = (Option("minutes", "of overload", 1.5, full=10.0, smallest=0.05),)
 CONFIG = {
     "throttle-batch": """
 [batch]

@@ -35,6 +35,8 @@ MOST_KIB = 32
 EVENT_BYTES = 20_000
 EVERY_S = 0.1
 CLOSED_WITHIN_S = 40.0
+HEARTBEAT = "[heartbeat]\ninterval_s = 5.0\n"
+"""As it is by default; without, tests have their edges look after browsers seldom."""
 
 
 def gaps_ms(fast: FastReaders, since: float) -> list[float]:
@@ -51,7 +53,7 @@ def main() -> None:
     report = Report("slow_clients", options.scale, options.into)
     frames = int(options.seconds / EVERY_S)
     with private_dir() as place, Peers(place) as peers:
-        edge = Edge(place)
+        edge = Edge(place, HEARTBEAT)
         workers = PlayedWorkers(peers, 1)
         scan = Scan(workers, EVENT_BYTES)
         fast = FastReaders(join(edge, workers, FAST, 0))
