@@ -80,11 +80,13 @@ class Context:
             return None
         if self._compressor is None:
             self._compressor = self._deflate.compressor()
-        packed = _packed(self._compressor, payload)
-        if len(packed) < len(payload):
-            return packed
-        self.forget()  # it has seen what nobody will be given in this form
-        return None
+        # Out of use until it is known to have said what is given: else it has seen what nobody has.
+        compressor, self._compressor = self._compressor, None
+        packed = _packed(compressor, payload)
+        if len(packed) >= len(payload):
+            return None
+        self._compressor = compressor
+        return packed
 
     def forget(self) -> None:
         """Begin anew: what follows refers to nothing before."""

@@ -32,12 +32,14 @@ class PidOwners:
     """Which credential each producer id belongs to.
 
     Args:
-        most: pids kept; beyond it the one that was used longest ago is forgotten.
+        most: pids kept; beyond it, of the credential that has most of them, the one that was used longest ago
+            is forgotten: so nobody has another's forgotten.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._owners: OrderedDict[str, str] = OrderedDict()
+        self._owners: dict[str, str] = {}
+        self._pids_of: dict[str, OrderedDict[str, None]] = {}
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -48,15 +50,25 @@ class PidOwners:
         Raises:
             EventRejected: `pid_taken`: another one used it first.
         """
-        owner = self._owners.setdefault(pid, credential)
+        owner = self._owners.get(pid, credential)
         if owner != credential:
             raise EventRejected(
                 RejectReason.PID_TAKEN,
                 f"producer id {pid!r} was first used with another key",
             )
-        self._owners.move_to_end(pid)
+        self._owners[pid] = credential
+        pids = self._pids_of.setdefault(credential, OrderedDict())
+        pids[pid] = None
+        pids.move_to_end(pid)
         while len(self._owners) > self.most:
-            self._owners.popitem(last=False)
+            self._forget_one()
+
+    def _forget_one(self) -> None:
+        credential, pids = max(self._pids_of.items(), key=lambda item: len(item[1]))
+        pid, _ = pids.popitem(last=False)
+        del self._owners[pid]
+        if not pids:
+            del self._pids_of[credential]
 
 
 def with_owner(event: object, raw: bytes, credential: str) -> bytes:

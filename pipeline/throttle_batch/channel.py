@@ -260,8 +260,11 @@ class Channel:
         if self.committed_seq - self._kept.folded >= least_events:
             self._kept = self.snapshot()
             return Checkpoint(self.name, self.epoch, self._kept, self.state.record())
+        kept, about = self._kept, self._kept.about
+        if about.owner != self.state.about.owner:
+            about = msgspec.structs.replace(about, owner=self.state.about.owner)
         told = msgspec.structs.replace(
-            self._kept, best_effort=self.best_effort, owner=self.owner, present=self._present
+            kept, best_effort=self.best_effort, owner=self.owner, present=self._present, about=about
         )
         if told == self._kept:
             return None

@@ -7,7 +7,8 @@ producer are taken, `lives` to which life of the channel its events go. Then, ru
 a run                                  what happens
 ====================================== ===============================================================
 of a life that is another's            refused, `scan_owned`; a claim on a life that others feed as well, and
-                                       what was sent with the key of another than its owner (`by`)
+                                       what was sent with the key of another than its owner (`by`): whose key
+                                       opened it; a sign of life of such a one is not heard
 a terminal event after the first       refused, `after_terminal`
 that would open one channel too many   refused, `quota`
 no channel can be opened               not taken: retry `max_channels`
@@ -128,6 +129,9 @@ class Intake:
     def _receive_sign(self, header: EnvelopeHeader, now: float) -> None:
         """Take notice that a producer is alive, or has nothing more to say."""
         channel = self._lives.current(header.channel)
+        if channel is not None and self._is_anothers(channel, header):
+            self._counters[f"rejected{{reason={RejectReason.SCAN_OWNED}}}"] += 1
+            return
         _, verdict = self._producers.judge(header, 0)
         if channel is None or channel.watchdog is None or verdict is Verdict.FENCED:
             return
@@ -139,6 +143,12 @@ class Intake:
             self.say(channel, channel.watchdog.resumed(now, by_event=False), now)
         if changed:
             self.gathered.channels[channel.name, channel.epoch] = channel  # who is there is kept at once
+
+    @staticmethod
+    def _is_anothers(channel: Channel, header: EnvelopeHeader) -> bool:
+        """Say whether a life is another key's, or claimed by another producer."""
+        owner = channel.state.about.owner
+        return (bool(header.by) and owner not in ("", header.by)) or channel.owner not in ("", header.pid)
 
     def _note_events(self, channel: Channel, header: EnvelopeHeader, now: float) -> None:
         """Have the watchdog hear of events that are about to be taken."""
@@ -260,6 +270,8 @@ class Intake:
             self.gathered.channels[name, channel.epoch] = channel
             if header.own and not channel.head_seq:
                 channel.owner = pid
+            if header.by:
+                channel.state.belongs_to(header.by)
         owner = channel.state.about.owner
         if header.by and owner not in ("", header.by):
             raise EventRejected(

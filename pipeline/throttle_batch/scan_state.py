@@ -236,16 +236,22 @@ class ScanState:
 
     # --- what each type does; the signature is that of `_FOLDS` -----------------------------------
 
+    def belongs_to(self, owner: str) -> None:
+        """Take notice whose it is, before any event says so."""
+        self.about = msgspec.structs.replace(self.about, owner=_cut(owner))
+
     def _scan_started(self, event: ScanStarted, _seq: int, _at_s: float) -> None:
         # Whose it is, the first word says: whoever may send events cannot make a scan another's.
         before = self.about
-        shared_with = before.shared_with if before.owner else tuple(map(_cut, event.shared_with or []))
+        owner = before.owner or _cut(event.owner)
+        is_first = not before.owner or before == ScanAbout(owner=_cut(event.owner))
+        shared_with = tuple(map(_cut, event.shared_with or [])) if is_first else before.shared_with
         self.about = ScanAbout(
             name=_cut(event.name),
             targets=tuple(map(_cut, _listed(event.targets)[:MAX_TARGETS])),
             targets_left_out=max(0, len(_listed(event.targets)) - MAX_TARGETS),
             labels=_labels(event.labels),
-            owner=before.owner or _cut(event.owner),
+            owner=owner,
             shared_with=shared_with[:MAX_SHARED],
         )
 

@@ -340,6 +340,11 @@ def test_a_page_of_a_listed_origin_may_ask_and_read_and_no_other(start: Start) -
             response.read()
         assert (response.status, response.getheader("Access-Control-Allow-Origin")) == (status, origin), path
         assert "Origin" in ", ".join(response.headers.get_all("Vary") or []), path
+        with edge.request(path) as sent:  # for a cache between, which must not give it to the other
+            response = sent.getresponse()
+            response.read()
+        assert response.getheader("Access-Control-Allow-Origin") is None
+        assert "Origin" in ", ".join(response.headers.get_all("Vary") or []), path
     with edge.request("/healthz", headers={"Origin": "https://evil.example"}) as sent:
         response = sent.getresponse()
         response.read()

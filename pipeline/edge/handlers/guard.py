@@ -65,21 +65,23 @@ def enter(request: HTTPServerRequest, service: Service) -> Visit:
     return visit
 
 
-def share(handler: RequestHandler, visit: Visit) -> bool:
+def share(handler: RequestHandler, visit: Visit, service: Service) -> bool:
     """Let a page of a listed origin read the answer; True when it only asked whether it may ask (CORS).
 
     There are no cookies, so nothing is ever sent that the page itself has not.
     """
+    if service.config.http.origins:
+        handler.add_header("Vary", "Origin")  # also for others, or a cache gives a guest what it may not read
     if visit.guest is None:
         return False
     handler.set_header("Access-Control-Allow-Origin", visit.guest)
     handler.set_header("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate, Content-Disposition")
-    handler.add_header("Vary", "Origin")
     if handler.request.method != "OPTIONS" or "Access-Control-Request-Method" not in handler.request.headers:
         return False
     handler.set_header("Access-Control-Allow-Methods", ", ".join(methods(type(handler))))
     handler.set_header(
-        "Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Encoding, Idempotency-Key"
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, Content-Encoding, Idempotency-Key, Last-Event-ID",
     )
     handler.set_header("Access-Control-Max-Age", str(_MAY_ASK_FOR_S))
     handler.set_status(204)

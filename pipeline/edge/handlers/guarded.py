@@ -81,7 +81,7 @@ class Guarded(Discreet):
             self.service.refuse("origin", visit.foreign, path=path)
         if (problem := visit.refused or visit.foreign) is not None:
             self.answer({"error": problem}, 403)
-        elif share(self, visit):
+        elif share(self, visit, self.service):
             self.finish()
         elif self.public:
             return
@@ -246,5 +246,5 @@ class Guarded(Discreet):
         if status_code == 405:
             self.set_header("Allow", ", ".join(methods(type(self))))
         if self.visit is not None:
-            share(self, self.visit)  # what was set before is gone
+            share(self, self.visit, self.service)  # what was set before is gone
         self.answer({"error": self._reason}, status_code)

@@ -32,8 +32,8 @@ class Page(Discreet):
             self._service.refuse("host", visit.refused, path=self.request.path)
             self.set_status(403)
             self.finish(visit.refused)
-        elif share(self, visit):
-            self.finish()
+        else:
+            share(self, visit, self._service)  # a file is asked for without asking first whether one may
 
     def get(self, path: str) -> None:  # noqa: ARG002  # the page has no further path
         self.give(self._files.index)

@@ -152,3 +152,19 @@ def test_there_are_only_so_many_windows() -> None:
     assert contexts.open(deflate) is not None
     contexts.most = 0
     assert contexts.open(deflate) is None
+
+
+def test_what_cannot_be_compressed_leaves_no_window_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context(Deflate(15, 1, 0))
+    assert context.compress(TEXT) is not None
+
+    def fails(_compressor: object, _payload: bytes) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.edge.deflate._packed", fails)
+        with pytest.raises(MemoryError):
+            context.compress(TEXT)
+    packed = context.compress(TEXT)
+    assert packed is not None
+    assert zlib.decompressobj(-15).decompress(packed + b"\x00\x00\xff\xff") == TEXT

@@ -33,6 +33,20 @@ def test_the_pid_that_was_used_longest_ago_is_forgotten() -> None:
     owners.check("r", "ada")
 
 
+def test_nobody_has_anothers_pid_forgotten() -> None:
+    owners = PidOwners(10)
+    owners.check("p", "ada")
+    for number in range(50):
+        owners.check(f"m{number}", "mallory")
+    assert len(owners) == 10
+    with pytest.raises(EventRejected):
+        owners.check("p", "mallory")
+    for number in range(9):
+        owners.check(f"r{number}", f"key {number}")
+    owners.check("p", "ada")
+    assert len(owners) == 10
+
+
 def owned(raw: bytes) -> bytes:
     return with_owner(check_event(raw), raw, "ada")
 

@@ -388,6 +388,22 @@ def check_a_scan_takes_nothing_sent_with_another_key_than_its_owners(core: Core)
     assert taken(rig) == [begun, FACTS[1]]
 
 
+def check_whose_key_opens_a_scan_has_it_before_it_says_so(core: Core) -> None:
+    rig = core.batcher()
+    rig.at(1.0, keyed("ada", numbered(1, FACTS[1])))
+    begun = b'{"type":"scanStarted","owner":"bob","shared_with":["bob"]}'
+    rig.at(1.1, keyed("bob", numbered(1, begun, pid="q")))
+    assert [(nack.pid, nack.reason) for nack in rig.nacks] == [("q", "scan_owned")]
+    rig.restart(1.2)
+    rig.at(1.3, keyed("bob", numbered(2, begun, pid="q")))
+    assert [(nack.pid, nack.reason) for nack in rig.nacks[1:]] == [("q", "scan_owned")] * (len(rig.nacks) - 1)
+    begun = b'{"type":"scanStarted","owner":"ada","shared_with":["cy"]}'
+    rig.at(1.4, keyed("ada", numbered(2, begun)))
+    channel = rig.batcher.life("scan/a", 1_001_000)
+    assert channel is not None
+    assert (channel.state.about.owner, channel.state.about.shared_with) == ("ada", ("cy",))
+
+
 def keyed(name: str, envelope: Envelope) -> Envelope:
     """The same, as ingest hands it on where producers have keys."""
     return Envelope(replace(envelope.header, by=name), envelope.events)

@@ -297,3 +297,31 @@ def test_it_is_a_sign_of_life_and_does_not_stand_for_who_is_gone(core: Core) -> 
     assert "scanOrphaned" not in types(rig)
     rig.until(111.0)
     assert types(rig)[-1] == "scanOrphaned"
+
+
+def keyed(name: str, envelope: Envelope) -> Envelope:
+    """The same, as ingest hands it on where producers have keys."""
+    return Envelope(msgspec.structs.replace(envelope.header, by=name), envelope.events)
+
+
+def test_another_keys_signs_are_not_heard(core: Core) -> None:
+    alone, disturbed = watched(core), watched(core)
+    for rig in (alone, disturbed):
+        rig.at(1.0, keyed("ada", numbered(1, fact(1))))
+        rig.at(2.0, keyed("ada", sign("bye")))
+    for second in (3, 20, 40, 60, 80):
+        disturbed.at(float(second), keyed("mallory", sign("alive", "m")))
+    for rig in (alone, disturbed):
+        rig.until(1_000)
+    assert types(disturbed) == types(alone)
+    assert "scanOrphaned" not in types(alone)
+    assert disturbed.batcher.counters["rejected{reason=scan_owned}"] == 5
+
+
+def test_signs_of_others_are_not_heard_by_a_claimed_scan(core: Core) -> None:
+    rig = watched(core)
+    rig.at(1.0, numbered(1, START, own=True))
+    for second in (20, 40, 60, 80):
+        rig.at(float(second), sign("alive", "other"))
+    rig.until(1_000)
+    assert types(rig) == ["scanStarted", "scanStalled", "scanOrphaned", "error"]
