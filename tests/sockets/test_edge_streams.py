@@ -78,6 +78,7 @@ def answer_one(workers: PlayedWorkers, model: Worker) -> HeadRequest | PageReque
 
 def publish(workers: PlayedWorkers, model: Worker, count: int, channel: str = CHANNEL) -> None:
     frame = model.publish(count)
+    workers.see_joined(channel)
     workers.publish(channel, b"F|%b|%b\n%b" % (channel.encode(), encode(frame.header), frame.body))
 
 
@@ -185,6 +186,7 @@ def test_which_types_are_critical_is_the_workers_to_say(start: Start) -> None:
         workers.answer(shard, peer, encode(HeadReply(request.id, CHANNEL, 1, 0, 1, critical=("breach",))))
         told(browser)
         body = b'[{"type":"scanStarted"},{"type":"breach"}]'
+        workers.see_joined(CHANNEL)
         workers.publish(CHANNEL, b'F|scan/demo|{"epoch":1,"first":1,"last":2}\n' + body)
         assert told(browser)["events"] == [{"type": "breach"}]
 

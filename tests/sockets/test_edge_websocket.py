@@ -602,6 +602,7 @@ def test_one_that_never_reads_is_closed_4008_and_another_gets_everything(start: 
         answer_one(workers, model)
         answer_one(workers, model)
         told(good)
+        workers.see_joined(CHANNEL)
         for seq in range(1, 101):
             workers.publish(CHANNEL, encode_frame(Frame(CHANNEL, 1, seq, seq, (body,))))
             assert told(good)["seq"] == [seq, seq]
@@ -634,6 +635,7 @@ def test_one_that_pauses_is_given_what_it_missed(start: Start) -> None:
         answer_one(workers, model)
         answer_one(workers, model)
         told(good)
+        workers.see_joined(CHANNEL)
         for seq, raw in events.items():
             workers.publish(CHANNEL, encode_frame(Frame(CHANNEL, 1, seq, seq, (raw,))))
             assert told(good)["seq"] == [seq, seq]
@@ -727,6 +729,7 @@ def test_large_messages_are_compressed_for_those_who_offer_it(start: Start, path
                 told(browser)
                 assert raw.frame() is not None
                 assert plain.frame() is not None
+        workers.see_joined(CHANNEL)
         pad = b'{"type":"x","pad":"' + b"a" * 5_000 + b'"}'
         workers.publish(CHANNEL, encode_frame(Frame(CHANNEL, 1, 2, 2, (pad,))))
         packed, whole = raw.frame(), plain.frame()

@@ -68,10 +68,11 @@ def object_(browser: ClientConnection) -> dict[str, Any]:
 
 
 def join(workers: PlayedWorkers, channel: str, epoch: int | None, seq: int = 0) -> None:
-    """Answer the edge's question how far a channel is, and wait until it has taken that in."""
+    """Answer the edge's question how far a channel is, and wait until it hears of the channel."""
     shard, peer, request = workers.question()
     assert request == HeadRequest(request.id, channel, None)
     workers.answer(shard, peer, encode(HeadReply(request.id, channel, epoch, seq, 1)))
+    workers.see_joined(channel)  # what is published before is lost
 
 
 def frame(channel: str, first: int, events: list[bytes], epoch: int = 1) -> bytes:
