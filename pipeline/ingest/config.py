@@ -113,8 +113,9 @@ class QuotasSection(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(
             ge=0,
             le=1_000_000,
-            description="Scans that are open at a time: from their first event to their end, a `bye`, or "
-            "silent_s. Beyond it a new scan is refused as `quota`. 0: no limit.",
+            description="Scans of a producer that are open at a time: from their first event to their end, a "
+            "`bye`, or silent_s. Beyond it a new scan is refused as `quota`. Without keys each run of emit "
+            "is a producer. 0: no limit.",
             extra={"unit": "scans"},
         ),
     ] = 0

@@ -163,7 +163,7 @@ class OpenScans:
         """Return why a producer may open no further scan; empty if it may, and then it counts as begun."""
         count = self._open_of[who]
         if self._max_open and count >= self._max_open:
-            return f"{count} scans of this producer are open; quotas.max_open_scans is {self._max_open}"
+            return f"{count} of this producer's scans are open; quotas.max_open_scans is {self._max_open}"
         if self._new_per_hour and not self._beginnings(who).take(now):
             return f"this producer begins too many scans; quotas.new_scans_per_hour is {self._new_per_hour}"
         return ""

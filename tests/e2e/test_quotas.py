@@ -81,7 +81,7 @@ def test_a_scan_too_many_is_refused_and_emit_says_so(tmp_path: Path) -> None:
         emit = Process("emit", "--run-dir", run_dir, "--from", "ndjson", str(events))
         try:
             assert emit.wait(30) == 1
-            assert "scan/b event 1: quota: 1 scans of this producer are open" in emit.errors
+            assert "scan/b event 1: quota: 1 of this producer's scans are open" in emit.errors
         finally:
             emit.close()
         assert pipeline.get("/api/scans/a")[0] == 200

@@ -416,7 +416,7 @@ def test_a_scan_too_many_leaves_its_numbers_behind_and_each_is_nacked() -> None:
             "scan/more",
             pseq,
             "quota",
-            "1 scans of this producer are open; quotas.max_open_scans is 1",
+            "1 of this producer's scans are open; quotas.max_open_scans is 1",
         )
         for pseq in (1, 3)
     ]

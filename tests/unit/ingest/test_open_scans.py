@@ -141,7 +141,7 @@ def test_timeline(name: str) -> None:
 def test_the_problem_names_the_limit() -> None:
     scans = OpenScans(1, 0, 100.0, 10)
     assert scans.enter("p", "a", 0.0, begins=True) is None
-    problem = "1 scans of this producer are open; quotas.max_open_scans is 1"
+    problem = "1 of this producer's scans are open; quotas.max_open_scans is 1"
     assert scans.enter("p", "b", 0.0, begins=True) == NoRoom(problem, held=False)
     scans = OpenScans(0, 1, 100.0, 10)
     assert scans.enter("p", "a", 0.0, begins=True) is None
