@@ -73,7 +73,9 @@ WAIT_TOLD_S = 5.0
 """After so long it is told what is waited for, as `emit` gives up then."""
 
 
-def waited_for(place: str, *, answered: bool, unknown: Collection[str], key: str = "") -> str | None:
+def waited_for(
+    place: str, *, answered: bool, unknown: Collection[str], key: str = "", wants_key: bool = False
+) -> str | None:
     """Return, in words, what is still waited for; None for nothing but events.
 
     Args:
@@ -81,10 +83,17 @@ def waited_for(place: str, *, answered: bool, unknown: Collection[str], key: str
         answered: whether a worker has given a sign of life.
         unknown: the channels that were asked for and that nobody knows.
         key: our public key, which who answers must let in; empty for none.
+        wants_key: whether who answers has a key itself, as far as is told.
     """
     if not answered:
-        let_in = f"; if it runs, it does not let in this key: {key}" if key else ""
-        return f"waiting: no pipeline answers in {place}{let_in}"
+        why = ""
+        if key:
+            why = (
+                f"; if it runs, it does not let in this key: {key}, or has another server key than was given"
+            )
+        elif wants_key:
+            why = "; if it runs, it lets in nobody without a key: give --key-file, and its public key"
+        return f"waiting: no pipeline answers in {place}{why}"
     return f"waiting: no such scan yet: {', '.join(sorted(unknown))}" if unknown else None
 
 

@@ -197,7 +197,9 @@ class Tail:
         answered = self._shards is not None
         keys = self._endpoints.keys
         own = keys.public if keys is not None else ""
-        if line := waited_for(str(self._endpoints), answered=answered, unknown=unknown, key=own):
+        keyed = bool(self._endpoints.book.server_keys)
+        line = waited_for(str(self._endpoints), answered=answered, unknown=unknown, key=own, wants_key=keyed)
+        if line:
             self._notice(line)
 
     def _connect_new(self) -> None:
