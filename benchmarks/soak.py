@@ -51,7 +51,7 @@ WORKER = """
 [cleanup]
 cleanup_after_s = 5
 [journal]
-max_total_bytes = 67108864
+max_total_bytes = 1073741824
 """
 SAMPLE_S = 1.0
 MOST_GROWTH = 0.10
