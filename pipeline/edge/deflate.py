@@ -2,7 +2,7 @@
 
 One compressing serves every reader that agreed to the same. A message is compressed on its own, with an
 empty window. Only those in step (`cohort`), who are given the same messages, share a window that is kept from
-frame to frame, which takes a third of the bytes. Whoever is given another compressed message leaves them
+frame to frame, which takes two fifths of the bytes. Whoever is given another compressed message leaves them
 first, and whenever somebody joins them the window begins anew: what follows refers to nothing before.
 
 ========================== ============================== ==============================================

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
@@ -54,7 +55,7 @@ class LoopThread:
         self._loop.close()
 
 
-class Connection:
+class Connection(ABC):
     """One reader; at most one connection at a time.
 
     Attributes:
@@ -81,9 +82,9 @@ class Connection:
         """Return the address to connect to."""
         return self.url
 
+    @abstractmethod
     def take(self, data: bytes) -> None:
         """Take in one message."""
-        raise NotImplementedError
 
     def connect(self) -> None:
         """Connect; returns once the connection is open."""
